@@ -1,0 +1,331 @@
+"""Where two tries differ, and what each side has to say about it.
+
+`compare` takes one described node of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
+turns the notes into messages. If both sides have an inner node, the differing children are described in turn. If one is
+a leaf, the records below are told apart by fingerprints: what the peer cannot have in any version is sent whole, what
+it has in another version is asked about with the stamps that we have seen (so that only newer fields travel), and
+what we have in no version is wanted. Everything noted in one turn is said in the next, but for trie nodes, which wait
+their turn deepest first. SPEC section 10.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from protocol import limits, messages
+from protocol.errors import LimitExceeded
+from protocol.keys import Keys
+from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
+from protocol.record import Record
+from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, fingerprint, slice_of
+from protocol.values import pack_plain
+
+_T = TypeVar("_T")
+
+SCAN = 512
+"""Records read from the store at a time: few calls for SQLite, and little memory unless each is huge."""
+
+
+class Refusal(NamedTuple):
+    """A record (or part of one) that was not taken, and why. `digest`: of what the peer offered, if it was whole."""
+
+    key: bytes
+    digest: bytes
+    reason: str
+
+
+class Applied(NamedTuple):
+    """What came of a batch: records that changed here, those of them held from view, and those refused."""
+
+    changed: int
+    held: int
+    refused: list[Refusal]
+
+
+class Port(Protocol):
+    """What a session needs of a store. Every call is atomic; the state may move between calls."""
+
+    def root(self) -> tuple[bytes, int]:
+        """Root digest and number of records."""
+
+    def node(self, prefix: str) -> Node:
+        """The trie node at a prefix (an empty Leaf where nothing is)."""
+
+    def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
+        """Up to `limit` entries below a prefix with keys above `after`, ascending."""
+
+    def keys(self, heads: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Head of a key -> the first key that begins so."""
+
+    def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
+        """Key -> every stamp in that record's state."""
+
+    def records(self, keys: Sequence[bytes]) -> list[Record]:
+        """The records under these keys that exist, in any order."""
+
+    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Their canonical encodings, in any order."""
+
+    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
+        """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
+
+    def sample(self, limit: int) -> list[Entry]:
+        """The first adopted, never changed records in key order."""
+
+    def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        """(adopted records that both sides have, those of them that differ)."""
+
+
+class Agenda:
+    """What this side will say in its next turn. Bounded: a peer that makes it grow without end is cut off."""
+
+    def __init__(self, store: Port, keys: Keys) -> None:
+        self._store, self._keys, self._hash = store, keys, keys.trie
+        self._frontier: list[str] = []
+        self._absent: deque[str] = deque()
+        self._asks: dict[bytes, bool] = {}
+        self._answers: dict[bytes, bool] = {}
+        self._wants: list[tuple[str, tuple[bytes, ...]]] = []
+        self._deltas: dict[bytes, bytes] = {}
+        self._whole: dict[bytes, None] = {}
+        self._streams: dict[str, frozenset[bytes]] = {}
+        self._asked: set[bytes] = set()
+        self._heard = self._nodes_heard = self._stamps_left = 0
+        self._refused: set[bytes] = set()
+        self._refused_prints: set[bytes] = set()
+        self._refused_slices: tuple[int, set[bytes]] = (0, set())
+
+    # --- notes ------------------------------------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to say."""
+        return not (
+            self._frontier or self._absent or self._asks or self._answers or self._wants
+            or self._deltas or self._streams or self._whole
+        )  # fmt: skip
+
+    def hear_nodes(self, count: int) -> None:
+        """Count the peer's nodes of this turn. Raises LimitExceeded past the allowed number."""
+        self._nodes_heard += count
+        if self._nodes_heard > limits.NODES_HEARD_MAX or len(self._frontier) + len(self._absent) > limits.BACKLOG_MAX:
+            raise LimitExceeded("the peer describes nodes without end")
+
+    def _hear(self, items: int, slices: int) -> None:
+        self._heard += 8 * items + slices
+        if self._heard > limits.HEARD_PER_TURN_MAX:
+            raise LimitExceeded("the peer asks without end")
+
+    def describe(self, prefix: str) -> None:
+        """Describe our node at this prefix."""
+        self._frontier.append(prefix)
+
+    def absent(self, prefix: str) -> None:
+        """Say that we have nothing at this prefix."""
+        self._absent.append(prefix)
+
+    def send_below(self, prefix: str, but: frozenset[bytes] = frozenset()) -> None:
+        """Send everything below a prefix, but the entries with these fingerprint slices."""
+        self._streams[prefix] = but
+
+    def send(self, keys: Sequence[bytes]) -> None:
+        """Send these records whole."""
+        self._whole.update(dict.fromkeys(keys))
+
+    def ask(self, keys: Sequence[bytes]) -> None:
+        """Ask what the peer has of these records that we have not."""
+        self._asks.update(dict.fromkeys((k for k in keys if k not in self._refused), False))
+
+    def want(self, prefix: str, prints: Sequence[bytes], attempt: int) -> None:
+        """Ask for entries of the peer's leaf, but for those that we refused before."""
+        if self._refused_slices[0] != attempt:
+            self._refused_slices = attempt, {slice_of(p, attempt) for p in self._refused_prints}
+        asked = tuple(p for p in prints if p not in self._refused_slices[1])
+        if asked:
+            self._wants.append((prefix, asked))
+
+    def refuse(self, refusal: Refusal) -> int:
+        """Remember what was not taken, so that it is not asked for again. Returns 1 if it is new."""
+        new = refusal.key not in self._refused
+        if len(self._refused) < limits.REFUSED_MAX:
+            self._refused.add(refusal.key)
+        if refusal.digest and len(self._refused_prints) < limits.REFUSED_MAX:
+            print_ = fingerprint(self._hash, (refusal.key, refusal.digest))
+            self._refused_prints.add(print_)
+            self._refused_slices[1].add(slice_of(print_, self._refused_slices[0]))
+        return int(new)
+
+    def prints(self, entries: Sequence[Entry], attempt: int) -> list[bytes]:
+        """The fingerprint slices of entries."""
+        return [slice_of(fingerprint(self._hash, entry), attempt) for entry in entries]
+
+    def node(self, prefix: str) -> Node:
+        """Our own node."""
+        return self._store.node(prefix)
+
+    def entries(self, prefix: str, limit: int) -> list[Entry]:
+        """The first of our own entries below a prefix."""
+        return self._store.entries(prefix, b"", limit)
+
+    # --- what the peer asks -----------------------------------------------------------------------------------------
+
+    def answer(self, have: Have) -> None:
+        """Note what the peer lacks of the records it asks about, and what we lack of them. Where stamps tell nothing
+        (too many, the same ones, the last attempts) whole records go both ways."""
+        self._hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
+        heads = self._store.keys([q.key for q in have.questions])
+        known = self._store.stamps(list(heads.values()))
+        for asked in have.questions:
+            key = heads.get(asked.key)
+            if key is None:
+                if not have.answer:
+                    self._answers[asked.key] = True
+                continue
+            self._asked.add(key)
+            theirs = asked.slices()
+            mine = messages.question(key, known.get(key, ()), have.attempt, self._hash).slices()
+            whole = not theirs or not mine or mine == theirs
+            if whole or mine - theirs:
+                self._deltas[key] = b"" if whole else asked.stamps
+            if not have.answer and key not in self._refused and (whole or theirs - mine):
+                self._answers[key] = whole
+
+    def wanted(self, want: Want) -> None:
+        """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more."""
+        self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
+        for prefix, prints in want.leaves:
+            entries = self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
+            found = zip(entries, self.prints(entries, want.attempt), strict=True)
+            self.send([key for (key, _), print_ in found if print_ in prints and key not in self._asked])
+
+    def end_of_turn(self) -> None:
+        """The peer has said everything of this turn."""
+        self._asked.clear()
+        self._heard = self._nodes_heard = 0
+
+    # --- saying it --------------------------------------------------------------------------------------------------
+
+    def speech(self, attempt: int) -> Iterator[Message]:
+        """The messages of one turn. The nodes left over wait for the next."""
+        self._stamps_left = limits.STAMPS_PER_TURN
+        yield from self._describe_frontier(attempt)
+        asks, self._asks = self._asks, {}
+        yield from self._questions(asks, False, attempt)
+        answers, self._answers = self._answers, {}
+        yield from self._questions(answers, True, attempt)
+        wants, self._wants = self._wants, []
+        for leaves in _chunks(wants, limits.ITEMS_PER_FRAME_MAX):
+            yield Want(attempt, tuple(leaves))
+        yield from _batches(self._outgoing(attempt))
+
+    def _questions(self, waiting: dict[bytes, bool], answer: bool, attempt: int) -> Iterator[Have]:
+        for keys in _chunks(list(waiting), limits.QUESTIONS_PER_FRAME):
+            known = self._store.stamps([key for key in keys if not waiting[key]])
+            yield Have(attempt, answer, tuple(self._question(key, known.get(key, set()), attempt) for key in keys))
+
+    def _question(self, key: bytes, stamps: set[bytes], attempt: int) -> Question:
+        question = messages.question(key, stamps, attempt, self._hash)
+        count = len(question.stamps) // QUESTION_STAMP_BYTES
+        if count > self._stamps_left:
+            return question._replace(stamps=b"")
+        self._stamps_left -= count
+        return question
+
+    def _describe_frontier(self, attempt: int) -> Iterator[Message]:
+        nodes: list[Described] = []
+        while self._absent and len(nodes) < limits.NODES_PER_TURN:
+            nodes.append(Described(self._absent.popleft(), False, ()))
+        while self._frontier and len(nodes) < limits.NODES_PER_TURN:
+            prefix = self._frontier.pop()  # Deepest first: the backlog stays small however much differs.
+            match self._store.node(prefix):
+                case Inner(children):
+                    slices = tuple(slice_of(child, attempt) for child in children)
+                    nodes.append(Described(prefix, True, slices))
+                case Leaf(entries):
+                    nodes.append(Described(prefix, False, tuple(self.prints(entries, attempt))))
+        if nodes:
+            yield Nodes(attempt, tuple(nodes))
+
+    def _outgoing(self, attempt: int) -> Iterator[bytes]:
+        deltas, self._deltas = self._deltas, {}
+        for part in _chunks(list(deltas), SCAN):
+            for record in self._store.records(part):
+                yield from self._delta(record, deltas)
+        whole, self._whole = self._whole, {}
+        for keys in _chunks(list(whole), SCAN):
+            yield from self._store.encoded(keys)
+        streams, self._streams = self._streams, {}
+        for prefix, but in streams.items():
+            after = b""
+            while entries := self._store.entries(prefix, after, SCAN):
+                after = entries[-1][0]
+                if but:
+                    prints = self.prints(entries, attempt)
+                    entries = [e for e, p in zip(entries, prints, strict=True) if p not in but]
+                yield from self._store.encoded([key for key, _ in entries])
+
+    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[bytes]:
+        key = self._keys.record_key(pack_plain(record.collection), record.id)
+        theirs = Question(key, asked.get(key, b"")).slices()
+        missing = {s for s in record.stamps() if messages.stamp_slice(s, self._hash) not in theirs}
+        if not theirs:
+            yield record.encode()
+        elif missing:
+            yield record.encode(missing)
+
+
+def compare(theirs: Described, attempt: int, agenda: Agenda) -> None:
+    """Note what follows from one node of the peer's trie."""
+    mine = agenda.node(theirs.prefix)
+    if not theirs.inner:
+        _compare_leaf(theirs, mine, attempt, agenda)
+    elif isinstance(mine, Leaf):
+        agenda.describe(theirs.prefix)
+    else:
+        for digit, child, slice_ in zip(NIBBLES, mine.children, theirs.slices, strict=True):
+            prefix = theirs.prefix + digit
+            if slice_of(child, attempt) == slice_:
+                continue
+            if not slice_:
+                agenda.send_below(prefix)
+            elif child:
+                agenda.describe(prefix)
+            else:
+                agenda.absent(prefix)
+
+
+def _compare_leaf(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
+    their_prints = frozenset(theirs.slices)
+    several = limits.COMPARED_MAX + 1
+    entries: Sequence[Entry] = mine.entries if isinstance(mine, Leaf) else agenda.entries(theirs.prefix, several)
+    if len(entries) > limits.COMPARED_MAX:  # Most of it is news to them, so it goes whole.
+        agenda.send_below(theirs.prefix, their_prints)
+        agenda.want(theirs.prefix, theirs.slices, attempt)
+        return
+    my_prints = agenda.prints(entries, attempt)
+    news = [key for (key, _), p in zip(entries, my_prints, strict=True) if p not in their_prints]
+    lacking = [p for p in theirs.slices if p not in my_prints]
+    if lacking:
+        agenda.ask(news)
+        agenda.want(theirs.prefix, lacking, attempt)
+    else:
+        agenda.send(news)
+
+
+def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _batches(records: Iterator[bytes]) -> Iterator[Records]:
+    batch: list[bytes] = []
+    size = 0
+    for record in records:
+        if batch and (size + len(record) > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
+            yield Records(tuple(batch))
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record) + 4
+    if batch:
+        yield Records(tuple(batch))

@@ -1,0 +1,82 @@
+"""The secrets of a replication group, and the keyed hashes made with them.
+
+A group has a permanent digest secret (all digests depend on it: changing it would change every digest on every node)
+and a replaceable access key (who holds it is a member). Every use has its own subkey, so that no hash of one kind can
+stand for another. Hashes are BLAKE3; keyed, because nobody outside the group may choose data that collides or that
+crowds one branch of the trie. SPEC section 2; vectors: tests/vectors/keys.json.
+"""
+
+import hmac
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from protocol import limits
+from protocol.errors import OurFault
+from protocol.values import pack_any
+
+DIGEST_BYTES = 16
+KEY_BYTES = 16
+NONCE_BYTES = 16
+PROOF_BYTES = 32
+SECRET_BYTES = 32
+CLIENT, SERVER = "client", "server"
+SYSTEM_PREFIX = b"_replica."
+SYSTEM_HEAD = b"\0\0"
+
+
+class Secrets(NamedTuple):
+    """What makes a node a member. `group` is 16 bytes and public inside the group; the others are 32 bytes, secret."""
+
+    group: bytes
+    digest_secret: bytes
+    access_key: bytes
+
+
+def content_hash(data: bytes) -> bytes:
+    """8 bytes of unkeyed BLAKE3: the node part of a base stamp, equal in every group."""
+    return blake3(data).digest(8)
+
+
+class Keys:
+    """The subkeys of a group. Raises OurFault unless every secret has its length."""
+
+    __slots__ = ("_digest", "_proof", "_record", "_trie", "group")
+
+    def __init__(self, secrets: Secrets) -> None:
+        if (len(secrets.group), len(secrets.digest_secret), len(secrets.access_key)) != (16, 32, 32):
+            raise OurFault("a group has an id of 16 bytes and two secrets of 32 bytes")
+        self.group = secrets.group
+        self._record = _subkey(secrets.digest_secret, "record key")
+        self._digest = _subkey(secrets.digest_secret, "digest")
+        self._trie = _subkey(secrets.digest_secret, "trie")
+        self._proof = _subkey(secrets.access_key, "proof")
+
+    def record_key(self, collection: bytes, id_: bytes) -> bytes:
+        """Place of a record in the trie: 16 bytes. `collection` is the packed name, `id_` the canonical id.
+
+        The system's own collections begin with two zero bytes: a first sync streams in key order, so the schema arrives
+        before the rows that need it."""
+        key = blake3(b"\x92" + collection + id_, key=self._record).digest(KEY_BYTES)
+        return SYSTEM_HEAD + key[2:] if collection[1:10] == SYSTEM_PREFIX else key
+
+    def digest(self, record: bytes) -> bytes:
+        """Digest of the canonical encoding of one record: 16 bytes."""
+        return blake3(record, key=self._digest).digest(DIGEST_BYTES)
+
+    def trie(self, tagged: bytes) -> bytes:
+        """Hash of a trie node or of a leaf's entry; the first byte of `tagged` says which: 16 bytes."""
+        return blake3(tagged, key=self._trie).digest(DIGEST_BYTES)
+
+    def proof(self, role: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
+        """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session."""
+        said = pack_any([role, self.group, limits.VERSION, client_nonce, server_nonce])
+        return blake3(said, key=self._proof).digest(PROOF_BYTES)
+
+    def proves(self, proof: bytes, role: str, client_nonce: bytes, server_nonce: bytes) -> bool:
+        """Whether `proof` is the one of `role`, in constant time."""
+        return hmac.compare_digest(proof, self.proof(role, client_nonce, server_nonce))
+
+
+def _subkey(secret: bytes, use: str) -> bytes:
+    return blake3(secret, derive_key_context=f"replica 1 {use}").digest(SECRET_BYTES)

@@ -1,0 +1,338 @@
+"""One sync conversation, without any I/O: frames in, frames out.
+
+The two sides take turns. A turn is any number of frames closed by END, so that reading never waits for writing, no
+matter how much is to be said. The listener applies records as they come and collects what it will say; in its own turn
+it describes the trie nodes that differ, asks for what it lacks, and sends what the peer lacks. A round ends when both
+have nothing to say; the session ends when both roots are equal, or with the reason why they are not.
+
+The frames of a turn carry no memory of earlier ones: each trie node names its prefix, each question its record. A node
+that changed meanwhile is a miss, never an error; the next round finds it. One test each:
+
+1. Cut anywhere, even inside a frame: what was applied stays, and a new session goes on.
+2. Whatever a peer sends, `receive` raises only PeerFault, and a frame that is refused changes nothing in the store.
+3. Nothing of ours leaves before the peer has proved membership, and nothing that a stranger says is believed.
+4. Every session ends: rounds, turns and backlog are bounded.
+5. Both sides hear the other's reasons for what it put off or refused.
+
+The caller does this:   frame -> receive(frame, now_ms); while speaking: pull() -> frame or None.
+The table TRANSITIONS is the one in SPEC section 10; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from protocol import limits, messages
+from protocol.descent import Agenda, Port, compare
+from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
+from protocol.keys import CLIENT, SERVER, Keys
+from protocol.messages import Bye, End, Have, Hello, Message, Nodes, Records, Sample, Want
+
+IN_SYNC = "in sync"
+REFUSED = "differ"
+UNEXPLAINED = "differ, unexplained"
+CHANGING = "caught up, still changing"
+ENDINGS = frozenset({IN_SYNC, REFUSED, UNEXPLAINED, CHANGING})
+"""The ways in which a session can end without an error."""
+
+
+class State(Enum):
+    """Where the conversation stands."""
+
+    GREETING = "greeting"
+    LISTENING = "listening"
+    SPEAKING = "speaking"
+    CLOSED = "closed"
+
+
+TRANSITIONS: dict[State, frozenset[type[Message]]] = {
+    State.GREETING: frozenset({Hello, Bye}),
+    State.LISTENING: frozenset({Sample, Nodes, Have, Want, Records, End, Bye}),
+    State.SPEAKING: frozenset({Bye}),
+    State.CLOSED: frozenset(),
+}
+"""Which message may come in which state. Everything else is Malformed. END turns LISTENING into SPEAKING, our own END
+turns it back, HELLO opens, BYE closes."""
+
+
+class Self(NamedTuple):
+    """What we say about ourselves in HELLO."""
+
+    node: bytes
+    instance: bytes
+    name: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a session went. `code` is one of the words above, or of an error; counts are records."""
+
+    code: str = "cut"
+    text: str = "the connection ended before the session did"
+    peer: Hello | None = None
+    offset_ms: int = 0
+    sent: int = 0
+    received: int = 0
+    changed: int = 0
+    held: int = 0
+    refused: int = 0
+    reasons: list[str] = field(default_factory=list)
+    round_trips: int = 0
+    rounds: int = 0
+    root: bytes = b""
+    count: int = 0
+
+    @property
+    def in_sync(self) -> bool:
+        """Both roots were equal at the end."""
+        return self.code == IN_SYNC
+
+
+class Session:
+    """One side of one conversation. Not thread-safe: the caller runs it where the store lives."""
+
+    def __init__(
+        self,
+        role: str,
+        keys: Keys,
+        store: Port,
+        me: Self,
+        nonces: tuple[bytes, bytes],
+        *,
+        sample: bool = False,
+    ) -> None:
+        """`nonces`: the client's and the server's of this connection. `sample`: compare adopted rows before the first
+        record is applied, and stop if they are strangers' (SPEC section 8)."""
+        self._role, self._keys, self._store, self._me, self._nonces = role, keys, store, me, nonces
+        self._sample = sample
+        self.state = State.GREETING
+        self.outcome = Outcome()
+        self._agenda = Agenda(store, keys)
+        self._speech: Iterator[Message] = iter(())
+        self._last: deque[Message] = deque()
+        self._turns = 0
+        self._round = -1
+        self._round_changed = 0
+        self._proved = role == CLIENT  # The server proves itself in its 101 response, before there is a session.
+        self._refused, self._reasons = 0, list[str]()
+        self._peer_refused, self._peer_reasons = 0, tuple[str, ...]()
+
+    # --- the caller's side ------------------------------------------------------------------------------------------
+
+    def open(self, now_ms: int) -> bytes:
+        """The client's first frame. Call it only after the server has proved membership."""
+        return messages.encode(self._hello(now_ms))
+
+    @property
+    def speaking(self) -> bool:
+        """Whether `pull` may have a frame."""
+        return bool(self._last) or self.state is State.SPEAKING
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will be said or heard."""
+        return self.state is State.CLOSED and not self._last
+
+    def receive(self, frame: bytes, now_ms: int) -> None:
+        """Take in a peer's frame. Raises PeerFault; the frame then changed nothing, and `farewell` says goodbye."""
+        if self.state is State.GREETING and len(frame) > limits.HELLO_BYTES_MAX:
+            raise LimitExceeded(f"a first frame of {len(frame)} bytes: at most {limits.HELLO_BYTES_MAX}")
+        message = messages.decode(frame)
+        if type(message) not in TRANSITIONS[self.state]:
+            raise Malformed(f"{type(message).__name__} while {self.state.value}")
+        match message:
+            case Hello():
+                self._on_hello(message, now_ms)
+            case Sample():
+                self._on_sample(message)
+            case Nodes():
+                self._on_nodes(message)
+            case Have():
+                self._in_round(message.attempt)
+                self._agenda.answer(message)
+            case Want():
+                self._in_round(message.attempt)
+                self._agenda.wanted(message)
+            case Records():
+                self._on_records(message, now_ms)
+            case End():
+                self._on_end(message)
+            case Bye():
+                self._on_bye(message)
+
+    def pull(self) -> bytes | None:
+        """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
+        if self._last:
+            return messages.encode(self._last.popleft())
+        if self.state is not State.SPEAKING:
+            return None
+        message = next(self._speech)
+        if isinstance(message, Records):
+            self.outcome.sent += len(message.records)
+        elif isinstance(message, End):
+            self.state = State.LISTENING
+        return messages.encode(message)
+
+    def farewell(self, error: Exception) -> bytes | None:
+        """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that
+        it is none of us, and a peer that has said goodbye hears nothing more. The session is closed."""
+        code = error.code if isinstance(error, PeerFault) else "failed"
+        text = str(error) if isinstance(error, PeerFault) else "the other side had a failure of its own; see its log"
+        self.outcome.code, self.outcome.text = code, str(error)
+        self.state = State.CLOSED
+        self._last.clear()
+        if isinstance(error, PeerRefused) or not (self._proved or isinstance(error, WrongVersion | NotMember)):
+            return None
+        return messages.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
+
+    # --- greeting ---------------------------------------------------------------------------------------------------
+
+    def _hello(self, now_ms: int) -> Hello:
+        root, count = self._store.root()
+        self.outcome.root, self.outcome.count = root, count
+        proof = self._keys.proof(CLIENT, *self._nonces) if self._role == CLIENT else b""
+        me, group = self._me, self._keys.group
+        return Hello(limits.VERSION, proof, group, me.node, me.instance, me.name, now_ms, count, root)
+
+    def _on_hello(self, hello: Hello, now_ms: int) -> None:
+        if hello.version != limits.VERSION:
+            raise WrongVersion(f"the peer speaks version {hello.version}, this node {limits.VERSION}: update the older")
+        if not self._proved and not self._keys.proves(hello.proof, CLIENT, *self._nonces):
+            raise NotMember("this node could not verify that you are a member of its group: join with a fresh invite")
+        self._proved = True
+        if hello.group != self._keys.group:
+            raise NotMember("the peer belongs to another replication group")
+        if hello.instance == self._me.instance:
+            raise Malformed("this address leads back to this very node")
+        self.outcome.peer, self.outcome.offset_ms = hello, hello.wall_ms - now_ms
+        self.outcome.round_trips = 1
+        if self._role == SERVER:
+            self._last.append(self._hello(now_ms))
+        # Both compare the roots that were said, so that both see the same, whatever is written meanwhile.
+        if hello.root == self.outcome.root:
+            self._close(IN_SYNC, "", hello.root)
+        elif self._role == SERVER:
+            self.state = State.LISTENING
+        else:
+            self._next_round()
+            self._speak()
+
+    def _on_sample(self, sample: Sample) -> None:
+        common, differ = self._store.compare_sample(sample.entries)
+        if differ * 5 > common:
+            raise DifferentRows(
+                f"same keys, different rows: of {common} adopted rows compared, {differ} differ. These databases were "
+                "not copies of each other. If they are to be merged all the same (one whole row wins for each key), "
+                "sync with --accept-different"
+            )
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _speak(self) -> None:
+        self.state = State.SPEAKING
+        self._turns += 1
+        if self._turns > limits.TURNS_MAX:
+            raise LimitExceeded(f"more than {limits.TURNS_MAX} turns in one session")
+        if self._role == CLIENT:
+            self.outcome.round_trips += 1
+        self._speech = self._speeches()
+
+    def _speeches(self) -> Iterator[Message]:
+        idle = self._agenda.empty
+        if self._sample and self._role == CLIENT:
+            self._sample = False
+            entries = self._store.sample(limits.SAMPLE_MAX)
+            if entries:
+                yield Sample(tuple(entries))
+        yield from self._agenda.speech(self._round)
+        root, count = self._store.root()
+        self.outcome.root, self.outcome.count = root, count
+        idle = idle and self._agenda.empty
+        yield End(root, count, idle, self._round_changed, self._refused, tuple(self._reasons) if idle else ())
+
+    def _next_round(self) -> None:
+        self._begin_round(self._round + 1)
+        self._agenda.describe("")
+
+    def _begin_round(self, number: int) -> None:
+        self._round = number
+        self._round_changed = 0
+        self.outcome.rounds = number + 1
+
+    def _on_nodes(self, message: Nodes) -> None:
+        if self._role == SERVER and message.attempt == self._round + 1 < limits.ROUNDS_MAX:
+            self._begin_round(message.attempt)
+        self._in_round(message.attempt)
+        self._agenda.hear_nodes(len(message.nodes))
+        for node in message.nodes:
+            compare(node, message.attempt, self._agenda)
+
+    def _in_round(self, attempt: int) -> None:
+        if attempt != self._round:
+            raise Malformed(f"a frame of round {attempt} in round {self._round}")
+
+    def _on_records(self, message: Records, now_ms: int) -> None:
+        applied = self._store.apply(message.records, now_ms)
+        self.outcome.received += len(message.records)
+        self.outcome.changed += applied.changed
+        self.outcome.held += applied.held
+        self._round_changed += applied.changed
+        for refusal in applied.refused:
+            self._refused += self._agenda.refuse(refusal)
+            if len(self._reasons) < limits.REASONS_MAX and refusal.reason not in self._reasons:
+                self._reasons.append(refusal.reason)
+
+    def _on_end(self, end: End) -> None:
+        self._agenda.end_of_turn()
+        self._peer_refused, self._peer_reasons = end.refused, end.reasons
+        root, _ = self._store.root()
+        if root == end.root:
+            self._say_bye(IN_SYNC, "", root)
+        elif end.idle and self._agenda.empty and self._role == CLIENT:
+            self._end_of_round(end, root)
+        else:
+            self._speak()
+
+    def _end_of_round(self, end: End, root: bytes) -> None:
+        progress = self._round_changed + end.applied > 0
+        refused = self._refused + end.refused
+        if progress and self._round + 1 == limits.ROUNDS_MAX:
+            self._say_bye(CHANGING, "both sides kept writing", root)
+        elif not progress and refused:
+            self._say_bye(REFUSED, f"the copies differ in {refused} records that were put off or refused", root)
+        elif self._round + 1 == limits.ROUNDS_MAX:
+            text = "the digests differ and no record accounts for it: run `replica verify` on both"
+            self._say_bye(UNEXPLAINED, text, root)
+        else:
+            self._next_round()
+            self._speak()
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _say_bye(self, code: str, text: str, root: bytes) -> None:
+        self._last.append(Bye(code, text, root, self._refused, tuple(self._reasons)))
+        self._close(code, text, root)
+
+    def _close(self, code: str, text: str, root: bytes) -> None:
+        self.state = State.CLOSED
+        self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
+        self.outcome.count = self._store.root()[1]
+        self.outcome.refused = self._refused + self._peer_refused
+        self.outcome.reasons = [*self._reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
+
+    def _on_bye(self, bye: Bye) -> None:
+        if bye.code not in ENDINGS or self.state is State.GREETING:
+            self._close(bye.code, bye.text, bytes(16))
+            raise PeerRefused(bye.code, bye.text)
+        said, (root, _) = self.outcome.root, self._store.root()
+        if bye.code == IN_SYNC and bye.root not in {root, said}:
+            raise Malformed("the peer says that we are in sync, but at a root that was never ours")
+        self._peer_refused, self._peer_reasons = bye.refused, bye.reasons
+        if bye.code == IN_SYNC and bye.root != root:
+            self._close(CHANGING, "this side wrote after the roots were compared", root)
+        else:
+            self._close(bye.code, bye.text, root)

@@ -1,0 +1,1 @@
+"""A demonstration with real processes and real files: `python -m replica.demo`."""

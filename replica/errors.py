@@ -1,0 +1,78 @@
+"""What can go wrong on a node, beside the protocol's own errors. Each says what, and what to do.
+
+OurFault
+├── StoreError           the file cannot serve
+│   ├── NotAStore        no SQLite file, or one that is not part of any replication group
+│   ├── NewerStore       made by a newer version of this program
+│   ├── StoreBusy        another program holds the write lock
+│   ├── StoreReadOnly    the file or its folder cannot be written
+│   └── DiskFull         no room left; nothing was changed
+├── TableRefused         a table that cannot be replicated as it is
+├── RowRefused           a row that a constraint refuses, or a value that has no place in SQLite
+└── UsageError           an argument, an invite or an address that makes no sense
+"""
+
+import sqlite3
+
+from protocol.errors import OurFault
+
+
+class StoreError(OurFault):
+    """The file cannot serve."""
+
+    code = "store"
+
+
+class NotAStore(StoreError):
+    """No SQLite file, or not part of a group."""
+
+
+class NewerStore(StoreError):
+    """Made by a newer version."""
+
+
+class StoreBusy(StoreError):
+    """Another program holds the write lock."""
+
+
+class StoreReadOnly(StoreError):
+    """The file cannot be written."""
+
+
+class DiskFull(StoreError):
+    """No room left."""
+
+
+class TableRefused(OurFault):
+    """A table that cannot be replicated as it is."""
+
+
+class RowRefused(OurFault):
+    """A row that cannot be written."""
+
+
+class UsageError(OurFault):
+    """An argument that makes no sense."""
+
+
+def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
+    """The error of ours that says what an SQLite error means for its user; SQLite's own for a mistake in SQL."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    text = str(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreBusy(f"{path} is locked by another program: close it, or try again in a moment ({text})")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+        return StoreReadOnly(f"{path} cannot be written: check the permissions of the file and its folder ({text})")
+    if name.startswith("SQLITE_FULL"):
+        return DiskFull(f"no room left for {path}: nothing was changed; free some space and run it again ({text})")
+    if name.startswith("SQLITE_IOERR"):
+        return StoreError(f"the disk failed under {path}: nothing was changed; check the disk ({name}: {text})")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return StoreError(f"cannot open {path}: check that the folder exists and may be written ({text})")
+    if name.startswith("SQLITE_NOTADB"):
+        return NotAStore(f"{path} is not an SQLite database (or it is encrypted)")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StoreError(f"{path} is damaged: restore a backup, or run sqlite3's .recover ({text})")
+    if name.startswith("SQLITE_CONSTRAINT"):
+        return RowRefused(f"a constraint of the table refuses this row: {text}")
+    return error

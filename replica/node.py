@@ -1,0 +1,410 @@
+"""A node: a store in its own thread, its peers, and the one sync path.
+
+    async with replica.open("sales.db") as node:
+        await node.put_many("contacts", rows)
+        report = await node.sync("ws://hq:8470")
+
+One test each:
+
+1. The event loop is never blocked: every store call is one hop to the store's thread, reads have their own connection.
+2. Of two sessions between the same two nodes, the one dialled by the smaller instance lives; the other ends "busy".
+3. A failing peer ends its own session and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiosqlite
+from websockets.asyncio.server import Server, ServerConnection
+
+from protocol.errors import PeerRefused, ReplicaError
+from protocol.keys import CLIENT, SERVER
+from protocol.record import unpack_id
+from protocol.session import Self, Session
+from replica import system, transport
+from replica.errors import UsageError
+from replica.invite import Invite
+from replica.invite import decode as decode_invite
+from replica.store.adopt import Adopted, Progress
+from replica.store.core import Change, connect
+from replica.store.put import Row
+from replica.store.store import Store, initialize
+
+_T = TypeVar("_T")
+
+SESSIONS_MAX = 64
+"""Sessions served at once: each holds at most a few frames, 64 of them about 300 MB at the very worst."""
+
+POLL_SECONDS = 0.5
+"""How often a serving node looks for writes of other programs."""
+
+CHANGES_MAX = 100_000
+"""Changes that wait for a slow listener; past that it is told that it missed some."""
+
+log = logging.getLogger("replica")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """How a sync went. `outcome` is "in sync" when both roots were equal; bytes are websocket payload."""
+
+    url: str
+    peer: str
+    outcome: str
+    text: str
+    sent: int
+    received: int
+    changed: int
+    held: int
+    refused: int
+    reasons: list[str]
+    bytes_out: int
+    bytes_in: int
+    round_trips: int
+    seconds: float
+    root: str
+    count: int
+    offset_ms: int
+
+    @property
+    def in_sync(self) -> bool:
+        """Both roots were equal."""
+        return self.outcome == "in sync"
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """What `changes()` yields. `kind`: insert, update, delete, or "missed" when the listener was too slow."""
+
+    table: str
+    key: tuple[object, ...]
+    kind: str
+    remote: bool
+
+
+class _StoreThread(aiosqlite.Connection):
+    """aiosqlite's thread, with a public way to run one function there."""
+
+    async def call(self, function: Callable[..., _T], *args: Any) -> _T:
+        result: _T = await self._execute(function, *args)  # type: ignore[no-untyped-call]
+        return result
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """A running server: where it listens, and how to stop it."""
+
+    server: Server
+    scheme: str
+    sockets: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Address to sync with."""
+        host, port = self.sockets[0]
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def close(self) -> None:
+        """Stop listening and end the sessions: what they applied stays."""
+        self.server.close()
+        await self.server.wait_closed()
+
+
+class Node:
+    """An open node. Made by `open`."""
+
+    def __init__(self, path: str | Path, *, durable: bool = True) -> None:
+        self.path = str(path)
+        self._durable = durable
+        self._thread: _StoreThread | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._store: Store | None = None
+        self._instance = system.random_bytes(16)
+        self._active: dict[bytes, str] = {}
+        self._serving = 0
+        self._listeners: list[Listener] = []
+        self._queues: set[asyncio.Queue[RecordChange]] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._listen: Callable[[list[Change]], None] | None = None
+        self.on_session: Callable[[SyncReport], None] | None = None
+        """Called after each session that a peer began."""
+
+    async def start(self) -> Node:
+        """Open the file. Raises StoreError."""
+        thread = self._thread = _StoreThread(lambda: connect(self.path, durable=self._durable), 64)
+        await thread
+        try:
+            self._store = await thread.call(lambda: Store(self.path, db=thread._conn))
+        except BaseException:
+            await thread.close()
+            raise
+        loop = asyncio.get_running_loop()
+
+        def publish(changes: list[Change]) -> None:
+            loop.call_soon_threadsafe(self._publish, changes)
+
+        self._listen = publish
+        return self
+
+    async def close(self) -> None:
+        """Stop serving and close the file."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+        for listener in self._listeners:
+            await listener.close()
+        if self._reader is not None:
+            await self._reader.close()
+        if self._thread is not None:
+            await self._thread.close()
+
+    async def __aenter__(self) -> Node:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def store(self) -> Store:
+        """The synchronous store; call it through `call` only."""
+        if self._store is None:
+            raise UsageError("the node is not open: use `async with replica.open(…)`")
+        return self._store
+
+    async def call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run a function in the store's thread."""
+        if self._thread is None:
+            raise UsageError("the node is not open: use `async with replica.open(…)`")
+        return await self._thread.call(function, *args)
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
+        """Run one SQL statement that may write; returns its rows."""
+        _, rows = await self.call(self.store.execute, sql, parameters)
+        return rows
+
+    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it."""
+        if self._reader is None:
+            self._reader = await aiosqlite.Connection(lambda: connect(self.path, readonly=True), 64)
+        return list(await self._reader.execute_fetchall(sql, parameters))
+
+    async def put_many(self, table: str, rows: Iterable[Row]) -> int:
+        """Insert or update many rows, all or nothing."""
+        return await self.call(self.store.put_many, table, rows)
+
+    async def adopt(
+        self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
+    ) -> list[Adopted]:
+        """Replicate existing tables: these, or all."""
+        return await self.call(lambda: self.store.adopt(tables, natural=natural, progress=progress))
+
+    async def status(self) -> dict[str, Any]:
+        """What `replica status` shows."""
+        return await self.call(self.store.status)
+
+    async def verify(self) -> list[str]:
+        """Every difference between the tables and what is stored about them."""
+        return await self.call(self.store.verify)
+
+    async def invite(self, url: str = "") -> Invite:
+        """What another machine needs to join. `replica.invite.encode` makes the string."""
+        return await self.call(lambda: Invite(self.store.secrets(), url, self.store.name))
+
+    async def changes(self) -> AsyncIterator[RecordChange]:
+        """Changes of records as they are committed, by this process, other programs and peers."""
+        queue: asyncio.Queue[RecordChange] = asyncio.Queue(CHANGES_MAX)
+        self._queues.add(queue)
+        self.store.listen(self._listen)
+        self._watch()
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)
+            if not self._queues:
+                self.store.listen(None)
+
+    def _publish(self, changes: list[Change]) -> None:
+        for change in changes if self._queues else ():
+            if change.collection.startswith("_replica."):
+                continue
+            item = RecordChange(change.collection, unpack_id(change.id)[0], change.kind, change.remote)
+            for queue in self._queues:
+                if queue.full():
+                    while not queue.empty():
+                        queue.get_nowait()
+                    item = RecordChange("", (), "missed", False)
+                queue.put_nowait(item)
+
+    def _watch(self) -> None:
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self.call(self.store.absorb)
+            except ReplicaError as error:
+                log.warning("%s", error)
+
+    # --- peers --------------------------------------------------------------------------------------------------------
+
+    async def sync(
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        accept_different: bool = False,
+        watch: Callable[[Session], None] | None = None,
+    ) -> SyncReport:
+        """Meet one peer: both directions, until both roots are equal or the reason why not is known.
+
+        `watch` is called now and then with the session, for progress. Raises PeerFault; what was applied stays."""
+        began = system.monotonic()
+        traffic = transport.Traffic()
+        socket, nonces = await transport.dial(url, self.store.group_keys, system.random_bytes, tls)
+        session = await self._session(CLIENT, nonces, sample=not accept_different)
+        try:
+            call = self.call if watch is None else self._watched(session, watch)
+            await transport.converse(socket, session, call, system.now_ms, traffic, self._greeted(session, CLIENT))
+        finally:
+            self._forget(session, CLIENT)
+            await socket.close()
+            await self.call(self.store.remember, session.outcome, url)
+        return _report(url, session, traffic, system.monotonic() - began)
+
+    def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
+        async def call(function: Callable[..., Any], *args: Any) -> Any:
+            result = await self.call(function, *args)
+            watch(session)
+            return result
+
+        return call
+
+    async def _session(self, role: str, nonces: tuple[bytes, bytes], *, sample: bool) -> Session:
+        def make() -> Session:
+            me = Self(self.store.node_id, self._instance, self.store.name)
+            return Session(role, self.store.group_keys, self.store, me, nonces, sample=sample)
+
+        return await self.call(make)
+
+    def _greeted(self, session: Session, role: str) -> Callable[[Session], None]:
+        def greeted(_: Session) -> None:
+            assert session.outcome.peer is not None
+            peer = session.outcome.peer.instance
+            other = self._active.get(peer)
+            if other is not None and (other == role or (other == CLIENT) == (self._instance < peer)):
+                raise PeerRefused("busy", "this node and that one are syncing already")
+            self._active[peer] = role
+
+        return greeted
+
+    def _forget(self, session: Session, role: str) -> None:
+        peer = session.outcome.peer
+        if peer is not None and self._active.get(peer.instance) == role and session.outcome.code != "busy":
+            del self._active[peer.instance]
+
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
+    ) -> Listener:
+        """Listen for peers until the node is closed. Off loopback it takes TLS, or `plaintext=True` on purpose."""
+        if tls is None and not plaintext and not _is_loopback(host):
+            raise UsageError(
+                f"{host} is reachable from other machines: give --cert and --key, or --plaintext if the network is "
+                "private (a VPN, say)"
+            )
+        keys = self.store.group_keys
+        server = await transport.listen(
+            host, port, keys, system.random_bytes, self._meet, full=lambda: self._serving >= SESSIONS_MAX, tls=tls
+        )
+        sockets = [s.getsockname()[:2] for s in server.sockets]
+        listener = Listener(server, "wss" if tls else "ws", sockets)
+        self._listeners.append(listener)
+        self._watch()
+        return listener
+
+    async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
+        began = system.monotonic()
+        self._serving += 1
+        traffic = transport.Traffic()
+        session = await self._session(SERVER, nonces, sample=False)
+        address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
+        try:
+            greeted = self._greeted(session, SERVER)
+            await transport.converse(socket, session, self.call, system.now_ms, traffic, greeted)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(socket.wait_closed(), 5)
+        except ReplicaError as error:
+            log.warning("session with %s: %s", _who(session, address), error)
+        except Exception:
+            log.exception("session with %s failed", _who(session, address))
+        finally:
+            self._serving -= 1
+            self._forget(session, SERVER)
+            with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
+                await self.call(self.store.remember, session.outcome, None)
+            if self.on_session is not None:
+                self.on_session(_report(address, session, traffic, system.monotonic() - began))
+
+
+def _who(session: Session, address: str) -> str:
+    peer = session.outcome.peer
+    return f"{peer.name} ({address})" if peer is not None else address
+
+
+def _report(url: str, session: Session, traffic: transport.Traffic, seconds: float) -> SyncReport:
+    out = session.outcome
+    return SyncReport(
+        url=url,
+        peer=out.peer.name if out.peer else "",
+        outcome=out.code,
+        text=out.text,
+        sent=out.sent,
+        received=out.received,
+        changed=out.changed,
+        held=out.held,
+        refused=out.refused,
+        reasons=out.reasons,
+        bytes_out=traffic.sent,
+        bytes_in=traffic.received,
+        round_trips=out.round_trips,
+        seconds=round(seconds, 3),
+        root=out.root.hex(),
+        count=out.count,
+        offset_ms=out.offset_ms,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def open(path: str | Path, *, join: str | None = None, name: str | None = None, durable: bool = True) -> Node:
+    """A node on this file, for `async with`. A file that is not there is made: in the group of the invite `join`, or in a
+    new group. Raises StoreError or UsageError."""
+    if not Path(path).exists():
+        invite = decode_invite(join) if join else None
+        initialize(path, name or Path(path).stem, invite.secrets if invite else None)
+    return Node(path, durable=durable)

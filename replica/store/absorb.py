@@ -1,0 +1,315 @@
+"""Absorption: what other programs wrote becomes stamped state.
+
+The outbox says which rows to look at; the row itself is the witness. Row gone and record shown: a delete. Row there and
+record not live: an insert. Both: an update of the fields whose check differs. No difference: nothing happened. One test
+each:
+
+1. stamp = max(last + 1, min(captured wall, wall now)), in captured order, one stamp for all fields of a row's event.
+2. Where SQLite made up the key, a row deleted and inserted anew under one number is another record.
+3. A value that cannot travel stays local-only: not stamped, not digested, listed with its reason.
+4. Absorbing changes no row of the user's, but where a held record may surface or must give way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from protocol import limits
+from protocol.errors import ValueRefused
+from protocol.record import Birth, pack_id, unpack_id
+from protocol.values import IllFormedText, pack_values
+from replica.store import capture
+from replica.store.catalog import Table
+from replica.store.core import Change, Core
+from replica.store.show import engine_writes, settle
+from replica.store.state import (
+    SHOWN,
+    ShadowRow,
+    State,
+    check,
+    fetch_rows,
+    fresh_row,
+    key_of,
+    load,
+    load_shadows,
+    new,
+    save,
+    write,
+)
+
+ENTRIES_MAX = 8_192
+"""Outbox entries absorbed in one transaction: other programs wait for the write lock meanwhile."""
+
+
+class Entry(NamedTuple):
+    """A row to look at: when it was touched, and whether the one that was there before is another record."""
+
+    pk: tuple[Any, ...]
+    at: int
+    anew: bool
+
+
+def backlog(core: Core) -> int:
+    """Entries that wait to be absorbed."""
+    return int(core.db.execute("SELECT count(*) FROM _replica_outbox").fetchone()[0])
+
+
+def pending(core: Core) -> bool:
+    """Whether anything waits."""
+    return core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() is not None
+
+
+def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
+    """Absorb up to `limit` outbox entries, in the caller's transaction. Returns how many are left at least (0: none)."""
+    rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
+    if not rows:
+        return 0
+    by_table: dict[int, dict[tuple[Any, ...], tuple[int, bool, bool]]] = {}
+    for _, tbl, op, at, *key in rows:
+        table = core.tables.get(tbl)
+        if table is None or table.shape is None:
+            continue
+        pk = tuple(key[: len(table.shape.key)])
+        seen = by_table.setdefault(tbl, {})
+        _, left, anew = seen.pop(pk, (0, False, False))  # The last place in the order counts.
+        if op in {capture.DELETE, capture.LEFT}:
+            left = True
+        elif op != capture.VICTIM and left:
+            anew = True
+        seen[pk] = (at, left, anew)
+    for tbl, seen in by_table.items():
+        table = core.tables[tbl]
+        look(core, table, [Entry(pk, at, anew) for pk, (at, _, anew) in seen.items()])
+    last = rows[-1][0]
+    if len(rows) < limit:
+        core.db.execute("DELETE FROM _replica_outbox")
+    else:
+        core.db.execute("DELETE FROM _replica_outbox WHERE seq <= ?", (last,))
+    for tbl in by_table:
+        table = core.tables[tbl]
+        if table.shape is not None and table.shape.needs_count and _count_differs(core, table):
+            full_diff(core, table)
+    return 1 if len(rows) == limit else 0
+
+
+def full_diff(core: Core, table: Table) -> None:
+    """Look at every row and every shown record of a table: the backstop for whatever no trigger saw."""
+    assert table.shape is not None
+    now = core.now_ms()
+    width = len(table.shape.key)
+    cursor = core.rows(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}")
+    for part in _parts(cursor):
+        look(core, table, [Entry(tuple(row[:width]), now, False) for row in part])
+    sql = f"SELECT id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
+    shown = core.db.execute(sql, (table.tbl,)).fetchall()
+    for part in _parts(shown):
+        pks = [unpack_id(id_)[0] for (id_,) in part]
+        there = fetch_rows(core, table, pks)
+        look(core, table, [Entry(pk, now, False) for pk in pks if pack_id(pk) not in there])
+
+
+def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (rows[i : i + ENTRIES_MAX] for i in range(0, len(rows), ENTRIES_MAX))
+
+
+def _count_differs(core: Core, table: Table) -> bool:
+    shown = f"SELECT count(*) FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
+    rows = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
+    local = "SELECT count(*) FROM _replica_local WHERE tbl = ? AND pos = -1"
+    expected = core.db.execute(shown, (table.tbl,)).fetchone()[0] + core.db.execute(local, (table.tbl,)).fetchone()[0]
+    return bool(rows != expected)
+
+
+def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
+    """Look at rows of one table, in order, and stamp what changed."""
+    ids: dict[tuple[Any, ...], bytes] = {}
+    for entry in entries:
+        try:
+            if any(type(v) is IllFormedText for v in entry.pk):
+                raise ValueRefused("a key that is not UTF-8 text")
+            ids[entry.pk] = pack_id(entry.pk)
+        except ValueRefused as error:
+            note_local_row(core, table, entry.pk, str(error))
+    rows = fetch_rows(core, table, list(ids))
+    keys = _record_keys(core, table, ids)
+    states = load(core, list(keys.values()))
+    _add_missing_rows(core, table, keys, states, rows, ids)
+    looking = _Looking(core, table, rows, states)
+    for entry in entries:
+        if entry.pk in ids:
+            looking.at(entry, ids[entry.pk], keys.get(entry.pk))
+    looking.finish()
+
+
+def note_local_row(core: Core, table: Table, pk: tuple[Any, ...], reason: str) -> None:
+    """A row that cannot travel at all is listed as long as it is there."""
+    id_ = repr(pk).encode()[:1_000]
+    where = " AND ".join(f"{c} IS ?" for c in table.key_columns)
+    core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos = -1", (table.tbl, id_))
+    if core.db.execute(f"SELECT 1 FROM {table.sql} WHERE {where}", pk).fetchone():
+        note = (table.tbl, id_, -1, f"row {pk!r}: {reason}"[:300])
+        core.db.execute("INSERT INTO _replica_local VALUES (?, ?, ?, ?)", note)
+
+
+def _record_keys(core: Core, table: Table, ids: dict[tuple[Any, ...], bytes]) -> dict[tuple[Any, ...], bytes]:
+    assert table.shape is not None
+    if not table.shape.rowid_alias:
+        return {pk: key_of(core, table, id_) for pk, id_ in ids.items()}
+    sql = "SELECT pk, key FROM _replica_row WHERE tbl = ? AND pk IN ("
+    found: dict[object, bytes] = dict(core.select_in(sql, [pk[0] for pk in ids], table.tbl))
+    keys = {pk: found[pk[0]] for pk in ids if pk[0] in found}
+    if not table.surrogate:
+        keys.update({pk: key_of(core, table, id_) for pk, id_ in ids.items() if pk not in keys})
+    return keys
+
+
+def _add_missing_rows(
+    core: Core,
+    table: Table,
+    keys: dict[tuple[Any, ...], bytes],
+    states: dict[bytes, State],
+    rows: dict[bytes, list[Any]],
+    ids: dict[tuple[Any, ...], bytes],
+) -> None:
+    """A shown record whose row is gone has no values left to load: only its stamps matter for the delete."""
+    gone = [keys[pk] for pk, id_ in ids.items() if id_ not in rows and pk in keys and keys[pk] not in states]
+    for key, shadow in load_shadows(core, gone).items():
+        state = new(table, key, shadow.id)
+        state.shadow, state.flags = shadow, shadow.flags
+        state.record.floor, state.record.born = shadow.floor, shadow.born
+        states[key] = state
+
+
+class _Looking:
+    """One pass over touched rows of a table."""
+
+    def __init__(self, core: Core, table: Table, rows: dict[bytes, list[Any]], states: dict[bytes, State]) -> None:
+        self._core, self._table, self._rows, self._states = core, table, rows, states
+        self._now = core.now_ms()
+        self._fresh: dict[bytes, ShadowRow] = {}
+        self._changed: dict[bytes, State] = {}
+        self._shown_rows: list[tuple[int, object, bytes]] = []
+        self._touched: list[bytes] = []
+
+    def _stamp(self, at: object) -> bytes:
+        wall = at if type(at) is int else self._now
+        return self._core.clock.tick(max(0, min(wall, self._now)))
+
+    def at(self, entry: Entry, id_: bytes, key: bytes | None) -> None:
+        row, state = self._rows.get(id_), self._states.get(key) if key else None
+        if row is None:
+            if state is not None and state.shown:
+                self._delete(state, self._stamp(entry.at))
+            return
+        if state is not None and state.shown and entry.anew and self._table.surrogate:
+            self._delete(state, self._stamp(entry.at))
+            state = None
+        if self._table.surrogate and (state is None or not state.record.live):
+            self._insert(entry, None, id_, row)
+        elif state is None or not state.record.live:
+            self._insert(entry, state, id_, row)
+        else:
+            self._update(entry, state, row)
+
+    def _insert(self, entry: Entry, state: State | None, id_: bytes, row: list[Any]) -> None:
+        core, table = self._core, self._table
+        stamp = self._stamp(entry.at)
+        if table.surrogate:
+            id_ = pack_id(entry.pk, Birth(stamp))
+        key = key_of(core, table, id_)
+        if table.shape is not None and table.shape.rowid_alias:
+            self._shown_rows.append((table.tbl, entry.pk[0], key))
+        size = sum(len(v) if type(v) in {str, bytes} else 9 for v in row)
+        core.note(Change(table.collection, id_, "insert", False))
+        if state is None and table.plain and size * 4 < limits.RECORD_BYTES_MAX:
+            self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
+            core.dirty[key] = 1
+            return
+        if state is None:
+            state = new(table, key, id_)
+        state.record.born = stamp
+        state.flags |= SHOWN
+        state.checks.clear()
+        for name, pos, packed in zip(table.names, table.at, pack_values(row), strict=True):
+            self._write(state, name, pos, packed, stamp)
+        self._keep(state)
+
+    def _update(self, entry: Entry, state: State, row: list[Any]) -> None:
+        table, shadow = self._table, state.shadow
+        assert shadow is not None
+        packed = pack_values(row)
+        if not state.shown:  # The row of a held record's key was inserted: it is a write of every column here.
+            changed = list(zip(table.names, table.at, packed, strict=True))
+        else:
+            changed = [
+                (name, pos, value)
+                for name, pos, value in zip(table.names, table.at, packed, strict=True)
+                if pos >= len(shadow.checks) or shadow.checks[pos] != check(value)
+            ]
+            if not changed and self._core.keys.digest(state.record.encode()) != shadow.digest:
+                changed = list(zip(table.names, table.at, packed, strict=True))
+        if not changed:
+            return
+        if not state.shown and table.shape is not None and table.shape.rowid_alias:
+            self._shown_rows.append((table.tbl, entry.pk[0], state.key))
+        stamp = self._stamp(entry.at)
+        state.flags |= SHOWN
+        for name, pos, value in changed:
+            state.checks.pop(pos, None)
+            self._write(state, name, pos, value, stamp)
+        self._keep(state)
+        self._core.note(Change(table.collection, state.record.id, "update", False))
+
+    def _write(self, state: State, name: str, pos: int, packed: bytes, stamp: bytes) -> None:
+        state.record.registers[name] = (stamp, packed)
+        if pos in state.local:
+            state.local -= {pos}
+            where = (self._table.tbl, state.record.id, pos)
+            self._core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos = ?", where)
+
+    def _keep(self, state: State) -> None:
+        """Take the state, without the values that make it too large to travel."""
+        registers = state.record.registers
+        size = len(state.record.encode())
+        for name in sorted(registers, key=lambda n: -len(registers[n][1])):
+            if size <= limits.RECORD_BYTES_MAX:
+                break
+            pos, value = self._table.positions[name], registers.pop(name)[1]
+            size -= len(value) + len(name)
+            state.checks[pos] = check(value)
+            state.local |= {pos}
+            reason = f"{len(value)} bytes do not fit into a record of at most {limits.RECORD_BYTES_MAX}"
+            note = (self._table.tbl, state.record.id, pos, reason)
+            self._core.db.execute("INSERT OR REPLACE INTO _replica_local VALUES (?, ?, ?, ?)", note)
+        self._changed[state.key] = state
+        self._touched.append(state.key)
+
+    def _delete(self, state: State, stamp: bytes) -> None:
+        state.record.floor = stamp
+        state.record.registers.clear()
+        state.checks.clear()
+        state.flags = 0
+        self._changed[state.key] = state
+        self._touched.append(state.key)
+        core, table = self._core, self._table
+        if table.shape is not None and table.shape.rowid_alias:
+            gone = (table.tbl, state.pk[0], state.key)
+            core.db.execute("DELETE FROM _replica_row WHERE tbl = ? AND pk = ? AND key = ?", gone)
+        core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ?", (table.tbl, state.record.id))
+        core.note(Change(table.collection, state.record.id, "delete", False))
+
+    def finish(self) -> None:
+        """Store it all; then let those that were held by what changed have their chance."""
+        core, table = self._core, self._table
+        write(core, self._fresh.values())
+        save(core, self._changed.values())
+        core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", self._shown_rows)
+        core.db.executemany("DELETE FROM _replica_held WHERE key = ?", [(k,) for k in self._changed])
+        if not core.db.execute("SELECT 1 FROM _replica_held WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
+            return
+        sql = "SELECT key FROM _replica_held WHERE blocker IN ("
+        waiting = [key for (key,) in core.select_in(sql, self._touched)]
+        if waiting:
+            with engine_writes(core, [table]):
+                settle(core, list(load(core, waiting).values()))

@@ -1,0 +1,122 @@
+"""Adoption: existing tables of a database that nobody here made become replicated, unchanged.
+
+Rows get a base stamp: ms 0, counter 1, node = 8 bytes of the hash of the row's content. So machines that adopt copies of
+one file hold identical records; where rows differ, one wins whole; any later write wins over both. SPEC section 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from protocol.errors import ValueRefused
+from protocol.hlc import base_stamp
+from protocol.keys import content_hash
+from protocol.record import fold, pack_id
+from protocol.values import IllFormedText, pack_any, pack_values
+from replica.errors import TableRefused
+from replica.store import catalog, ddl
+from replica.store.absorb import note_local_row
+from replica.store.catalog import Shape, Table
+from replica.store.core import Core
+from replica.store.show import engine_writes, leap, settle
+from replica.store.state import SHOWN, State, fresh_row, key_of, load, load_shadows, new, write
+
+ROWS = 4_096
+
+
+class Adopted(NamedTuple):
+    """What came of one table: rows taken, or why it was refused."""
+
+    table: str
+    rows: int
+    refused: str | None
+
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, of all)"""
+
+
+def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Progress | None = None) -> list[Adopted]:
+    """Adopt these tables (all, if none is named), in the caller's transaction. Raises TableRefused for a named one that
+    cannot be; without names, such tables are reported and left alone."""
+    results = []
+    for name in [*names, *natural] or catalog.user_tables(core.db):
+        actual = catalog.find(core.db, name) or name
+        try:
+            shape = catalog.shape(core.db, actual)
+        except TableRefused as error:
+            if names or natural:
+                raise
+            results.append(Adopted(actual, 0, str(error)))
+            continue
+        known = core.by_name.get(fold(actual))
+        if known is not None and known.shape is not None:
+            results.append(Adopted(actual, 0, "already adopted"))
+            continue
+        results.append(Adopted(actual, _adopt(core, shape, actual in natural or name in natural, progress), None))
+    return results
+
+
+def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
+    table = core.table(fold(shape.name))
+    agreed = ddl.described(core).get(table.collection)
+    table.surrogate = not natural if not agreed else agreed[0].get("natural") == 0
+    ddl.take(core, table, shape)
+    ddl.publish(core, table)
+    total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
+    rows = core.rows(table.select)
+    with engine_writes(core, [table]):
+        for start in range(0, len(rows), ROWS):
+            _take_rows(core, table, rows[start : start + ROWS])
+            if progress:
+                progress(f"adopting {shape.name}", min(start + ROWS, total), total)
+    ddl.show_all(core, table.collection)
+    if shape.autoincrement and not core.meta("founder"):
+        leap(core, table)
+    return len(rows)
+
+
+def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+    assert table.shape is not None
+    width = len(table.shape.key)
+    found: dict[bytes, tuple[bytes, tuple[object, ...], list[object]]] = {}
+    for row in rows:
+        pk, values = row[:width], list(row[width:])
+        try:
+            if any(type(v) is IllFormedText for v in pk):
+                raise ValueRefused("a key that is not UTF-8 text")
+            id_ = pack_id(pk)
+        except ValueRefused as error:
+            note_local_row(core, table, pk, str(error))
+            continue
+        found[key_of(core, table, id_)] = (id_, pk, values)
+    known = load_shadows(core, list(found)) if found else {}
+    fresh, states = [], []
+    for key, (id_, _, values) in found.items():
+        packed = pack_values(values)  # type: ignore[arg-type]
+        stamp = base_stamp(content_hash(table.packed_name + table.tail + pack_any(id_) + b"".join(packed)))
+        if table.plain and key not in known:
+            fresh.append(fresh_row(core, table, key, id_, stamp, values))  # type: ignore[arg-type]
+            core.dirty[key] = core.dirty.get(key, 0) + 1
+        else:
+            states.append(_merge(core, table, key, id_, stamp, packed))
+    write(core, fresh)
+    if table.shape.rowid_alias:
+        pairs = [(table.tbl, pk[0], key) for key, (_, pk, _) in found.items()]
+        core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", pairs)
+    settle(core, states)
+
+
+def _merge(core: Core, table: Table, key: bytes, id_: bytes, stamp: bytes, packed: list[bytes]) -> State:
+    """The group knows this record already: the row is one more version of it, older than any write."""
+    state = load(core, [key]).get(key) or new(table, key, id_)
+    row = {name: (stamp, value) for name, value in zip(table.names, packed, strict=True)}
+    record = state.record
+    record.born = max(record.born, stamp)
+    for name, register in row.items():
+        if register[0] > record.floor and register > record.registers.get(name, (b"", b"")):
+            record.registers[name] = register
+    state.flags |= SHOWN
+    state.before = row
+    return state

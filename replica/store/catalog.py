@@ -1,0 +1,241 @@
+"""What the user's tables look like: read from SQLite's own catalog, never from anybody's DDL text.
+
+`Shape` is a table as it stands in the file; `Table` is a collection: its number, the positions of its fields, and the
+shape of the local table if there is one. Names compare by ASCII letters without case, as SQLite compares them, and
+travel folded. Local columns are kept in the order of their folded names, which is the canonical order of registers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from protocol.record import array_header, fold
+from protocol.values import pack_any
+from replica.errors import TableRefused
+from replica.store.schema import PREFIX
+
+
+class Column(NamedTuple):
+    """One column. `default` is SQL text or None; `key` its 1-based position in the primary key, else 0."""
+
+    name: str
+    folded: str
+    affinity: str
+    collation: str
+    notnull: bool
+    default: str | None
+    key: int
+
+
+class Unique(NamedTuple):
+    """A unique index: (column name or None for an expression, collation) of each part."""
+
+    name: str
+    parts: tuple[tuple[str | None, str], ...]
+    primary: bool
+    partial: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table as it stands in the file. `columns`: the replicated ones, by folded name; `key`: in key order."""
+
+    name: str
+    key: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    uniques: tuple[Unique, ...]
+    references: tuple[tuple[str, str, str], ...]
+    rowid_alias: bool
+    autoincrement: bool
+    strict: bool
+
+    @property
+    def signature(self) -> str:
+        """Changes when something that matters here changes."""
+        return json.dumps([self.key, self.columns, self.uniques, self.rowid_alias, self.strict])
+
+    @property
+    def needs_count(self) -> bool:
+        """A unique index over expressions alone: REPLACE may delete rows that no trigger can name."""
+        return any(all(name is None for name, _ in unique.parts) for unique in self.uniques)
+
+
+def quote(name: str) -> str:
+    """An identifier in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def affinity(declared: str, strict: bool) -> str:
+    """Affinity of a declared type: sqlite.org/datatype3.html, section 3.1."""
+    kind = declared.upper()
+    if strict and kind == "ANY":
+        return "BLOB"
+    if "INT" in kind:
+        return "INTEGER"
+    if any(word in kind for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in kind or not kind:
+        return "BLOB"
+    return "REAL" if any(word in kind for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def user_tables(db: sqlite3.Connection) -> list[str]:
+    """Names of the tables that are not ours and not SQLite's own."""
+    rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
+    return [n for (n,) in rows if not fold(n).startswith((PREFIX, "sqlite_"))]
+
+
+def find(db: sqlite3.Connection, name: str) -> str | None:
+    """The table's name as written, or None if there is no such table."""
+    rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return next((n for (n,) in rows if fold(n) == fold(name)), None)
+
+
+def shape(db: sqlite3.Connection, name: str) -> Shape:
+    """The shape of a table. Raises TableRefused for one that cannot be replicated, with what to do about it."""
+    row = db.execute(
+        "SELECT type, sql FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')", (name,)
+    ).fetchone()
+    if row is None:
+        raise TableRefused(f"there is no table {name!r} in this database")
+    if row[0] == "view":
+        raise TableRefused(f"{name!r} is a view: adopt the tables that it reads")
+    sql = row[1] or ""
+    if re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
+        raise TableRefused(f"{name!r} is a virtual table: adopt the table that feeds it")
+    tail = sql[sql.rfind(")") :].upper()
+    strict, without_rowid = "STRICT" in tail, "WITHOUT" in tail
+    indexes = db.execute('SELECT name, origin, partial FROM pragma_index_list(?) WHERE "unique"', (name,)).fetchall()
+    uniques = []
+    for index, origin, partial in indexes:
+        parts = db.execute("SELECT name, coll FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (index,)).fetchall()
+        uniques.append(Unique(index, tuple((n, c) for n, c in parts), origin == "pk", bool(partial)))
+    columns: list[Column] = []
+    key: list[Column] = []
+    info = db.execute(
+        'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (name,)
+    ).fetchall()
+    collations = _collations(db, name, [row[0] for row in info])
+    for column, declared, notnull, default, pk, hidden in info:
+        if hidden:
+            continue
+        kind = affinity(declared, strict)
+        item = Column(column, fold(column), kind, collations.get(column, "BINARY"), bool(notnull), default, pk)
+        (key if pk else columns).append(item)
+    if not key:
+        raise TableRefused(
+            f"table {name!r} has no primary key, so its rows cannot be told apart on another machine: make a copy of it "
+            f"with one (for example: id TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(16))))) and adopt that"
+        )
+    key.sort(key=lambda c: c.key)
+    alias = len(key) == 1 and not without_rowid and not any(u.primary for u in uniques)
+    references = db.execute(
+        'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?)', (name,)
+    ).fetchall()
+    return Shape(
+        name,
+        tuple(key),
+        tuple(sorted(columns, key=lambda c: c.folded.encode())),
+        tuple(uniques),
+        tuple(references),
+        alias,
+        alias and bool(re.search(r"\bAUTOINCREMENT\b", sql, re.IGNORECASE)),
+        strict,
+    )
+
+
+def _collations(db: sqlite3.Connection, table: str, columns: list[str]) -> dict[str, str]:
+    """Collation of each column. SQLite has no pragma for it, but a throw-away index over the columns inherits it; the
+    catalog of an existing index says the same for indexed columns, so only text needs the DDL's words."""
+    sql = db.execute("SELECT sql FROM sqlite_master WHERE name = ? AND type = 'table'", (table,)).fetchone()[0]
+    found = {}
+    for column in columns:
+        names = rf"(?:\"{re.escape(column)}\"|\[{re.escape(column)}\]|`{re.escape(column)}`|\b{re.escape(column)}\b)"
+        match = re.search(names + r"[^,]*?\bCOLLATE\s+[\"\[`]?(\w+)", sql, re.IGNORECASE)
+        if match and match[1].upper() in {"NOCASE", "RTRIM"}:
+            found[column] = match[1].upper()
+    return found
+
+
+@dataclass
+class Table:
+    """A collection. `fields` gives the position of every field ever seen, here or at a peer; `at` the positions of the
+    local columns, in their order."""
+
+    tbl: int
+    collection: str
+    surrogate: bool
+    state: str
+    leap: int
+    fields: list[str]
+    shape: Shape | None
+    at: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    positions: dict[str, int] = field(default_factory=dict)
+    plain: bool = False
+    """Every field is a local column, and positions are in canonical order: the common case, which has fast paths."""
+
+    def __post_init__(self) -> None:
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Derive what depends on fields and shape."""
+        self.positions = {name: pos for pos, name in enumerate(self.fields)}
+        everything = self.shape.columns if self.shape else ()
+        columns = [c for c in everything if c.folded in self.positions]  # A column that is newer than our look at it.
+        self.columns = columns
+        self.names = tuple(c.folded for c in columns)
+        self.at = tuple(self.positions[name] for name in self.names)
+        self.plain = self.shape is not None and self.at == tuple(range(len(self.fields)))
+        self.packed_name = pack_any(self.collection)
+        self.head = b"\x98" + self.packed_name
+        self.tail = pack_any(list(self.names))
+        self.values_header = array_header(len(self.names))
+        if self.shape:
+            sql = quote(self.shape.name)
+            self.sql = sql
+            self.key_columns = [quote(c.name) for c in self.shape.key]
+            self.value_columns = [quote(c.name) for c in columns]
+            row = self.key_columns + self.value_columns
+            self.select = f"SELECT {', '.join(row)} FROM {sql}"
+            self.insert = f"INSERT OR ABORT INTO {sql}({', '.join(row)}) VALUES({', '.join('?' * len(row))})"
+            self.where = " AND ".join(f"{c} IS ? COLLATE BINARY" for c in self.key_columns)
+            self.seek = " AND ".join(f"{c} = ?" for c in self.key_columns) + f" AND {self.where}"
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.shape.name if self.shape else self.collection
+
+
+def load(db: sqlite3.Connection) -> dict[int, Table]:
+    """All collections by number."""
+    fields: dict[int, list[str]] = {}
+    for tbl, name in db.execute("SELECT tbl, name FROM _replica_field ORDER BY tbl, pos"):
+        fields.setdefault(tbl, []).append(name)
+    tables = {}
+    for tbl, collection, local, surrogate, state, leap in db.execute(
+        "SELECT tbl, collection, local, surrogate, state, leap FROM _replica_table"
+    ).fetchall():
+        try:
+            here = shape(db, local) if local else None
+        except TableRefused as error:  # Changed by somebody; `mend` follows in the next write transaction.
+            here, state = None, str(error)
+        tables[tbl] = Table(tbl, collection, bool(surrogate), state, leap, fields.get(tbl, []), here)
+    return tables
+
+
+def load_names(db: sqlite3.Connection, tbl: int) -> frozenset[str]:
+    """Folded names of the local columns as they were when the table's signature was stored."""
+    row = db.execute("SELECT signature FROM _replica_table WHERE tbl = ?", (tbl,)).fetchone()
+    return frozenset(column[1] for column in json.loads(row[0])[1]) if row and row[0] else frozenset()
+
+
+def key_of_signature(signature: str) -> list[object]:
+    """The part of a signature that must not change: names of the key columns, and whether SQLite makes up the key."""
+    parts = json.loads(signature)
+    return [[column[1] for column in parts[0]], parts[3]]

@@ -1,0 +1,277 @@
+"""One open store: its connection, its transactions, its clock, and what it remembers between calls.
+
+Everything in this folder works on a `Core`, in one thread. One test each:
+
+1. A transaction commits rows, state, digests, trie and clock together, or none of them.
+2. What is remembered (tables and fields) is dropped when another process changed the file.
+3. `last` is read and written in the transaction that uses it, so two processes on one file never issue one stamp twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from protocol.hlc import Clock
+from protocol.keys import Keys, Secrets
+from protocol.values import IllFormedText
+from replica.errors import NotAStore, StoreReadOnly, from_sqlite
+from replica.store import catalog, schema
+
+BUSY_MS = 10_000
+CHUNK = 500
+"""Values of one IN list."""
+
+
+class Change(NamedTuple):
+    """One record that changed, for `changes()`: what happened to it, and whether a peer's data did it."""
+
+    collection: str
+    id: bytes
+    kind: str
+    remote: bool
+
+
+def connect(path: str | Path, *, durable: bool = True, readonly: bool = False) -> sqlite3.Connection:
+    """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise. Raises StoreError."""
+    path = str(path)
+    try:
+        uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512)
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    try:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.execute("PRAGMA cache_size = -65536")
+        if readonly:
+            db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        else:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal" and path != ":memory:":
+                raise StoreReadOnly(f"{path} cannot use write-ahead logging: move it to a local, writable disk")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    except sqlite3.Error as error:
+        db.close()
+        raise from_sqlite(error, path) from error
+    except StoreReadOnly:
+        db.close()
+        raise
+    return db
+
+
+class Core:
+    """An open store. `now_ms` and `random` are the only sources of time and chance."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        path: str,
+        now_ms: Callable[[], int],
+        random: Callable[[int], bytes],
+        follow_schema: Callable[[Core], None],
+    ) -> None:
+        """`follow_schema` is called in a write transaction when somebody changed a definition."""
+        self._follow_schema = follow_schema
+        self.db, self.path, self.now_ms, self.random = db, path, now_ms, random
+        self.tables: dict[int, catalog.Table] = {}
+        self.by_name: dict[str, catalog.Table] = {}
+        self.changes: list[Change] = []
+        self.on_change: Callable[[list[Change]], None] | None = None
+        self.dirty: dict[bytes, int] = {}
+        """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
+        self._seen: tuple[int, int] = (-1, -1)
+        self._last_saved = b""
+        with self.reporting():
+            if not schema.installed(db):
+                raise NotAStore(f"{path} is not part of a replication group yet: run `replica init {path}`")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                schema.migrate(db, path)
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+        group, digest, access = (self.meta(n) for n in ("group", "digest_secret", "access_key"))
+        self.keys = Keys(Secrets(group, digest, access))
+        self.clock = Clock(self.meta("node"), self.meta("clock"))
+        self.in_transaction = False
+
+    # --- meta -------------------------------------------------------------------------------------------------------
+
+    def meta(self, name: str) -> Any:
+        """A stored setting, or None."""
+        row = self.db.execute("SELECT value FROM _replica_meta WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def set_meta(self, name: str, value: object) -> None:
+        """Store a setting."""
+        self.db.execute("INSERT OR REPLACE INTO _replica_meta VALUES (?, ?)", (name, value))
+
+    @property
+    def name(self) -> str:
+        """This node's name."""
+        return str(self.meta("name"))
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            ours = from_sqlite(error, self.path)
+            if ours is error:
+                raise
+            raise ours from error
+
+    @contextmanager
+    def transaction(self, flush: Callable[[Core], None]) -> Iterator[None]:
+        """One write transaction: all or nothing. `flush` brings the trie up to date before the commit."""
+        if self.in_transaction:
+            yield
+            return
+        with self.reporting():
+            self.db.execute("BEGIN IMMEDIATE")
+            self.in_transaction = True
+            try:
+                self._refresh(follow=True)
+                yield
+                flush(self)
+                if self.clock.last != self._last_saved:
+                    self.set_meta("clock", self.clock.last)
+                if self.clock.issued:
+                    self.set_meta("issued", self.clock.issued)
+                self.db.execute("COMMIT")
+                self._seen = self._versions()
+                self.in_transaction = False
+            except BaseException:
+                self._seen = (-1, -1)
+                self.changes.clear()
+                self.dirty.clear()
+                self.in_transaction = False
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+        changes, self.changes = self.changes, []
+        if changes and self.on_change:
+            self.on_change(changes)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One snapshot for several reads."""
+        if self.in_transaction:
+            yield
+            return
+        with self.reporting():
+            self.db.execute("BEGIN")
+            self.in_transaction = True
+            try:
+                self._refresh(follow=False)
+                yield
+            finally:
+                self.in_transaction = False
+                if self.db.in_transaction:
+                    self.db.execute("COMMIT")
+
+    def _versions(self) -> tuple[int, int]:
+        return (
+            self.db.execute("PRAGMA schema_version").fetchone()[0],
+            self.db.execute("PRAGMA data_version").fetchone()[0],
+        )
+
+    def _refresh(self, *, follow: bool) -> None:
+        seen = self._versions()
+        self._last_saved = self.meta("clock")
+        self.clock = Clock(self.meta("node"), self._last_saved)
+        if seen != self._seen:
+            self.reload()
+            self._seen = seen
+        if follow and seen[0] != self.meta("schema_version"):
+            self._follow_schema(self)
+
+    def reload(self) -> None:
+        """Read the tables anew."""
+        self.tables = catalog.load(self.db)
+        self.by_name = {t.collection: t for t in self.tables.values()}
+
+    @property
+    def schema_moved(self) -> bool:
+        """Somebody changed a definition since the engine last looked."""
+        return bool(self.db.execute("PRAGMA schema_version").fetchone()[0] != self.meta("schema_version"))
+
+    def schema_followed(self) -> None:
+        """What stands in the file now is what the engine knows."""
+        self.set_meta("schema_version", self.db.execute("PRAGMA schema_version").fetchone()[0])
+
+    # --- helpers ----------------------------------------------------------------------------------------------------
+
+    def note(self, change: Change) -> None:
+        """Tell `changes()` after the commit, if anybody listens."""
+        if self.on_change is not None:
+            self.changes.append(change)
+
+    def mute(self) -> None:
+        """From here to the end of this transaction, capture is silent: these writes are the engine's own."""
+        self.db.execute("INSERT INTO _replica_mute VALUES (1)")
+
+    def unmute(self) -> None:
+        """Capture again."""
+        self.db.execute("DELETE FROM _replica_mute")
+
+    def select_in(self, sql: str, values: Sequence[object], *before: object) -> Iterator[tuple[Any, ...]]:
+        """Rows of `sql`, which ends in `IN (`, for any number of values."""
+        for start in range(0, len(values), CHUNK):
+            part = values[start : start + CHUNK]
+            yield from self.rows(sql + ",".join("?" * len(part)) + ")", (*before, *part))
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query; text that is not UTF-8 comes as IllFormedText."""
+        try:
+            return self.db.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+        self.db.text_factory = _tolerant
+        try:
+            return self.db.execute(sql, parameters).fetchall()
+        finally:
+            self.db.text_factory = str
+
+    def field(self, table: catalog.Table, name: str) -> int:
+        """Position of a field, which is new to this collection if need be."""
+        pos = table.positions.get(name)
+        if pos is None:
+            pos = len(table.fields)
+            self.db.execute("INSERT INTO _replica_field VALUES (?, ?, ?)", (table.tbl, pos, name))
+            table.fields.append(name)
+            table.refresh()
+        return pos
+
+    def table(self, collection: str) -> catalog.Table:
+        """The collection of this name, made without a local table if it is new."""
+        found = self.by_name.get(collection)
+        if found is None:
+            cursor = self.db.execute("INSERT INTO _replica_table(collection) VALUES (?)", (collection,))
+            assert cursor.lastrowid is not None
+            found = catalog.Table(cursor.lastrowid, collection, False, "", 0, [], None)
+            self.tables[found.tbl] = self.by_name[collection] = found
+        return found
+
+
+def _tolerant(data: bytes) -> str | IllFormedText:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return IllFormedText(data)
+
+
+def bind(values: Iterable[object]) -> tuple[list[object], bool]:
+    """Values as SQLite takes them, and whether one of them is ill-formed text, which needs a CAST."""
+    out = list(values)
+    return out, any(type(v) is IllFormedText for v in out)

@@ -1,0 +1,322 @@
+"""The schema travels as ordinary records, so that tables and columns appear where they are missing.
+
+Collections `_replica.table` (id [table]) and `_replica.column` (id [table, column]); their values live in `extra`, since
+no user's table shows them. A peer's DDL text is never executed: what is made here is built from a fixed list of types
+and collations, quoted names, and defaults that are literals. CHECKs, expressions and generated columns stay local.
+SPEC section 8.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from protocol.hlc import base_stamp
+from protocol.keys import content_hash
+from protocol.record import fold, pack_id, unpack_id
+from protocol.values import Value, pack_value, unpack_value
+from replica.store import capture, catalog
+from replica.store.catalog import Column, Shape, Table, quote
+from replica.store.core import Core
+from replica.store.show import engine_writes, leap, settle
+from replica.store.state import SHOWN, State, check, key_of, load, new, save
+
+TABLES, COLUMNS = "_replica.table", "_replica.column"
+SYSTEM = frozenset({TABLES, COLUMNS})
+_LITERAL = re.compile(
+    r"""\s*\(?\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'(?:[^']|'')*'|[xX]'[0-9a-fA-F]*'|NULL|TRUE|FALSE"""
+    r"""|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\)?\s*\Z""",
+    re.IGNORECASE,
+)
+_AFFINITIES = frozenset({"TEXT", "NUMERIC", "INTEGER", "REAL", "BLOB"})
+_COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
+
+Fields = dict[str, Value]
+
+
+# --- out: what a local table says about itself ----------------------------------------------------------------------
+
+
+def publish(core: Core, table: Table) -> None:
+    """Make the schema records of a local table say what it is. New ones get a base stamp, so that machines that adopt
+    copies of one file say the same; a later change gets a real one."""
+    shape = table.shape
+    assert shape is not None
+    wanted: list[tuple[str, list[Value], Fields]] = [
+        (
+            TABLES,
+            [table.collection],
+            {
+                "name": shape.name,
+                "natural": int(not table.surrogate),
+                "autoincrement": int(shape.autoincrement),
+                "keys": len(shape.key),
+            },
+        )
+    ]
+    for column in (*shape.key, *shape.columns):
+        wanted.append((COLUMNS, [table.collection, column.folded], _describe(shape, column)))  # noqa: PERF401
+    states = []
+    for collection, key_values, fields in wanted:
+        system = core.table(collection)
+        id_ = pack_id(key_values)
+        key = key_of(core, system, id_)
+        state = load(core, [key]).get(key) or new(system, key, id_)
+        if _declare(core, state, fields):
+            states.append(state)
+    save(core, states)
+
+
+def _describe(shape: Shape, column: Column) -> Fields:
+    uniques = [
+        [fold(name) for name, _ in unique.parts if name is not None]
+        for unique in shape.uniques
+        if not unique.primary and not unique.partial and all(name is not None for name, _ in unique.parts)
+    ]
+    mine = sorted(parts for parts in uniques if column.folded in parts)
+    target = next(
+        (f"{fold(t)}.{fold(c)}" for name, t, c in shape.references if fold(name) == column.folded and c), None
+    )
+    default = column.default if column.default is not None and _LITERAL.match(column.default) else None
+    return {
+        "name": column.name,
+        "affinity": column.affinity,
+        "collation": column.collation,
+        "key": column.key,
+        "notnull": int(column.notnull),
+        "default": default,
+        "unique": json.dumps(mine, ensure_ascii=False) if mine else None,
+        "references": target,
+    }
+
+
+def _declare(core: Core, state: State, fields: Fields) -> bool:
+    record = state.record
+    packed = {name: pack_value(value) for name, value in fields.items()}
+    if not record.live:
+        content = b"".join(name.encode() + value for name, value in sorted(packed.items()))
+        stamp = base_stamp(content_hash(record.id + content)) if not record.floor else core.clock.tick(core.now_ms())
+        record.born = stamp
+        record.registers = {name: (stamp, value) for name, value in packed.items()}
+        return True
+    changed = [n for n, value in packed.items() if record.registers.get(n, (b"", b""))[1] != value]
+    if changed:
+        stamp = core.clock.tick(core.now_ms())
+        record.registers.update({n: (stamp, packed[n]) for n in changed})
+    return bool(changed)
+
+
+# --- in: what peers' tables look like ---------------------------------------------------------------------------------
+
+
+def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
+    """Collection -> (its fields, its columns' fields), of all schema records that are live."""
+    found: dict[str, tuple[Fields, dict[str, Fields]]] = {}
+    for collection in (TABLES, COLUMNS):
+        system = core.by_name.get(collection)
+        if system is None:
+            continue
+        keys = [
+            k for (k,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (system.tbl,)).fetchall()
+        ]
+        for state in load(core, keys).values():
+            fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
+            names = unpack_id(state.record.id)[0]
+            if not state.record.live or not all(isinstance(n, str) for n in names):
+                continue
+            table = found.setdefault(str(names[0]), ({}, {}))
+            if collection == TABLES:
+                table[0].update(fields)
+            elif len(names) == 2:
+                table[1][str(names[1])] = fields
+    return found
+
+
+def materialize(core: Core) -> None:
+    """Make the tables and columns that the schema records describe and that are missing here, and show their rows."""
+    for collection, (fields, columns) in described(core).items():
+        if not fields or collection.startswith("_replica"):
+            continue
+        table = core.table(collection)
+        if table.shape is None and not table.state:
+            _create(core, table, fields, columns)
+        elif table.shape is not None:
+            _extend(core, table, columns)
+
+
+def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]) -> None:
+    name = fields.get("name")
+    if not isinstance(name, str) or fold(name) != table.collection or "\0" in name:
+        name = table.collection
+    keys = sorted((c for c, f in columns.items() if f.get("key")), key=lambda c: (str(columns[c].get("key")), c))
+    if not keys or len(keys) != fields.get("keys"):
+        return  # The rest of the description has not arrived yet.
+    surrogate = fields.get("natural") == 0
+    core.db.execute("UPDATE _replica_table SET surrogate = ? WHERE tbl = ?", (int(surrogate), table.tbl))
+    table.surrogate = surrogate
+    if catalog.find(core.db, name) is not None:
+        state = f"there is a table {name!r} here that is not replicated: run `replica adopt`"
+        core.db.execute("UPDATE _replica_table SET state = ? WHERE tbl = ?", (state, table.tbl))
+        table.state = state
+        return
+    rowid = len(keys) == 1 and columns[keys[0]].get("affinity") == "INTEGER"
+    auto = " AUTOINCREMENT" if rowid and fields.get("autoincrement") == 1 else ""
+    lines = []
+    for column in [*keys, *sorted(set(columns) - set(keys))]:
+        line = _column_sql(column, columns[column])
+        lines.append(f"{line} PRIMARY KEY{auto}" if rowid and column == keys[0] else line)
+    if not rowid:
+        lines.append(f"PRIMARY KEY({', '.join(quote(_spelled(k, columns)) for k in keys)})")
+    uniques = {json.dumps(u) for f in columns.values() for u in _uniques(f)}
+    for unique in sorted(uniques):
+        parts = json.loads(unique)
+        if all(part in columns for part in parts):
+            lines.append(f"UNIQUE({', '.join(quote(_spelled(p, columns)) for p in parts)})")
+    core.db.execute(f"CREATE TABLE {quote(name)}({', '.join(lines)})")
+    take(core, table, catalog.shape(core.db, name))
+    show_all(core, table.collection)
+
+
+def _spelled(column: str, columns: dict[str, Fields]) -> str:
+    name = columns[column].get("name")
+    return name if isinstance(name, str) and fold(name) == column and "\0" not in name else column
+
+
+def _column_sql(column: str, fields: Fields) -> str:
+    kind, collation, default = fields.get("affinity"), fields.get("collation"), fields.get("default")
+    parts = [quote(_spelled(column, {column: fields})), str(kind) if kind in _AFFINITIES else "BLOB"]
+    if collation in _COLLATIONS - {"BINARY"}:
+        parts.append(f"COLLATE {collation}")
+    if fields.get("notnull") == 1:
+        parts.append("NOT NULL")
+    if isinstance(default, str) and _LITERAL.match(default):
+        parts.append(f"DEFAULT {default}")
+    return " ".join(parts)
+
+
+def _uniques(fields: Fields) -> list[list[str]]:
+    text = fields.get("unique")
+    try:
+        lists = json.loads(text) if isinstance(text, str) else []
+    except ValueError:
+        return []
+    return [u for u in lists if isinstance(u, list) and u and all(isinstance(p, str) for p in u)]
+
+
+def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
+    assert table.shape is not None
+    here = {c.folded for c in (*table.shape.key, *table.shape.columns)}
+    dropped = {fold(n) for n in json.loads(core.meta(f"dropped {table.tbl}") or "[]")}
+    missing = sorted(c for c, f in columns.items() if c not in here and not f.get("key") and c not in dropped)
+    generated = {
+        fold(n)
+        for (n,) in core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden > 0", (table.shape.name,))
+    }
+    for column in missing:
+        if column in generated:
+            continue
+        fields = dict(columns[column])
+        if fields.get("default") is None or str(fields["default"]).upper().startswith("CURRENT"):
+            fields["notnull"], fields["default"] = 0, None
+        core.db.execute(f"ALTER TABLE {table.sql} ADD COLUMN {_column_sql(column, fields)}")
+    if set(missing) - generated:
+        refit(core, table, catalog.shape(core.db, table.shape.name))
+
+
+# --- a local table and its shape --------------------------------------------------------------------------------------
+
+
+def take(core: Core, table: Table, shape: Shape) -> None:
+    """Make this the local table of a collection: triggers, fields, signature. Its records are not touched."""
+    table.shape, table.state = shape, ""
+    for name in (c.folded for c in shape.columns):
+        if name not in table.positions:
+            core.field(table, name)
+    table.refresh()
+    have = core.db.execute("SELECT count(*) FROM pragma_table_info('_replica_outbox')").fetchone()[0] - 4
+    for number in range(have, len(shape.key)):
+        core.db.execute(f"ALTER TABLE _replica_outbox ADD COLUMN k{number}")
+    for name in triggers_of(core, table):
+        core.db.execute(f"DROP TRIGGER {quote(name)}")
+    for sql in capture.triggers(table.tbl, shape).values():
+        core.db.execute(sql)
+    core.db.execute(
+        "UPDATE _replica_table SET local = ?, state = '', signature = ?, surrogate = ? WHERE tbl = ?",
+        (shape.name, shape.signature, int(table.surrogate and shape.rowid_alias), table.tbl),
+    )
+    table.surrogate = table.surrogate and shape.rowid_alias
+    core.schema_followed()
+
+
+def triggers_of(core: Core, table: Table) -> dict[str, tuple[str, str]]:
+    """Our triggers for a collection, wherever they are now: name -> (table, SQL)."""
+    prefix = f"_replica_{table.tbl}_"
+    sql = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, ?) = ?"
+    return {name: (on, text) for name, on, text in core.db.execute(sql, (len(prefix), prefix)).fetchall()}
+
+
+def refit(core: Core, table: Table, shape: Shape) -> None:
+    """The local table has other columns than before: forget what a dropped column held (the values are gone; peers
+    send them back, and then they are held), and know the defaults that a new column shows."""
+    before = set(table.names)
+    take(core, table, shape)
+    fresh = {n: check_of_default(core, c) for n, c in zip(table.names, shape.columns, strict=True) if n not in before}
+    dropped = sorted(before - set(table.names))
+    if dropped:
+        known = set(json.loads(core.meta(f"dropped {table.tbl}") or "[]"))
+        core.set_meta(f"dropped {table.tbl}", json.dumps(sorted((known | set(dropped)) - set(table.names))))
+    _each(core, table, f"flags & {SHOWN}", lambda states: _recheck(core, table, fresh, states))
+    if fresh:
+        spots = ",".join(str(table.positions[n]) for n in fresh)
+        where = f"flags & {SHOWN} AND key IN (SELECT key FROM _replica_extra WHERE pos IN ({spots}))"
+        _each(core, table, where, lambda states: _surface(core, table, set(fresh), states))
+    show_all(core, table.collection)
+
+
+def _recheck(core: Core, table: Table, fresh: dict[str, int], states: list[State]) -> None:
+    for state in states:
+        for name, default in fresh.items():
+            state.checks[table.positions[name]] = default
+    save(core, states)
+
+
+def _surface(core: Core, table: Table, fresh: set[str], states: list[State]) -> None:
+    for state in states:
+        for name in fresh & set(state.before):
+            del state.before[name]
+    with engine_writes(core, [table]):
+        settle(core, states)
+
+
+def _each(core: Core, table: Table, where: str, action: Callable[[list[State]], None]) -> None:
+    sql = f"SELECT key FROM _replica_record WHERE tbl = ? AND {where}"
+    keys: list[Any] = core.db.execute(sql, (table.tbl,)).fetchall()
+    for start in range(0, len(keys), 4_096):
+        action(list(load(core, [k for (k,) in keys[start : start + 4_096]]).values()))
+
+
+def check_of_default(core: Core, column: Column) -> int:
+    """Check of what a row shows in a column that it has no value of its own for."""
+    if column.default is None:
+        return check(pack_value(None))
+    kind = column.affinity if column.affinity != "BLOB" else ""
+    core.db.execute(f"CREATE TEMP TABLE _replica_default(c {kind} DEFAULT ({column.default}))")
+    core.db.execute("INSERT INTO temp._replica_default DEFAULT VALUES")
+    (value,) = core.rows("SELECT c FROM temp._replica_default")[0]
+    core.db.execute("DROP TABLE temp._replica_default")
+    return check(pack_value(value))
+
+
+def show_all(core: Core, collection: str) -> None:
+    """Give every live record of a collection that is not shown a chance to be."""
+    table = core.by_name[collection]
+
+    def place(states: list[State]) -> None:
+        with engine_writes(core, [table]):
+            settle(core, states)
+
+    _each(core, table, f"NOT flags & {SHOWN} AND born > floor", place)
+    if table.shape is not None and table.shape.autoincrement and not core.meta("founder"):
+        leap(core, table)

@@ -1,0 +1,71 @@
+"""Other programs change definitions: ALTER TABLE, DROP, and the rebuild of an ORM (create, copy, drop, rename), which
+takes our triggers along without a word. When `schema_version` moved, this makes things right again, in the transaction
+that noticed. One test each:
+
+1. Triggers that vanished are made again, and the table is compared in full with what is known of it.
+2. A renamed table keeps its collection: our triggers went along and tell its new name.
+3. DROP of a table or column is no delete of its data: the records stay with the peers, and come back as held.
+"""
+
+from __future__ import annotations
+
+from protocol.record import fold
+from replica.errors import TableRefused
+from replica.store import capture, catalog, ddl
+from replica.store.absorb import full_diff
+from replica.store.catalog import Shape, Table
+from replica.store.core import Core
+
+
+def follow_schema(core: Core) -> None:
+    """Compare every adopted table with what was installed, and mend what differs."""
+    rows = core.db.execute("SELECT tbl, local, signature FROM _replica_table WHERE local IS NOT NULL").fetchall()
+    changed: list[tuple[Table, Shape]] = []
+    for tbl, local, signature in rows:
+        table = core.tables[tbl]
+        triggers = ddl.triggers_of(core, table)
+        name = catalog.find(core.db, local) or next((on for on, _ in triggers.values()), None)
+        try:
+            if name is None:
+                raise TableRefused(
+                    "the table was dropped here, its records stay with the others: "
+                    f"make a table {local!r} and adopt it to have them back"
+                )
+            shape = catalog.shape(core.db, name)
+            _same_key(signature, shape)
+        except TableRefused as error:
+            forget(core, table, str(error))
+            continue
+        installed = {n: sql for n, (on, sql) in triggers.items() if fold(on) == fold(name)}
+        if name != local or shape.signature != signature or installed != capture.triggers(tbl, shape):
+            changed.append((table, shape))
+    for table, shape in changed:
+        known = catalog.load_names(core.db, table.tbl)
+        table.names = tuple(n for n in table.fields if n in known)
+        ddl.refit(core, table, shape)
+        full_diff(core, table)
+        ddl.publish(core, table)
+    core.schema_followed()
+
+
+def _same_key(signature: str, shape: Shape) -> None:
+    if catalog.key_of_signature(signature) != catalog.key_of_signature(shape.signature):
+        raise TableRefused(
+            f"the primary key of {shape.name!r} changed, so its rows are other records now: adopt it again"
+        )
+
+
+def forget(core: Core, table: Table, reason: str) -> None:
+    """The local table is no more: forget its records here. Peers have them, and nothing is deleted there."""
+    for (key,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (table.tbl,)).fetchall():
+        core.dirty[key] = core.dirty.get(key, 0) - 1
+    core.db.execute(
+        "DELETE FROM _replica_extra WHERE key IN (SELECT key FROM _replica_record WHERE tbl = ?)", (table.tbl,)
+    )
+    for name in ("record", "held", "row", "local", "outbox"):
+        core.db.execute(f"DELETE FROM _replica_{name} WHERE tbl = ?", (table.tbl,))
+    core.db.execute("UPDATE _replica_table SET local = NULL, state = ? WHERE tbl = ?", (reason, table.tbl))
+    for name in ddl.triggers_of(core, table):
+        core.db.execute(f"DROP TRIGGER {catalog.quote(name)}")
+    table.shape, table.state = None, reason
+    table.refresh()

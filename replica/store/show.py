@@ -1,0 +1,351 @@
+"""What stands in the user's tables: a pure function of state and schema, never of arrival.
+
+Among live records that cannot stand together (key, UNIQUE) or at all (NOT NULL, CHECK, key of another type), by
+(born, record key) ascending, the first is shown and the others are held, with the reason. One test each:
+
+1. Two stores with the same records and schema show the same rows, whatever the order in which they came.
+2. A held record surfaces when what held it goes away, and a shown one gives way to an earlier one.
+3. A row that does not read back as written keeps the register's true value in `extra`.
+
+Who blocks whom is found by SQLite itself: a trial INSERT OR REPLACE, with a temporary trigger that notes its victims,
+then rolled back. So every kind of unique index counts, also partial ones and those over expressions.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from protocol.record import pack_id
+from protocol.values import IllFormedText, Value, pack_values, unpack_value
+from replica.store.catalog import Table, quote
+from replica.store.core import Core
+from replica.store.schema import PREFIX
+from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, save
+
+_SAFE: dict[str, frozenset[type]] = {
+    "TEXT": frozenset({str, bytes, type(None)}),
+    "INTEGER": frozenset({int, bytes, type(None)}),
+    "NUMERIC": frozenset({int, bytes, type(None)}),
+    "REAL": frozenset({bytes, type(None)}),
+    "BLOB": frozenset({str, bytes, int, float, type(None)}),
+}
+"""Affinity -> types of values that a column stores as they are, whatever their value."""
+
+_CONFLICTS = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
+
+
+class PlainRows:
+    """Tells rows that a table stores as they are, by the types of their values alone: they need no reading back."""
+
+    def __init__(self, table: Table) -> None:
+        assert table.shape is not None
+        self._safe = [_SAFE[c.affinity] for c in (*table.shape.key, *table.columns)]
+        for i, column in enumerate(table.shape.key):
+            self._safe[i] = (
+                frozenset({int}) if table.shape.rowid_alias else _SAFE[column.affinity] - {type(None), float}
+            )
+        self._good: set[tuple[type, ...]] = set()
+
+    def holds(self, row: Sequence[object]) -> bool:
+        """Whether the row (key, then columns) reads back as written."""
+        types = tuple(map(type, row))
+        if types in self._good:
+            return True
+        if all(kind in safe for kind, safe in zip(types, self._safe, strict=True)):
+            self._good.add(types)
+            return True
+        return False
+
+
+@contextmanager
+def engine_writes(core: Core, tables: Sequence[Table]) -> Iterator[None]:
+    """Write the user's tables without being captured and without firing the user's own triggers: their effects at the
+    origin already travel as rows. They are dropped and made again inside the transaction."""
+    triggers: list[tuple[str, str]] = []
+    for table in tables:
+        if table.shape is not None:
+            triggers += user_triggers(core, table)
+    for name, _ in triggers:
+        core.db.execute(f"DROP TRIGGER {quote(name)}")
+    core.mute()
+    yield
+    core.unmute()
+    for _, sql in triggers:
+        core.db.execute(sql)
+    if triggers:
+        core.schema_followed()
+
+
+def user_triggers(core: Core, table: Table) -> list[tuple[str, str]]:
+    """(name, SQL) of the triggers on a table that are not ours."""
+    assert table.shape is not None
+    return core.db.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE "
+        f"AND substr(name, 1, {len(PREFIX)}) <> '{PREFIX}'",
+        (table.shape.name,),
+    ).fetchall()
+
+
+def settle(core: Core, states: Sequence[State]) -> None:
+    """Bring the user's tables, and everything stored about these records, to what their states say."""
+    by_table: dict[int, list[State]] = {}
+    for state in states:
+        by_table.setdefault(state.table.tbl, []).append(state)
+    for tbl, some in by_table.items():
+        table = core.tables[tbl]
+        if table.shape is None:
+            for state in some:
+                state.flags &= ~SHOWN
+            save(core, some)
+        else:
+            _Placing(core, table).place(some)
+
+
+class _Placing:
+    """Places records of one table. Runs inside `engine_writes`."""
+
+    def __init__(self, core: Core, table: Table) -> None:
+        assert table.shape is not None
+        self._core, self._table, self._shape = core, table, table.shape
+        self._columns = {c.folded: quote(c.name) for c in table.columns}
+        self._affinity = {c.folded: c.affinity for c in table.columns}
+        self._inserted = False
+
+    def place(self, states: Sequence[State]) -> None:
+        wanted = {state.key: state for state in states}
+        self._add_waiting(wanted, list(wanted))
+        self._core.db.execute("SAVEPOINT replica_place")
+        flags = {key: state.flags for key, state in wanted.items()}
+        try:
+            self._place_together(list(wanted.values()))
+        except sqlite3.IntegrityError:
+            self._core.db.execute("ROLLBACK TO replica_place")
+            for key, before in flags.items():
+                wanted[key].flags = before
+            self._place_in_order(wanted)
+        self._core.db.execute("RELEASE replica_place")
+        self._read_back([s for s in wanted.values() if s.shown])
+        save(self._core, wanted.values())
+        shown = [(s.key,) for s in wanted.values() if s.shown or not s.record.live]
+        self._core.db.executemany("DELETE FROM _replica_held WHERE key = ?", shown)
+        if self._inserted and self._shape.autoincrement:
+            leap(self._core, self._table)
+
+    def _add_waiting(self, wanted: dict[bytes, State], touched: Sequence[bytes]) -> list[State]:
+        """Records held because of one of `touched` have a new chance."""
+        if not self._core.db.execute("SELECT 1 FROM _replica_held LIMIT 1").fetchone():
+            return []
+        sql = "SELECT key FROM _replica_held WHERE tbl = ? AND blocker IN ("
+        waiting = [k for (k,) in self._core.select_in(sql, touched, self._table.tbl) if k not in wanted]
+        fresh = load(self._core, waiting)
+        wanted.update(fresh)
+        return list(fresh.values())
+
+    # --- the common case: all stand together --------------------------------------------------------------------------
+
+    def _place_together(self, states: list[State]) -> None:
+        rebuilt = [s for s in states if s.shown and (not s.record.live or set(s.before) - set(s.record.registers))]
+        for state in rebuilt:
+            self._delete(state)
+        for state in states:
+            if not state.record.live:
+                continue
+            if state.shown:
+                self._update(state)
+            elif (reason := self._misfit(state)) is None:
+                self._insert(state)
+            else:
+                self._hold(state, reason, None)
+
+    def _misfit(self, state: State) -> str | None:
+        """Why the key cannot stand in the local key columns, if it cannot."""
+        pk = state.pk
+        if len(pk) != len(self._shape.key):
+            return f"its key has {len(pk)} parts, the table's {len(self._shape.key)}"
+        for value, column in zip(pk, self._shape.key, strict=True):
+            kind = type(value)
+            integer = kind is int and column.affinity in {"REAL", "NUMERIC"}
+            number = kind is float and column.affinity == "REAL"
+            if kind not in _SAFE[column.affinity] and not integer and not number:
+                return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__}"
+            if self._shape.rowid_alias and kind is not int:
+                return f"key type differs: {column.name} is INTEGER, the key is {kind.__name__}"
+        return None
+
+    def _insert(self, state: State) -> None:
+        sql, values = self._insert_sql(state, self._writable(state), "ABORT")
+        self._core.db.execute(sql, values)
+        state.flags |= SHOWN
+        self._inserted = True
+        if self._table.surrogate or self._shape.rowid_alias:
+            row = (self._table.tbl, state.pk[0], state.key)
+            self._core.db.execute("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", row)
+
+    def _writable(self, state: State) -> list[str]:
+        """Registers that have a column here, but for cells whose own value is too large to travel."""
+        at = self._table.positions
+        return [n for n in state.record.registers if n in self._columns and at[n] not in state.local]
+
+    def _insert_sql(self, state: State, present: list[str], conflict: str) -> tuple[str, list[object]]:
+        values: list[Value] = [*state.pk, *(unpack_value(state.record.registers[n][1]) for n in present)]
+        columns = ", ".join([*self._table.key_columns, *(self._columns[n] for n in present)])
+        return f"INSERT OR {conflict} INTO {self._table.sql}({columns}) VALUES({_marks(values)})", list(values)
+
+    def _update(self, state: State) -> None:
+        registers = state.record.registers
+        changed = [n for n in self._writable(state) if state.before.get(n) != registers[n]]
+        if not changed:
+            return
+        values = [unpack_value(registers[n][1]) for n in changed]
+        sets = ", ".join(f"{self._columns[n]} = {_marks([v])}" for n, v in zip(changed, values, strict=True))
+        pk = state.pk
+        for n in changed:
+            state.checks.pop(self._table.positions[n], None)
+        sql = f"UPDATE OR ABORT {self._table.sql} SET {sets} WHERE {self._table.seek}"
+        self._core.db.execute(sql, [*values, *pk, *pk])
+
+    def _delete(self, state: State) -> None:
+        pk = state.pk
+        self._core.db.execute(f"DELETE FROM {self._table.sql} WHERE {self._table.seek}", [*pk, *pk])
+        if self._table.surrogate or self._shape.rowid_alias:
+            self._core.db.execute("DELETE FROM _replica_row WHERE tbl = ? AND pk = ?", (self._table.tbl, pk[0]))
+        state.flags &= ~SHOWN
+        state.checks.clear()
+        state.before = {}
+
+    def _hold(self, state: State, reason: str, blocker: bytes | None) -> None:
+        row = (state.key, self._table.tbl, reason, blocker)
+        self._core.db.execute("INSERT OR REPLACE INTO _replica_held VALUES (?, ?, ?, ?)", row)
+
+    # --- conflicts: one by one, in order ------------------------------------------------------------------------------
+
+    def _place_in_order(self, wanted: dict[bytes, State]) -> None:
+        for state in wanted.values():
+            if state.shown:
+                self._delete(state)
+        heap = [(*s.order, s) for s in wanted.values() if s.record.live]
+        heapq.heapify(heap)
+        with self._victims_noted():
+            while heap:
+                state = heapq.heappop(heap)[2]
+                reason = self._misfit(state)
+                if reason is not None:
+                    self._hold(state, reason, None)
+                    continue
+                try:
+                    self._insert(state)
+                except sqlite3.IntegrityError as error:
+                    for displaced in self._resolve(state, error, wanted):
+                        heapq.heappush(heap, (*displaced.order, displaced))
+
+    def _resolve(self, state: State, error: sqlite3.IntegrityError, wanted: dict[bytes, State]) -> list[State]:
+        """Hold this record, or make later ones give way to it. Returns what has to be placed again."""
+        if error.sqlite_errorname not in _CONFLICTS:
+            self._hold(state, str(error), None)
+            return []
+        victims = load(self._core, self._victims(state))
+        earlier = min((v for v in victims.values() if v.order < state.order), key=lambda v: v.order, default=None)
+        if earlier is not None or not victims:
+            self._hold(state, str(error), earlier.key if earlier else None)
+            return []
+        for victim in victims.values():
+            wanted[victim.key] = victim
+            self._delete(victim)
+        again = [*victims.values(), *self._add_waiting(wanted, list(victims))]
+        self._insert(state)
+        return again
+
+    @contextmanager
+    def _victims_noted(self) -> Iterator[None]:
+        db, keys = self._core.db, [f"k{i}" for i in range(len(self._shape.key))]
+        db.execute(f"CREATE TEMP TABLE _replica_victim({', '.join(keys)})")
+        old = ", ".join(f"OLD.{c}" for c in self._table.key_columns)
+        db.execute(
+            f"CREATE TEMP TRIGGER _replica_victims AFTER DELETE ON main.{self._table.sql} "
+            f"BEGIN INSERT INTO _replica_victim VALUES ({old}); END"
+        )
+        try:
+            yield
+        finally:
+            db.execute("DROP TRIGGER temp._replica_victims")
+            db.execute("DROP TABLE temp._replica_victim")
+
+    def _victims(self, state: State) -> list[bytes]:
+        """Keys of the shown records that this one would replace."""
+        db = self._core.db
+        sql, values = self._insert_sql(state, self._writable(state), "REPLACE")
+        db.execute("SAVEPOINT replica_trial")
+        db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
+        try:
+            db.execute(sql, values)
+            rows = db.execute("SELECT * FROM temp._replica_victim").fetchall()
+        finally:
+            db.execute("PRAGMA recursive_triggers = OFF")
+            db.execute("ROLLBACK TO replica_trial")
+            db.execute("RELEASE replica_trial")
+        return keys_of_rows(self._core, self._table, rows)
+
+    # --- reading back -------------------------------------------------------------------------------------------------
+
+    def _read_back(self, states: list[State]) -> None:
+        """Note where the row shows something else than the register holds, or holds no register at all."""
+        doubtful = [s for s in states if self._doubtful(s)]
+        rows = fetch_rows(self._core, self._table, [s.pk for s in doubtful])
+        for state in doubtful:
+            row = rows[pack_id(state.pk)]
+            for name, pos, value in zip(self._table.names, self._table.at, pack_values(row), strict=True):
+                register = state.record.registers.get(name)
+                if register is None or register[1] != value:
+                    state.checks[pos] = check(value)
+                else:
+                    state.checks.pop(pos, None)
+
+    def _doubtful(self, state: State) -> bool:
+        registers = state.record.registers
+        for name, kind in self._affinity.items():
+            register = registers.get(name)
+            if register is None:
+                return True
+            if state.before.get(name) != register or self._table.positions[name] in state.checks:
+                value = unpack_value(register[1])
+                whole = kind == "REAL" and type(value) is float
+                if type(value) not in _SAFE[kind] and not whole:
+                    return True
+        return False
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Placeholders; ill-formed text goes in as bytes and is cast, since Python cannot bind it."""
+    return ", ".join("CAST(? AS TEXT)" if type(v) is IllFormedText else "?" for v in values)
+
+
+def keys_of_rows(core: Core, table: Table, pks: Sequence[Sequence[Value]]) -> list[bytes]:
+    """Record keys of the rows that are shown under these primary keys."""
+    assert table.shape is not None
+    if not table.shape.rowid_alias:
+        return [key_of(core, table, pack_id(pk)) for pk in pks]
+    sql = "SELECT key FROM _replica_row WHERE tbl = ? AND pk IN ("
+    return [key for (key,) in core.select_in(sql, [pk[0] for pk in pks], table.tbl)]
+
+
+def leap(core: Core, table: Table) -> None:
+    """Begin a number range of this node's own in an AUTOINCREMENT table.
+
+    SQLite always takes max(rowid) + 1, so a fixed range would be lost with the first row from a peer. Instead each node
+    leaps ahead by its own slot whenever rows came in: two nodes offline at once then count in different ranges."""
+    assert table.shape is not None
+    top = core.db.execute(f"SELECT coalesce(max({table.key_columns[0]}), 0) FROM {table.sql}").fetchone()[0]
+    row = core.db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.shape.name,)).fetchone()
+    seq = row[0] if row else 0
+    if top <= table.leap or max(top, seq) > 1 << 52:
+        return
+    slot = 1 + int.from_bytes(core.clock.node[:2], "big") % 4096
+    table.leap = max(top, seq) + slot * 4096
+    if row:
+        core.db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (table.leap, table.shape.name))
+    else:
+        core.db.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table.shape.name, table.leap))
+    core.db.execute("UPDATE _replica_table SET leap = ? WHERE tbl = ?", (table.leap, table.tbl))

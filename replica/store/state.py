@@ -1,0 +1,354 @@
+"""The state of records between the tables that hold it and the `Record` that the protocol knows.
+
+A record's stamps stand in `_replica_record`, its values in the user's row, and what the row does not reproduce byte for
+byte in `_replica_extra`. Digest = stamps + (extra, else the row). `State` is the general form; a fresh row that is whole
+and uniform (one stamp) never becomes one: `fresh_row` makes its shadow directly, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.record import Delta, Record, Register, pack_id, unpack_id
+from protocol.values import Value, pack_any, pack_values
+from replica.store.catalog import Table
+from replica.store.core import Core
+
+SHOWN, EXTRA = 1, 2
+ABSENT = 0xFFFF
+_COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
+_WRITE = f"INSERT OR REPLACE INTO _replica_record({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+_EMPTY_BIN = b"\xc4\x00"
+
+ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
+
+
+@dataclass(slots=True)
+class Shadow:
+    """A row of `_replica_record`. `stamps` by position, empty bytes for absent; `checks` by position."""
+
+    key: bytes
+    tbl: int
+    id: bytes
+    floor: bytes
+    born: bytes
+    stamps: list[bytes]
+    checks: list[int]
+    digest: bytes
+    flags: int
+
+    @property
+    def live(self) -> bool:
+        """Whether the record exists for its users."""
+        return self.born > self.floor
+
+    @property
+    def shown(self) -> bool:
+        """Whether it stands in the user's table."""
+        return bool(self.flags & SHOWN)
+
+
+@dataclass(slots=True)
+class State:
+    """A record with everything about it: `shadow` is what is stored so far (None: nothing)."""
+
+    record: Record
+    key: bytes
+    table: Table
+    shadow: Shadow | None
+    checks: dict[int, int] = field(default_factory=dict)
+    """Position -> check of what the user's row shows there, where it is not the register's own."""
+    before: dict[str, Register] = field(default_factory=dict)
+    """The registers as they were stored."""
+    flags: int = 0
+    local: frozenset[int] = frozenset()
+    """Positions whose value here is over the limits of the wire, and stays here."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it stands in the user's table."""
+        return bool(self.flags & SHOWN)
+
+    @property
+    def pk(self) -> tuple[Value, ...]:
+        """Its primary key."""
+        return unpack_id(self.record.id)[0]
+
+    @property
+    def order(self) -> tuple[bytes, bytes]:
+        """Who comes first is shown, of records that cannot stand together."""
+        return self.record.born, self.key
+
+
+def check(packed: bytes) -> int:
+    """4 bytes that change (nearly always) when the value does."""
+    return zlib.crc32(packed)
+
+
+def key_of(core: Core, table: Table, id_: bytes) -> bytes:
+    """Record key of an id."""
+    return core.keys.record_key(table.packed_name, id_)
+
+
+# --- stored form ------------------------------------------------------------------------------------------------------
+
+
+def load_shadows(core: Core, keys: Sequence[bytes]) -> dict[bytes, Shadow]:
+    """Shadows by key, of those that exist."""
+    sql = f"SELECT {_COLUMNS} FROM _replica_record WHERE key IN ("
+    return {row[0]: parse(row) for row in core.select_in(sql, keys)}
+
+
+def parse(row: Sequence[Any]) -> Shadow:
+    """A shadow from its stored form."""
+    key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
+    count = len(checks) // 4
+    numbers = list(memoryview(checks).cast("I")) if checks else []
+    if not which:
+        per_field = [stamps] * count if stamps else [b""] * count
+    else:
+        index = array("H")
+        index.frombytes(which)
+        distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
+        distinct.extend([b""] * (ABSENT - len(distinct) + 1) if ABSENT in index else [])
+        per_field = [distinct[i] for i in index]
+    return Shadow(key, tbl, id_, floor, born, per_field, numbers, digest, flags)
+
+
+def _store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
+    present = {s for s in stamps if s}
+    if not present:
+        return b"", b""
+    if len(present) == 1 and b"" not in stamps:
+        return next(iter(present)), b""
+    distinct = sorted(present)
+    number = {s: i for i, s in enumerate(distinct)}
+    return b"".join(distinct), array("H", [number[s] if s else ABSENT for s in stamps]).tobytes()
+
+
+def write(core: Core, rows: Iterable[ShadowRow]) -> None:
+    """Store shadows. The caller keeps `core.dirty` up to date."""
+    core.db.executemany(_WRITE, sorted(rows))
+
+
+# --- the general form -------------------------------------------------------------------------------------------------
+
+
+def load(core: Core, keys: Sequence[bytes]) -> dict[bytes, State]:
+    """States by key, of the records that exist and whose row, if it is shown, is there."""
+    shadows = load_shadows(core, keys)
+    extras: dict[bytes, dict[int, bytes]] = {}
+    with_extra = [k for k, s in shadows.items() if s.flags & EXTRA]
+    for key, pos, value in core.select_in("SELECT key, pos, value FROM _replica_extra WHERE key IN (", with_extra):
+        extras.setdefault(key, {})[pos] = value
+    rows = _rows_of(core, [s for s in shadows.values() if s.shown])
+    local = local_cells(core, [s.id for s in shadows.values()])
+    states = {}
+    for key, shadow in shadows.items():
+        table = core.tables[shadow.tbl]
+        record = Record(table.collection, shadow.id, shadow.floor, shadow.born)
+        packed: dict[int, bytes] = dict(extras.get(key, {}))
+        if shadow.shown:
+            row = rows.get(key)
+            if row is None:
+                continue
+            for pos, value in zip(table.at, pack_values(row), strict=True):
+                packed.setdefault(pos, value)
+        names = table.fields
+        record.registers = {
+            names[pos]: (stamp, packed[pos]) for pos, stamp in enumerate(shadow.stamps) if stamp and pos in packed
+        }
+        state = State(record, key, table, shadow, before=dict(record.registers), flags=shadow.flags)
+        state.local = local.get((shadow.tbl, shadow.id), frozenset())
+        if shadow.shown:
+            own = extras.get(key, {})
+            state.checks = {
+                pos: shadow.checks[pos]
+                for pos in table.at
+                if pos < len(shadow.stamps) and (pos in own or not shadow.stamps[pos])
+            }
+        states[key] = state
+    return states
+
+
+def local_cells(core: Core, ids: Sequence[bytes]) -> dict[tuple[int, bytes], frozenset[int]]:
+    """(table, id) -> positions that are local-only, of these records."""
+    if not core.db.execute("SELECT 1 FROM _replica_local LIMIT 1").fetchone():
+        return {}
+    found: dict[tuple[int, bytes], frozenset[int]] = {}
+    for tbl, id_, pos in core.select_in("SELECT tbl, id, pos FROM _replica_local WHERE id IN (", ids):
+        found[tbl, id_] = found.get((tbl, id_), frozenset()) | {pos}
+    return found
+
+
+def _rows_of(core: Core, shadows: list[Shadow]) -> dict[bytes, list[Any]]:
+    by_table: dict[int, list[Shadow]] = {}
+    for shadow in shadows:
+        by_table.setdefault(shadow.tbl, []).append(shadow)
+    found = {}
+    for tbl, some in by_table.items():
+        table = core.tables[tbl]
+        if table.shape is None:
+            continue
+        pks = {s.key: unpack_id(s.id)[0] for s in some}
+        rows = fetch_rows(core, table, list(pks.values()))
+        for key, pk in pks.items():
+            row = rows.get(pack_id(pk))
+            if row is not None:
+                found[key] = row
+    return found
+
+
+def fetch_rows(core: Core, table: Table, pks: Sequence[Sequence[object]]) -> dict[bytes, list[Any]]:
+    """The user's rows with these primary keys: canonical bytes of the key alone -> values of the local columns."""
+    assert table.shape is not None
+    width = len(table.shape.key)
+    if width == 1:
+        sql = f"{table.select} WHERE {table.key_columns[0]} IN ("
+        rows: Iterable[tuple[Any, ...]] = core.select_in(sql, [pk[0] for pk in pks])
+    else:
+        rows = _fetch_composite(core, table, pks, width)
+    found = {}
+    for row in rows:
+        if None not in row[:width]:
+            found[pack_id(row[:width])] = list(row[width:])
+    return found
+
+
+def _fetch_composite(
+    core: Core, table: Table, pks: Sequence[Sequence[object]], width: int
+) -> Iterable[tuple[Any, ...]]:
+    one = "(" + ",".join("?" * width) + ")"
+    step = 500 // width
+    for start in range(0, len(pks), step):
+        part = pks[start : start + step]
+        sql = f"{table.select} WHERE ({', '.join(table.key_columns)}) IN (VALUES {','.join([one] * len(part))})"
+        yield from core.rows(sql, [value for pk in part for value in pk])
+
+
+def save(core: Core, states: Iterable[State]) -> None:
+    """Store what states say, but for the user's rows: shadow, extras, digest. A state that says nothing is forgotten.
+
+    A register is in `extra` unless the record is shown and `checks` has no entry for it: then the row holds it."""
+    rows: list[ShadowRow] = []
+    extras: list[tuple[bytes, int, bytes]] = []
+    gone: list[tuple[bytes]] = []
+    for state in states:
+        state.flags &= SHOWN
+        record, table = state.record, state.table
+        if not (record.floor or record.born or record.registers):
+            gone.append((state.key,))
+            if state.shadow:
+                core.dirty[state.key] = core.dirty.get(state.key, 0) - 1
+            continue
+        stamps, checks = [b""] * len(table.fields), [0] * len(table.fields)
+        for name, (stamp, value) in record.registers.items():
+            pos = core.field(table, name)
+            if pos >= len(stamps):
+                stamps.append(b"")
+                checks.append(0)
+            stamps[pos], checks[pos] = stamp, check(value)
+            if not state.flags & SHOWN or pos in state.checks or pos not in table.at:
+                extras.append((state.key, pos, value))
+                state.flags |= EXTRA
+        for pos, shown in state.checks.items():
+            checks[pos] = shown
+        stored, which = _store_form(stamps)
+        digest = core.keys.digest(record.encode())
+        head = (state.key, table.tbl, record.id, record.floor, record.born)
+        rows.append((*head, stored, which, array("I", checks).tobytes(), digest, state.flags))
+        core.dirty[state.key] = core.dirty.get(state.key, 0) + int(state.shadow is None)
+        if state.shadow is not None and state.shadow.flags & EXTRA:
+            core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (state.key,))
+    write(core, rows)
+    core.db.executemany("INSERT OR REPLACE INTO _replica_extra VALUES (?, ?, ?)", extras)
+    core.db.executemany("DELETE FROM _replica_record WHERE key = ?", gone)
+    core.db.executemany("DELETE FROM _replica_extra WHERE key = ?", gone)
+    core.db.executemany("DELETE FROM _replica_held WHERE key = ?", gone)
+
+
+def new(table: Table, key: bytes, id_: bytes) -> State:
+    """A record of which nothing is known yet."""
+    return State(Record(table.collection, id_), key, table, None)
+
+
+def join(state: State, delta: Delta) -> bool:
+    """Merge a fragment into a state. Returns whether it changed."""
+    return state.record.join(delta)
+
+
+# --- the fast form ----------------------------------------------------------------------------------------------------
+
+
+def fresh_row(
+    core: Core, table: Table, key: bytes, id_: bytes, stamp: bytes, values: Sequence[Value], floor: bytes = b""
+) -> ShadowRow:
+    """Shadow of a record that is shown, whole and written by one event. Only for a table that is `plain`."""
+    packed = pack_values(values)
+    return shadow_row(core, table, key, id_, floor, stamp, stamp, b"", packed)
+
+
+def shadow_row(
+    core: Core,
+    table: Table,
+    key: bytes,
+    id_: bytes,
+    floor: bytes,
+    born: bytes,
+    stamps: bytes,
+    which: bytes,
+    packed: list[bytes],
+) -> ShadowRow:
+    """Shadow of a shown record whose registers are exactly the local columns of a plain table."""
+    body = (
+        table.head,
+        pack_any(id_),
+        pack_any(floor or None),
+        pack_any(born),
+        table.tail,
+        pack_any(stamps if packed else b""),
+        pack_any(which),
+        table.values_header,
+        *packed,
+    )
+    digest = core.keys.digest(b"".join(body))
+    checks = array("I", list(map(zlib.crc32, packed))).tobytes()
+    stored = which
+    if which:
+        stored = array("H", which if len(stamps) <= 256 * 16 else [*_pairs(which)]).tobytes()
+    return (key, table.tbl, id_, floor, born, stamps if packed else b"", stored, checks, digest, SHOWN)
+
+
+def _pairs(which: bytes) -> Iterable[int]:
+    return (int.from_bytes(which[i : i + 2], "big") for i in range(0, len(which), 2))
+
+
+def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
+    """Canonical encodings of records, by the shortest way for each."""
+    sql = "SELECT key, tbl, id, floor, born, stamps, which, checks, flags FROM _replica_record WHERE key IN ("
+    fast: dict[int, list[tuple[Any, ...]]] = {}
+    slow: list[bytes] = []
+    for row in core.select_in(sql, keys):
+        table = core.tables[row[1]]
+        if row[8] == SHOWN and not row[6] and table.plain and len(row[7]) == 4 * len(table.fields) and row[5]:
+            fast.setdefault(row[1], []).append(row)
+        else:
+            slow.append(row[0])
+    out = []
+    for tbl, rows in fast.items():
+        table = core.tables[tbl]
+        pks = [unpack_id(row[2])[0] for row in rows]
+        values = fetch_rows(core, table, pks)
+        for row, pk in zip(rows, pks, strict=True):
+            _, _, id_, floor, born, stamps, _, _, _ = row
+            found = values.get(pack_id(pk) if table.surrogate else id_)
+            if found is None:
+                continue
+            head = (table.head, pack_any(id_), pack_any(floor or None), pack_any(born or None), table.tail)
+            out.append(b"".join((*head, pack_any(stamps), _EMPTY_BIN, table.values_header, *pack_values(found))))
+    out.extend(state.record.encode() for state in load(core, slow).values())
+    return out

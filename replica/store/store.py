@@ -1,0 +1,319 @@
+"""A store: one SQLite file, synchronous, in one thread. Every public method is one transaction.
+
+Use it directly in scripts; `replica.node` runs it in a thread of its own. It is also the `Port` of a sync session. One
+test each:
+
+1. What a program wrote by plain SQL is in the root that `root` returns.
+2. After any method that raised, the file is as it was before.
+3. A sync session and a writing program may use the file at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from protocol.descent import Applied
+from protocol.keys import Keys, Secrets
+from protocol.messages import QUESTION_KEY_BYTES
+from protocol.record import Record, decode
+from protocol.session import Outcome
+from protocol.trie import EMPTY, Entry, Node
+from replica import system
+from replica.errors import StoreError, UsageError, from_sqlite
+from replica.store import absorb, ddl, index, put, report, schema
+from replica.store.adopt import Adopted, Progress, adopt
+from replica.store.apply import apply
+from replica.store.core import Change, Core, connect
+from replica.store.mend import follow_schema
+from replica.store.put import Row
+from replica.store.state import encoded, load, load_shadows
+from replica.store.verify import verify
+
+_T = TypeVar("_T")
+
+
+def initialize(
+    path: str | Path,
+    name: str,
+    secrets: Secrets | None = None,
+    *,
+    now_ms: Callable[[], int] = system.now_ms,
+    random: Callable[[int], bytes] = system.random_bytes,
+) -> None:
+    """Make the file part of a replication group: of the one whose secrets are given, else of a new one. The file is made
+    if need be; tables that it has are left alone. Raises StoreError."""
+    path = str(path)
+    if not name or len(name) > 64 or not name.isprintable():
+        raise UsageError("a node's name has 1 to 64 printable characters")
+    db = connect(path)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        if schema.installed(db):
+            raise StoreError(f"{path} is part of a replication group already: `replica status {path}` shows which")
+        schema.migrate(db, path)
+        mine = secrets or Secrets(random(16), random(32), random(32))
+        meta = {
+            "node": random(8),
+            "name": name,
+            "group": mine.group,
+            "digest_secret": mine.digest_secret,
+            "access_key": mine.access_key,
+            "clock": b"",
+            "root": EMPTY,
+            "count": 0,
+            "founder": int(secrets is None),
+            "made_ms": now_ms(),
+            "schema_version": -1,
+        }
+        db.executemany("INSERT INTO _replica_meta VALUES (?, ?)", list(meta.items()))
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    finally:
+        db.close()
+
+
+class Store:
+    """An open store. `on_change` gets the changes of each commit, in the thread that made it."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        durable: bool = True,
+        now_ms: Callable[[], int] = system.now_ms,
+        random: Callable[[int], bytes] = system.random_bytes,
+        db: sqlite3.Connection | None = None,
+    ) -> None:
+        """`durable=False` gives up FULL durability: a power cut may lose the last commits, never consistency. Raises
+        NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
+        self.path = str(path)
+        self._db = db or connect(path, durable=durable)
+        try:
+            self._core = Core(self._db, self.path, now_ms, random, follow_schema)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. A store that is not closed loses nothing."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- who and what -------------------------------------------------------------------------------------------------
+
+    @property
+    def group_keys(self) -> Keys:
+        """The group's derived keys."""
+        return self._core.keys
+
+    @property
+    def node_id(self) -> bytes:
+        """This node's id. It changes when the file is found to be a clone."""
+        node: bytes = self._core.meta("node")
+        return node
+
+    @property
+    def name(self) -> str:
+        """This node's name."""
+        return self._core.name
+
+    def secrets(self) -> Secrets:
+        """What another machine needs to join: keep it secret."""
+        return Secrets(*(self._core.meta(n) for n in ("group", "digest_secret", "access_key")))
+
+    def listen(self, on_change: Callable[[list[Change]], None] | None) -> None:
+        """Have the changes of each commit reported."""
+        self._core.on_change = on_change
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Core]:
+        self._catch_up()
+        with self._core.transaction(index.flush):
+            while absorb.absorb(self._core):
+                pass
+            yield self._core
+
+    def absorb(self) -> None:
+        """Stamp whatever other programs wrote."""
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        core = self._core
+        with core.reporting():
+            while core.schema_moved or absorb.pending(core):
+                with core.transaction(index.flush):
+                    absorb.absorb(core)
+
+    def rescan(self) -> None:
+        """Compare every row with what is known of it, and take what no trigger saw as local writes."""
+        with self._transaction() as core:
+            for table in core.tables.values():
+                if table.shape is not None:
+                    absorb.full_diff(core, table)
+
+    def adopt(
+        self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
+    ) -> list[Adopted]:
+        """Replicate existing tables: these, or all. `natural`: tables whose INTEGER PRIMARY KEY means something outside
+        this database. Raises TableRefused."""
+        with self._transaction() as core:
+            return adopt(core, tables, natural, progress)
+
+    def put_many(self, table: str, rows: Iterable[Row]) -> int:
+        """Insert or update many rows; all or nothing. Raises RowRefused."""
+        with self._transaction() as core:
+            return put.put_many(core, table, rows)
+
+    def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
+        """Run one SQL statement that may write, and stamp what it wrote. Returns (columns, rows)."""
+        with self._transaction() as core:
+            cursor = core.db.execute(sql, parameters)
+            rows = cursor.fetchall() if cursor.description else []
+            columns = [d[0] for d in cursor.description or ()]
+            while absorb.absorb(core):
+                pass
+        self._catch_up()
+        return columns, rows
+
+    def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
+        """Rows of a SELECT."""
+        with self._core.reporting():
+            return self._db.execute(sql, parameters).fetchall()
+
+    # --- a session's port ---------------------------------------------------------------------------------------------
+
+    def _read(self, action: Callable[[], _T]) -> _T:
+        """Run an action on a snapshot in which nothing waits to be absorbed: a row and its stamps then belong together."""
+        core = self._core
+        for _ in range(8):
+            self._catch_up()
+            with core.reading():
+                if not absorb.pending(core) and not core.schema_moved:
+                    return action()
+        with self._transaction():
+            return action()
+
+    def root(self) -> tuple[bytes, int]:
+        """Root digest and number of records, after absorption."""
+        return self._read(lambda: index.root(self._core))
+
+    def node(self, prefix: str) -> Node:
+        """The trie node at a prefix."""
+        return index.node(self._core, prefix)
+
+    def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
+        """Entries below a prefix."""
+        return index.entries(self._core, prefix, after, limit)
+
+    def keys(self, heads: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Head of a key -> the first key that begins so."""
+        found = {}
+        sql = "SELECT key FROM _replica_record WHERE key >= ? AND key <= ? LIMIT 1"
+        for head in heads:
+            row = self._db.execute(sql, (head, head + b"\xff" * (16 - QUESTION_KEY_BYTES))).fetchone()
+            if row:
+                found[head] = row[0]
+        return found
+
+    def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
+        """Key -> every stamp in the record's state."""
+        shadows = load_shadows(self._core, keys)
+        return {k: {s for s in (*v.stamps, v.floor, v.born) if s} for k, v in shadows.items()}
+
+    def records(self, keys: Sequence[bytes]) -> list[Record]:
+        """The records under these keys."""
+        return self._read(lambda: [state.record for state in load(self._core, keys).values()])
+
+    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Their canonical encodings."""
+        return self._read(lambda: encoded(self._core, keys))
+
+    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
+        """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
+        deltas = [decode(record) for record in records]
+        with self._transaction() as core:
+            return apply(core, deltas, now_ms)
+
+    def _base(self, condition: str, parameters: Sequence[object]) -> list[Entry]:
+        system_tables = [t.tbl for t in self._core.tables.values() if t.collection in ddl.SYSTEM]
+        marks = ",".join("?" * len(system_tables))
+        return self._db.execute(
+            f"SELECT key, digest FROM _replica_record WHERE tbl NOT IN ({marks}) AND stamps = born AND floor = x'' "
+            f"AND substr(born, 1, 8) = x'0000000000000001' AND {condition}",
+            (*system_tables, *parameters),
+        ).fetchall()
+
+    def sample(self, limit: int) -> list[Entry]:
+        """The first adopted, never changed records in key order."""
+        return self._read(lambda: self._base("1 ORDER BY key LIMIT ?", (limit,)))
+
+    def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        """(adopted records that both sides have, those of them that differ)."""
+        marks = ",".join("?" * len(entries))
+        mine = dict(self._read(lambda: self._base(f"key IN ({marks})", [key for key, _ in entries])))
+        common = [(key, digest) for key, digest in entries if key in mine]
+        return len(common), sum(mine[key] != digest for key, digest in common)
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> report.Json:
+        """Node, tables, roots, clock, peers."""
+        backlog = absorb.backlog(self._core)
+        shown = self._read(lambda: report.status(self._core))
+        shown["backlog"] = backlog
+        return shown
+
+    def verify(self, progress: Progress | None = None) -> list[str]:
+        """Every difference between the tables and what is stored about them; empty if all is well."""
+        return self._read(lambda: list(verify(self._core, progress)))
+
+    def why(self, table: str, key: list[str], field: str | None = None) -> report.Json:
+        """Who wrote what is in a record, and what it overwrote. Raises UsageError."""
+        return self._read(lambda: report.why(self._core, table, key, field))
+
+    def held(self) -> list[report.Json]:
+        """Records held from view, and hidden edits."""
+        return self._read(lambda: report.held(self._core))
+
+    def held_edit(self, ref: str, changes: dict[str, object]) -> None:
+        """Write fields of a held record."""
+        with self._transaction() as core:
+            report.held_edit(core, ref, changes)
+
+    def held_delete(self, ref: str) -> None:
+        """Delete a held record everywhere."""
+        with self._transaction() as core:
+            report.held_delete(core, ref)
+
+    def knows(self, node: bytes) -> bool:
+        """Whether this node and that one were equal once."""
+        row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()
+        return bool(row and row[0])
+
+    def remember(self, outcome: Outcome, url: str | None) -> None:
+        """Keep how a session went, for `status`."""
+        peer = outcome.peer
+        if peer is None:
+            return
+        with self._core.transaction(index.flush) as _:
+            now = self._core.now_ms()
+            self._db.execute(
+                "INSERT INTO _replica_peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
+                "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
+                "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
+                (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
+                 outcome.offset_ms, outcome.sent, outcome.received),
+            )  # fmt: skip

@@ -1,0 +1,298 @@
+"""One session over one websocket, on either side.
+
+The nonces ride in the upgrade: the client's in its request, the server's in the 101 answer together with its proof, so
+that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
+itself. Every send and receive has a time limit; a peer that never reads or never speaks is dropped. One test each:
+
+1. A cut at any byte keeps what was applied; the next session just goes on.
+2. A stranger gets neither names nor digests, on either side.
+3. No peer stops another: one that hangs, floods or lies ends its own session alone.
+
+SPEC section 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import http
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.http11 import Request, Response
+
+from protocol import limits
+from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused
+from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Keys
+from protocol.session import Session
+from replica.errors import UsageError
+
+Call = Callable[..., Awaitable[Any]]
+"""Runs a function where the store lives."""
+
+log = logging.getLogger("replica")
+
+OPEN_SECONDS = 10
+HELLO_SECONDS = 15
+SEND_SECONDS = 30
+RECEIVE_SECONDS = 120
+"""A peer may be applying a batch, or hashing a million rows that were written since it last looked."""
+
+_VERSION, _NONCE, _PROOF = "X-Replica-Version", "X-Replica-Nonce", "X-Replica-Proof"
+# A proxy between a node and its peer must be named on purpose, so `connect` is told to use none. Frames are compressed
+# by the session itself, with a cap on what they may grow to.
+_OPTIONS: dict[str, Any] = {
+    "compression": None,
+    "max_size": limits.FRAME_BYTES_MAX,
+    "max_queue": 4,
+    "open_timeout": OPEN_SECONDS,
+    "close_timeout": 5,
+    "ping_interval": 20,
+    "ping_timeout": 40,
+}
+
+
+class Unreachable(PeerFault):
+    """The peer could not be reached, or went away."""
+
+    code = "unreachable"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Payload bytes of one connection, websocket framing not counted."""
+
+    sent: int = 0
+    received: int = 0
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _decode(headers: Headers, name: str, size: int) -> bytes:
+    try:
+        data = base64.b64decode(headers.get(name) or "", validate=True)
+    except binascii.Error:
+        data = b""
+    return data if len(data) == size else b""
+
+
+# --- either side ------------------------------------------------------------------------------------------------------
+
+
+async def converse(
+    socket: ClientConnection | ServerConnection,
+    session: Session,
+    call: Call,
+    now_ms: Callable[[], int],
+    traffic: Traffic,
+    greeted: Callable[[Session], None],
+) -> None:
+    """Run a session to its end. `greeted` is called once the peer is known, and may raise PeerFault. Raises PeerFault, or
+    what the store raised; the peer is told."""
+    try:
+        known = False
+        while not session.closed:
+            while session.speaking and (frame := await call(session.pull, now_ms())) is not None:
+                await _send(socket, frame, traffic)
+            if session.closed:
+                break
+            frame = await _receive(socket, RECEIVE_SECONDS if known else HELLO_SECONDS, traffic)
+            await call(session.receive, frame, now_ms())
+            if not known and session.outcome.peer is not None:
+                known = True
+                greeted(session)
+    except Unreachable as error:
+        session.farewell(error)
+        raise
+    except Exception as error:
+        farewell = session.farewell(error)
+        if farewell is not None:
+            try:
+                await _send(socket, farewell, traffic)
+            except Unreachable:
+                log.debug("the peer was gone before it could be told: %s", error)
+        raise
+
+
+async def _send(socket: ClientConnection | ServerConnection, frame: bytes, traffic: Traffic) -> None:
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await socket.send(frame)
+    except TimeoutError:
+        socket.transport.abort()
+        raise Unreachable(f"the peer did not read for {SEND_SECONDS} s: dropped") from None
+    except ConnectionClosed as error:
+        raise Unreachable(f"the connection was cut ({_words(error)})") from None
+    traffic.sent += len(frame)
+
+
+async def _receive(socket: ClientConnection | ServerConnection, seconds: float, traffic: Traffic) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            frame = await socket.recv()
+    except TimeoutError:
+        raise Unreachable(f"the peer said nothing for {seconds:.0f} s: dropped") from None
+    except ConnectionClosed as error:
+        raise Unreachable(f"the connection was cut ({_words(error)})") from None
+    if not isinstance(frame, bytes):
+        raise Malformed("frames are binary messages")
+    traffic.received += len(frame)
+    return frame
+
+
+def _words(error: ConnectionClosed) -> str:
+    close = error.rcvd or error.sent
+    return f"{close.code} {close.reason}".strip() if close else "without a word"
+
+
+# --- client -----------------------------------------------------------------------------------------------------------
+
+
+async def dial(
+    url: str,
+    keys: Keys,
+    random: Callable[[int], bytes],
+    tls: ssl.SSLContext | None,
+) -> tuple[ClientConnection, tuple[bytes, bytes]]:
+    """Connect and check the server's proof. Returns the connection and both nonces. Raises PeerFault or UsageError."""
+    if not url.startswith(("ws://", "wss://")):
+        raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port or wss://host:port")
+    if tls is not None and url.startswith("ws://"):
+        raise UsageError("a certificate was given for an unencrypted address: use wss://")
+    mine = random(NONCE_BYTES)
+    headers = {_VERSION: str(limits.VERSION), _NONCE: _encode(mine)}
+    extra: dict[str, Any] = {"ssl": tls} if tls is not None else {}
+    try:
+        socket = await connect(url, additional_headers=headers, user_agent_header=None, proxy=None, **_OPTIONS, **extra)
+    except InvalidURI:
+        raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port") from None
+    except InvalidStatus as error:
+        body = (error.response.body or b"")[:200].decode(errors="replace").strip()
+        raise PeerRefused(str(error.response.status_code), body or "no reason given") from None
+    except TimeoutError:
+        raise Unreachable(f"{url} did not answer within {OPEN_SECONDS} s") from None
+    except ssl.SSLError as error:
+        raise Unreachable(f"{url}: the encrypted connection failed: {error.reason or error}") from None
+    except OSError as error:
+        raise Unreachable(f"{url} cannot be reached: {error.strerror or error}") from None
+    except (InvalidHandshake, EOFError) as error:
+        raise Unreachable(f"{url} is not a replica node: {error}") from None
+    try:
+        assert socket.response is not None
+        answer = socket.response.headers
+        theirs, proof = _decode(answer, _NONCE, NONCE_BYTES), _decode(answer, _PROOF, PROOF_BYTES)
+        if not theirs or not proof:
+            raise Malformed(f"{url} is not a replica node: it answered without a proof")
+        if not keys.proves(proof, SERVER, mine, theirs):
+            raise NotMember(
+                f"{url} belongs to another replication group, or the access key was changed: ask for an invite"
+            )
+    except PeerFault:
+        await socket.close()
+        raise
+    return socket, (mine, theirs)
+
+
+# --- server -----------------------------------------------------------------------------------------------------------
+
+
+Handler = Callable[[ServerConnection, tuple[bytes, bytes]], Awaitable[None]]
+
+
+async def listen(
+    host: str,
+    port: int,
+    keys: Keys,
+    random: Callable[[int], bytes],
+    handler: Handler,
+    *,
+    full: Callable[[], bool],
+    tls: ssl.SSLContext | None = None,
+) -> Server:
+    """Accept peers; each gets `handler` with both nonces. `full`: turn newcomers away for now. Raises UsageError."""
+    nonces: dict[int, tuple[bytes, bytes]] = {}
+
+    def check(socket: ServerConnection, request: Request) -> Response | None:
+        version = request.headers.get(_VERSION)
+        if version is None:
+            return socket.respond(http.HTTPStatus.BAD_REQUEST, "this is a replica node: use `replica sync`\n")
+        if version != str(limits.VERSION):
+            text = (
+                f"this node speaks protocol version {limits.VERSION}, you speak {version[:8]}: update the older one\n"
+            )
+            return socket.respond(http.HTTPStatus.UPGRADE_REQUIRED, text)
+        if full():
+            return socket.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many sessions at once: try again later\n")
+        theirs = _decode(request.headers, _NONCE, NONCE_BYTES)
+        if not theirs:
+            return socket.respond(http.HTTPStatus.BAD_REQUEST, "no nonce in the request\n")
+        nonces[id(socket)] = theirs, random(NONCE_BYTES)
+        return None
+
+    def prove(socket: ServerConnection, request: Request, response: Response) -> Response:  # noqa: ARG001
+        if id(socket) in nonces and response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            theirs, mine = nonces[id(socket)]
+            response.headers[_NONCE] = _encode(mine)
+            response.headers[_PROOF] = _encode(keys.proof(SERVER, theirs, mine))
+        return response
+
+    async def handle(socket: ServerConnection) -> None:
+        await handler(socket, nonces.pop(id(socket)))
+
+    try:
+        return await serve(
+            handle,
+            host,
+            port,
+            process_request=check,
+            process_response=prove,
+            server_header=None,
+            ssl=tls,
+            logger=_quiet,
+            **_OPTIONS,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+_quiet = logging.getLogger("replica.websockets")
+_quiet.setLevel(logging.CRITICAL)
+
+
+def client_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """A context from the files of `--ca`, `--cert` and `--key`; None if there are none."""
+    if not (ca or cert):
+        return None
+    return _with_files(ssl.create_default_context(cafile=ca), cert, key)
+
+
+def server_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """The same for a server; with `--ca`, clients must show a certificate of it."""
+    if not cert:
+        if ca or key:
+            raise UsageError("--ca and --key go with --cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
+    if ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return _with_files(context, cert, key)
+
+
+def _with_files(context: ssl.SSLContext, cert: str | None, key: str | None) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if cert:
+        try:
+            context.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"the certificate {cert} cannot be used: {error}") from None
+    return context

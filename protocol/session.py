@@ -14,7 +14,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 
-The caller does this:   frame -> receive(frame, now_ms); while speaking: pull() -> frame or None.
+The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None.
 The table TRANSITIONS is the one in SPEC section 10; a test compares them.
 """
 
@@ -113,11 +113,13 @@ class Session:
         self.outcome = Outcome()
         self._agenda = Agenda(store, keys)
         self._speech: Iterator[Message] = iter(())
+        self._now_ms = 0
         self._last: deque[Message] = deque()
         self._turns = 0
         self._round = -1
         self._round_changed = 0
         self._proved = role == CLIENT  # The server proves itself in its 101 response, before there is a session.
+        self._parted = False
         self._refused, self._reasons = 0, list[str]()
         self._peer_refused, self._peer_reasons = 0, tuple[str, ...]()
 
@@ -164,8 +166,9 @@ class Session:
             case Bye():
                 self._on_bye(message)
 
-    def pull(self) -> bytes | None:
+    def pull(self, now_ms: int) -> bytes | None:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
+        self._now_ms = now_ms
         if self._last:
             return messages.encode(self._last.popleft())
         if self.state is not State.SPEAKING:
@@ -185,7 +188,7 @@ class Session:
         self.outcome.code, self.outcome.text = code, str(error)
         self.state = State.CLOSED
         self._last.clear()
-        if isinstance(error, PeerRefused) or not (self._proved or isinstance(error, WrongVersion | NotMember)):
+        if self._parted or not (self._proved or isinstance(error, WrongVersion | NotMember)):
             return None
         return messages.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
 
@@ -326,6 +329,7 @@ class Session:
 
     def _on_bye(self, bye: Bye) -> None:
         if bye.code not in ENDINGS or self.state is State.GREETING:
+            self._parted = True
             self._close(bye.code, bye.text, bytes(16))
             raise PeerRefused(bye.code, bye.text)
         said, (root, _) = self.outcome.root, self._store.root()

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from websockets.asyncio.server import Server, ServerConnection
 
-from protocol.errors import PeerRefused, ReplicaError
+from protocol.errors import PeerFault, PeerRefused, ReplicaError
 from protocol.keys import CLIENT, SERVER
 from protocol.record import unpack_id
 from protocol.session import Self, Session
@@ -80,6 +80,16 @@ class SyncReport:
     def in_sync(self) -> bool:
         """Both roots were equal."""
         return self.outcome == "in sync"
+
+    @property
+    def failed(self) -> bool:
+        """The session did not come to its end."""
+        return not self.root
+
+    @staticmethod
+    def failure(url: str, error: PeerFault) -> SyncReport:
+        """The report of a sync that failed."""
+        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, 0.0, "", 0, 0)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -285,7 +295,9 @@ class Node:
         session = await self._session(CLIENT, nonces, sample=not accept_different)
         try:
             call = self.call if watch is None else self._watched(session, watch)
-            await transport.converse(socket, session, call, system.now_ms, traffic, self._greeted(session, CLIENT))
+            first = await self.call(session.open, system.now_ms())
+            greeted = self._greeted(session, CLIENT)
+            await transport.converse(socket, session, call, system.now_ms, traffic, greeted, first)
         finally:
             self._forget(session, CLIENT)
             await socket.close()

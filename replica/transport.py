@@ -96,12 +96,15 @@ async def converse(
     now_ms: Callable[[], int],
     traffic: Traffic,
     greeted: Callable[[Session], None],
+    first: bytes | None = None,
 ) -> None:
-    """Run a session to its end. `greeted` is called once the peer is known, and may raise PeerFault. Raises PeerFault, or
+    """Run a session to its end. `first` is the client's HELLO; `greeted` is called once the peer is known, and may raise PeerFault. Raises PeerFault, or
     what the store raised; the peer is told."""
     try:
         known = False
-        while not session.closed:
+        if first is not None:
+            await _send(socket, first, traffic)
+        while True:
             while session.speaking and (frame := await call(session.pull, now_ms())) is not None:
                 await _send(socket, frame, traffic)
             if session.closed:

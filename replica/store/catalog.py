@@ -20,7 +20,8 @@ from replica.store.schema import PREFIX
 
 
 class Column(NamedTuple):
-    """One column. `default` is SQL text or None; `key` its 1-based position in the primary key, else 0."""
+    """One column. `default` is SQL text or None; `key` its 1-based place in the primary key, else 0; `position` its place
+    in the table."""
 
     name: str
     folded: str
@@ -29,6 +30,7 @@ class Column(NamedTuple):
     notnull: bool
     default: str | None
     key: int
+    position: int
 
 
 class Unique(NamedTuple):
@@ -120,11 +122,12 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
         'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (name,)
     ).fetchall()
     collations = _collations(db, name, [row[0] for row in info])
-    for column, declared, notnull, default, pk, hidden in info:
+    for position, (column, declared, notnull, default, pk, hidden) in enumerate(info):
         if hidden:
             continue
         kind = affinity(declared, strict)
-        item = Column(column, fold(column), kind, collations.get(column, "BINARY"), bool(notnull), default, pk)
+        collation = collations.get(column, "BINARY")
+        item = Column(column, fold(column), kind, collation, bool(notnull), default, pk, position)
         (key if pk else columns).append(item)
     if not key:
         raise TableRefused(
@@ -133,9 +136,9 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
         )
     key.sort(key=lambda c: c.key)
     alias = len(key) == 1 and not without_rowid and not any(u.primary for u in uniques)
-    references = db.execute(
-        'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?)', (name,)
-    ).fetchall()
+    # Of several columns together, a single-column reference would be another constraint: only simple ones travel.
+    links = 'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?) GROUP BY id HAVING count(*) = 1'
+    references = db.execute(links, (name,)).fetchall()
     return Shape(
         name,
         tuple(key),

@@ -89,6 +89,7 @@ def _describe(shape: Shape, column: Column) -> Fields:
         "default": default,
         "unique": json.dumps(mine, ensure_ascii=False) if mine else None,
         "references": target,
+        "position": column.position,
     }
 
 
@@ -164,7 +165,7 @@ def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]
     rowid = len(keys) == 1 and columns[keys[0]].get("affinity") == "INTEGER"
     auto = " AUTOINCREMENT" if rowid and fields.get("autoincrement") == 1 else ""
     lines = []
-    for column in [*keys, *sorted(set(columns) - set(keys))]:
+    for column in sorted(columns, key=lambda c: (_position(columns[c]), c)):
         line = _column_sql(column, columns[column])
         lines.append(f"{line} PRIMARY KEY{auto}" if rowid and column == keys[0] else line)
     if not rowid:
@@ -177,6 +178,11 @@ def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]
     core.db.execute(f"CREATE TABLE {quote(name)}({', '.join(lines)})")
     take(core, table, catalog.shape(core.db, name))
     show_all(core, table.collection)
+
+
+def _position(fields: Fields) -> int:
+    position = fields.get("position")
+    return position if isinstance(position, int) else 1 << 16
 
 
 def _spelled(column: str, columns: dict[str, Fields]) -> str:
@@ -193,6 +199,10 @@ def _column_sql(column: str, fields: Fields) -> str:
         parts.append("NOT NULL")
     if isinstance(default, str) and _LITERAL.match(default):
         parts.append(f"DEFAULT {default}")
+    target = fields.get("references")
+    if isinstance(target, str) and target.count(".") == 1 and "\0" not in target:
+        parent, _, name = target.partition(".")
+        parts.append(f"REFERENCES {quote(parent)}({quote(name)})")
     return " ".join(parts)
 
 

@@ -297,6 +297,15 @@ class Store:
         with self._transaction() as core:
             report.held_delete(core, ref)
 
+    def home(self) -> str:
+        """The address that the invite named, or empty."""
+        return str(self._core.meta("home") or "")
+
+    def set_home(self, url: str) -> None:
+        """Sync with this address when none is named."""
+        with self._transaction() as core:
+            core.set_meta("home", url)
+
     def knows(self, node: bytes) -> bool:
         """Whether this node and that one were equal once."""
         row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()

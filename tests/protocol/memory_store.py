@@ -135,17 +135,17 @@ class MemoryStore:
         return Applied(changed, 0, refused)
 
     def _near(self, delta: Delta, now_ms: int) -> Delta | None:
-        """The delta, or what is left of it without stamps of the far future."""
+        """The delta, or what is left of it without registers of the far future."""
         latest = now_ms + limits.DRIFT_MS_MAX
         if millis(delta.greatest()) <= latest:
             return delta
-        near = [i for i, stamp in enumerate(delta.register_stamps()) if millis(stamp) <= latest]
-        stamps, which = gather([delta.register_stamps()[i] for i in near])
-        floor, born = (stamp if millis(stamp) <= latest else b"" for stamp in (delta.floor, delta.born))
-        if not (floor or born or near):
+        stamps = delta.register_stamps()
+        near = [i for i, stamp in enumerate(stamps) if millis(stamp) <= latest]
+        if not near or any(millis(stamp) > latest for stamp in (delta.floor, delta.born) if stamp):
             return None
+        packed, which = gather([stamps[i] for i in near])
         names, values = tuple(delta.names[i] for i in near), tuple(delta.values[i] for i in near)
-        return Delta(delta.collection, delta.id, floor, born, names, stamps, which, values)
+        return delta._replace(names=names, values=values, stamps=packed, which=which)
 
     def sample(self, limit: int) -> list[Entry]:
         return [entry for entry in self._sorted() if self._adopted(entry[0])][:limit]
@@ -214,7 +214,7 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
     while len(talk.frames) <= frames_max and not talk.faults and (client.speaking or server.speaking):
         assert not (client.speaking and server.speaking), "both sides speak at once"
         for sender, receiver in sides:
-            while sender.speaking and len(talk.frames) <= frames_max and (frame := sender.pull()) is not None:
+            while sender.speaking and len(talk.frames) <= frames_max and (frame := sender.pull(now_ms)) is not None:
                 deliver(frame, sender, receiver)
     return talk
 

@@ -1,0 +1,307 @@
+"""The command line: the library's operations, one command each.
+
+Exit codes: 0 done, in sync, or all well · 1 the copies differ, or verify found something · 2 wrong usage · 3 the peer or
+the network failed · 4 the file or the disk failed · 130 interrupted. With `--json`, standard output is one JSON document
+and nothing else; messages and progress go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import PeerFault, ReplicaError
+from protocol.session import CHANGING, Session
+from replica import invite as invites
+from replica import show
+from replica.errors import StoreError, UsageError
+from replica.node import Node, SyncReport
+from replica.progress import Bar
+from replica.store.store import Store, initialize
+
+OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. No traceback for what a user or a peer can cause."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(options.run(options) or OK)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept, nothing is lost", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return OK
+    except (ReplicaError, sqlite3.Error) as error:
+        print(f"replica: {error}", file=sys.stderr)
+        return PEER if isinstance(error, PeerFault) else FILE if isinstance(error, StoreError) else USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="replica", description=(__doc__ or "").partition("\n")[0], epilog=_EPILOG)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str, *, file: bool = True) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        if file:
+            made.add_argument("file", metavar="FILE", help="the SQLite database")
+            made.add_argument("--json", action="store_true", help="print one JSON document")
+        return made
+
+    add = command("init", _init, "make a file part of a replication group: a new one, or that of an invite")
+    add.add_argument("--name", help="this node's name for people (default: the file's name)")
+    add.add_argument("--join", metavar="INVITE", help="the invite of a node of the group (or - to read it from stdin)")
+    add = command("invite", _invite, "print the string with which another machine joins; keep it secret")
+    add.add_argument("url", metavar="URL", nargs="?", default="", help="where the new node should sync first")
+    add = command("adopt", _adopt, "replicate existing tables, unchanged (all, if none is named)")
+    add.add_argument("tables", metavar="TABLE", nargs="*")
+    add.add_argument("--natural", metavar="TABLE", action="append", default=[], help="its integer key means something "
+                     "outside this database, so the same number is the same record everywhere")  # fmt: skip
+    add = command("serve", _serve, "let peers sync with this file, until interrupted")
+    add.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:8470", help="default: %(default)s")
+    add.add_argument("--plaintext", action="store_true", help="no TLS, although other machines can reach this address")
+    _add_tls(add, "this node's certificate", "let only peers in whose certificate this authority signed")
+    add = command("sync", _sync, "meet peers: both directions, until both copies are proven equal")
+    add.add_argument("urls", metavar="URL", nargs="*", help="ws://host:port or wss://host:port (default: as invited)")
+    add.add_argument("--accept-different", action="store_true", help="merge although most adopted rows differ")
+    _add_tls(add, "a certificate to show", "trust this authority instead of the system's")
+    command("status", _status, "who this node is, what it holds, who is in sync and who is not")
+    command("verify", _verify, "recompute everything from the tables and name each difference")
+    add = command("why", _why, "who wrote what stands in a record, and what it overwrote")
+    add.add_argument("table", metavar="TABLE")
+    add.add_argument("key", metavar="KEY", help="the primary key; parts of a composite key as a JSON list")
+    add.add_argument("field", metavar="FIELD", nargs="?")
+    add = command("held", _held, "list, edit or delete records that are held from view")
+    add.add_argument("--edit", nargs="+", metavar=("REF", "FIELD=VALUE"), help="write fields; it surfaces if it can")
+    add.add_argument("--delete", metavar="REF", help="delete it, here and everywhere")
+    add = command("rescan", _rescan, "compare every row with what is known of it, and take what no trigger saw")
+    add = command("sql", _sql, "run one SQL statement, reading or writing")
+    add.add_argument("statement", metavar="SQL")
+    command("demo", _demo, "see three nodes edit offline, meet and agree", file=False).add_argument(
+        "rest", nargs=argparse.REMAINDER
+    )
+    return parser
+
+
+_EPILOG = "exit codes: 0 done or in sync, 1 copies differ, 2 usage, 3 peer or network, 4 file or disk, 130 interrupted"
+
+
+def _add_tls(parser: argparse.ArgumentParser, cert: str, ca: str) -> None:
+    parser.add_argument("--cert", metavar="PEM", help=cert)
+    parser.add_argument("--key", metavar="PEM", help="its private key")
+    parser.add_argument("--ca", metavar="PEM", help=ca)
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+# --- a file -----------------------------------------------------------------------------------------------------------
+
+
+def _init(options: argparse.Namespace) -> None:
+    text = sys.stdin.read() if options.join == "-" else options.join
+    invite = invites.decode(text) if text else None
+    initialize(options.file, options.name or Path(options.file).stem, invite.secrets if invite else None)
+    with Store(options.file) as store:
+        if invite and invite.url:
+            store.set_home(invite.url)
+        report = store.status()
+    if options.json:
+        _print_json(report)
+    else:
+        group = f"joined the group of {invite.name}" if invite else "made a new replication group"
+        print(f"{options.file}: node {report['name']} ({report['node']}), {group}")
+        print(f"next: replica {'sync' if invite else 'adopt'} {options.file}")
+
+
+def _invite(options: argparse.Namespace) -> None:
+    with Store(options.file) as store:
+        text = invites.encode(invites.Invite(store.secrets(), options.url, store.name))
+    if options.json:
+        _print_json({"invite": text})
+    else:
+        print("whoever has this line is a member of the group: send it over a private channel", file=sys.stderr)
+        print(text)
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    with Store(options.file) as store, Bar(options.json) as bar:
+        results = store.adopt(options.tables, natural=options.natural, progress=bar.at)
+    if options.json:
+        _print_json([r._asdict() for r in results])
+    else:
+        show.adopted(results)
+    return OK
+
+
+def _status(options: argparse.Namespace) -> None:
+    with Store(options.file) as store:
+        report = store.status()
+    if options.json:
+        _print_json(report)
+    else:
+        show.status(report)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    with Store(options.file) as store, Bar(options.json) as bar:
+        found = store.verify(bar.at)
+        root, count = store.root()
+    if options.json:
+        _print_json({"ok": not found, "differences": found, "root": root.hex(), "count": count})
+    else:
+        print("\n".join(found) or f"all well: {count} records, root {root.hex()}")
+        if found:
+            print(f"{len(found)} differences. If the rows are right: replica rescan {options.file}", file=sys.stderr)
+    return DIFFERS if found else OK
+
+
+def _why(options: argparse.Namespace) -> None:
+    key = options.key
+    try:
+        parts = [str(p) for p in json.loads(key)] if key.startswith("[") else [key]
+    except ValueError:
+        parts = [key]
+    with Store(options.file) as store:
+        report = store.why(options.table, parts, options.field)
+    if options.json:
+        _print_json(report)
+    else:
+        show.why(report)
+
+
+def _held(options: argparse.Namespace) -> None:
+    with Store(options.file) as store:
+        if options.edit:
+            ref, *pairs = options.edit
+            if not pairs or not all("=" in pair for pair in pairs):
+                raise UsageError("--edit takes a reference and FIELD=VALUE, once or more")
+            store.held_edit(ref, {name: _literal(value) for name, _, value in (p.partition("=") for p in pairs)})
+        if options.delete:
+            store.held_delete(options.delete)
+        rows = store.held()
+    if options.json:
+        _print_json(rows)
+    else:
+        show.held(rows)
+
+
+def _literal(text: str) -> object:
+    """A value typed on the command line: a JSON number, string or null, else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | str) or value is None else text
+
+
+def _rescan(options: argparse.Namespace) -> None:
+    with Store(options.file) as store:
+        before = store.root()
+        store.rescan()
+        after = store.root()
+    if options.json:
+        _print_json({"changed": before != after, "root": after[0].hex(), "count": after[1]})
+    else:
+        print("took what no trigger had seen" if before != after else "nothing had been missed")
+
+
+def _sql(options: argparse.Namespace) -> None:
+    with Store(options.file) as store:
+        columns, rows = store.execute(options.statement)
+    if options.json:
+        _print_json([dict(zip(columns, map(show.printable, row), strict=True)) for row in rows])
+    elif columns:
+        show.table(columns, rows)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from replica.demo.__main__ import main as demo
+
+    return demo(options.rest)
+
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise UsageError(f"{text!r} is no address to listen on: it looks like 127.0.0.1:8470")
+    return host.strip("[]"), int(port)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from replica.transport import server_tls
+
+    host, port = _address(options.listen)
+    tls = server_tls(options.ca, options.cert, options.key)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with Node(options.file) as node:
+            node.on_session = lambda report: show.session(report, options.json)
+            listener = await node.serve(host, port, tls=tls, plaintext=options.plaintext)
+            if options.json:
+                print(json.dumps({"listening": listener.url}), flush=True)
+            else:
+                print(f"listening on {listener.url}", flush=True)
+            await stop.wait()
+
+    asyncio.run(serve())
+    return OK
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from replica.transport import client_tls
+
+    tls = client_tls(options.ca, options.cert, options.key)
+
+    async def sync() -> list[SyncReport]:
+        async with Node(options.file) as node:
+            urls = options.urls or [url for url in [await node.call(node.store.home)] if url]
+            if not urls:
+                raise UsageError(f"name a peer: replica sync {options.file} ws://host:port")
+            return [await _meet(node, url, options, tls) for url in urls]
+
+    reports = asyncio.run(sync())
+    if options.json:
+        _print_json([r.as_json() for r in reports])
+    else:
+        for report in reports:
+            show.synced(report)
+    if any(r.failed for r in reports):
+        return PEER
+    return OK if all(r.in_sync or r.outcome == CHANGING for r in reports) else DIFFERS
+
+
+async def _meet(node: Node, url: str, options: argparse.Namespace, tls: Any) -> SyncReport:
+    with Bar(options.json) as bar:
+
+        def watch(session: Session) -> None:
+            out = session.outcome
+            bar.count(f"sent {out.sent}, received", out.received, max(out.peer.count if out.peer else 0, out.received))
+
+        try:
+            return await node.sync(url, tls=tls, accept_different=options.accept_different, watch=watch)
+        except PeerFault as error:
+            return SyncReport.failure(url, error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""What the command line prints for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from replica.node import SyncReport
+from replica.store.adopt import Adopted
+
+Json = dict[str, Any]
+
+
+def clean(text: object) -> str:
+    """Text of a peer or a row, safe for a terminal: control characters are shown, not obeyed."""
+    return "".join(c if unicodedata.category(c)[0] != "C" else f"\\x{ord(c):02x}" for c in str(text))
+
+
+def printable(value: object) -> object:
+    """A value as JSON can say it."""
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], most: int = 60) -> None:
+    """Rows in columns; long cells are cut."""
+    lines = [[clean(c) for c in columns]]
+    for row in rows:
+        cells = ["" if v is None else clean(printable(v)) for v in row]
+        lines.append([c if _width(c) <= most else c[: most - 1] + "…" for c in cells])
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
+    for number, line in enumerate(lines):
+        print("  ".join(c + " " * (w - _width(c)) for c, w in zip(line, widths, strict=True)).rstrip())
+        if number == 0:
+            print("  ".join("-" * w for w in widths))
+
+
+def when(millis: int | None) -> str:
+    """A time for people, in UTC."""
+    if not millis:
+        return "never"
+    try:
+        moment = datetime.datetime.fromtimestamp(millis / 1000, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{millis} ms after 1970"
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{millis % 1000:03d} UTC"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    if count < 10_000:
+        return f"{count} B"
+    return f"{count / 1000:.0f} kB" if count < 10_000_000 else f"{count / 1e6:.1f} MB"
+
+
+def adopted(results: Sequence[Adopted]) -> None:
+    """What became of each table."""
+    for result in results:
+        if result.refused:
+            print(f"{clean(result.table)}: not adopted: {result.refused}", file=sys.stderr)
+        else:
+            print(f"{clean(result.table)}: {result.rows} rows")
+    if not results:
+        print("there are no tables to adopt")
+
+
+def status(report: Json) -> None:
+    """Node, clock, tables, peers."""
+    print(f"node   {clean(report['name'])} ({report['node']}) in group {report['group']}")
+    print(f"file   {report['file']}")
+    for scope in report["scopes"]:
+        print(f"scope  {scope['scope']}: root {scope['root']}, {scope['count']} records")
+    ahead = report["clock"]["ahead_ms"]
+    print(f"clock  {when(report['clock']['now_ms'])}" + (f", newest stamp {ahead / 1000:.1f} s ahead" if ahead else ""))
+    print(f"waiting to be absorbed: {report['backlog']} captured writes")
+    print()
+    columns = ("table", "live", "deleted", "held", "hidden_edits", "state")
+    table(columns, [[t[c] for c in columns] for t in report["tables"]])
+    for entry in report["tables"]:
+        for reason in entry["held_reasons"]:
+            print(f"  held in {clean(entry['table'])}: {reason['records']} because {clean(reason['reason'])}")
+    if report["orphans"]:
+        print(f"  {report['orphans']} rows refer to a row that is not shown here (foreign keys)")
+    for local in report["local_only"]:
+        print(f"  stays here only: {clean(local['table'])}: {clean(local['reason'])}")
+    print()
+    if report["peers"]:
+        peers = [
+            (
+                p["name"],
+                p["node"],
+                p["outcome"],
+                when(p["met_ms"]),
+                when(p["agreed_ms"]),
+                f"{p['offset_ms'] / 1000:+.1f} s",
+            )
+            for p in report["peers"]
+        ]
+        table(("peer", "node", "last outcome", "last met", "last equal", "its clock"), peers)
+    else:
+        print("no peer met yet")
+    for notice in report["notices"]:
+        print(f"! {clean(notice)}")
+
+
+def _stamp(stamp: Json) -> str:
+    if not stamp["millis"]:
+        return str(stamp["by"])
+    return f"{clean(stamp['by'])} at {when(stamp['millis'])} #{stamp['counter']}"
+
+
+def why(report: Json) -> None:
+    """Fields, their writers, their losers."""
+    state = "shown" if report["shown"] else f"held: {clean(report['held'])}" if report["live"] else "deleted"
+    key = json.dumps(report["key"], ensure_ascii=False)
+    print(f"{clean(report['table'])} {key}: {state}")
+    if report["born"]:
+        print(f"  inserted by {_stamp(report['born'])}")
+    if report["deleted"]:
+        print(f"  deleted by {_stamp(report['deleted'])}")
+    for field in report["fields"]:
+        print(f"  {clean(field['field'])} = {clean(json.dumps(field['value'], ensure_ascii=False))}")
+        print(f"      by {_stamp(field)}")
+        if "overwrote" in field:
+            lost = field["overwrote"]
+            print(f"      over {clean(json.dumps(lost['value'], ensure_ascii=False))} by {_stamp(lost)}")
+
+
+def held(rows: Sequence[Json]) -> None:
+    """What no table shows, and why."""
+    if not rows:
+        print("nothing is held")
+        return
+    for row in rows:
+        key = json.dumps(row["key"], ensure_ascii=False)
+        print(f"{row['ref']}  {clean(row['table'])} {clean(key)}: {clean(row['reason'])}")
+        print(f"    {clean(json.dumps(row['values'], ensure_ascii=False))[:300]}")
+
+
+def synced(report: SyncReport) -> None:
+    """How a sync went, on a few lines."""
+    print(f"{report.url}" + (f" ({clean(report.peer)})" if report.peer else ""))
+    if report.failed:
+        print(f"  failed: {clean(report.text)}")
+        return
+    print(f"  records: {report.sent} sent, {report.received} received, {report.held} held")
+    print(
+        f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {report.round_trips} round trips, "
+        f"{report.seconds:.2f} s"
+    )
+    if abs(report.offset_ms) > 60_000:
+        print(f"  the peer's clock is {report.offset_ms / 60_000:+.0f} min from this one")
+    for reason in report.reasons:
+        print(f"  put off: {clean(reason)}")
+    print(f"  root {report.root}, {report.count} records")
+    print(f"  {report.outcome}" + (f": {clean(report.text)}" if report.text else ""))
+
+
+def session(report: SyncReport, as_json: bool) -> None:
+    """One line for each session that a peer began."""
+    if as_json:
+        print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
+    elif report.peer:
+        counts = f"{report.sent} sent, {report.received} received"
+        print(f"{clean(report.peer)} ({report.url}): {report.outcome}, {counts}", flush=True)

@@ -131,6 +131,7 @@ class _Tale:
         urls = self._serve(servers)
         self._sync("branch", urls["hq"])
         self._sync("laptop", urls["branch"])
+        self._sync("branch", urls["hq"])  # Now HQ knows that there is a laptop.
         if not self.compare():
             raise DemoError("the first synchronisation did not make the three files equal")
 

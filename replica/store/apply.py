@@ -108,7 +108,7 @@ class _Batch:
         stamps = delta.register_stamps()
         ahead = max(s for s in (*stamps, delta.floor, delta.born) if s[:8] > self._horizon)
         minutes = (millis(ahead) - self._now_ms) // 60_000
-        name = node_name(self._core, ahead[8:])
+        name = ddl.node_name(self._core, ahead[8:])
         shown = ", ".join(map(str, unpack_id(delta.id)[0]))
         reason = (
             f"{name} is {minutes} min ahead of this node's clock: its write to {delta.collection} {shown} waits until "
@@ -133,6 +133,7 @@ class _Batch:
         core.set_meta("clone", f"{self._now_ms}: another copy of this file wrote as node {old.hex()}; this one is now "
                                f"{core.clock.node.hex()}")  # fmt: skip
         self._issued = core.clock.last
+        ddl.introduce(core)
 
     # --- the fast path ------------------------------------------------------------------------------------------------
 
@@ -209,8 +210,3 @@ def _encode(delta: Delta) -> bytes:
     packed = pack_values(delta.values)
     return encode(*delta[:4], delta.names, delta.stamps, delta.which, packed)
 
-
-def node_name(core: Core, node: bytes) -> str:
-    """A node's name if we have met it, else its id."""
-    row = core.db.execute("SELECT name FROM _replica_peer WHERE node = ?", (node,)).fetchone()
-    return str(row[0]) if row and row[0] else f"node {node.hex()}"

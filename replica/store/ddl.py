@@ -23,8 +23,8 @@ from replica.store.core import Core
 from replica.store.show import engine_writes, leap, settle
 from replica.store.state import SHOWN, State, check, key_of, load, new, save
 
-TABLES, COLUMNS = "_replica.table", "_replica.column"
-SYSTEM = frozenset({TABLES, COLUMNS})
+TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
+SYSTEM = frozenset({TABLES, COLUMNS, NODES})
 _LITERAL = re.compile(
     r"""\s*\(?\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'(?:[^']|'')*'|[xX]'[0-9a-fA-F]*'|NULL|TRUE|FALSE"""
     r"""|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\)?\s*\Z""",
@@ -67,6 +67,28 @@ def publish(core: Core, table: Table) -> None:
         if _declare(core, state, fields):
             states.append(state)
     save(core, states)
+
+
+def introduce(core: Core) -> None:
+    """Tell the group this node's name, so that `why` can say it on machines that never met it."""
+    system = core.table(NODES)
+    id_ = pack_id([core.clock.node])
+    key = key_of(core, system, id_)
+    state = load(core, [key]).get(key) or new(system, key, id_)
+    if _declare(core, state, {"name": core.name}):
+        save(core, [state])
+
+
+def node_name(core: Core, node: bytes) -> str:
+    """The name of a node that the group knows, else its id."""
+    system = core.by_name.get(NODES)
+    if system is not None:
+        key = key_of(core, system, pack_id([node]))
+        state = load(core, [key]).get(key)
+        name = state.record.registers.get("name") if state else None
+        if name is not None:
+            return str(unpack_value(name[1]))[:64]
+    return f"node {node.hex()}"
 
 
 def _describe(shape: Shape, column: Column) -> Fields:

@@ -11,10 +11,9 @@ from protocol.record import fold, pack_id, unpack_id
 from protocol.values import IllFormedText, Value, check, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store import absorb, index
-from replica.store.apply import node_name
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.ddl import SYSTEM
+from replica.store.ddl import SYSTEM, node_name
 from replica.store.show import engine_writes, settle
 from replica.store.state import SHOWN, State, key_of, load
 

@@ -75,6 +75,8 @@ def initialize(
         raise from_sqlite(error, path) from error
     finally:
         db.close()
+    with Store(path, now_ms=now_ms, random=random) as store:
+        store.introduce()
 
 
 class Store:
@@ -155,6 +157,11 @@ class Store:
             while core.schema_moved or absorb.pending(core):
                 with core.transaction(index.flush):
                     absorb.absorb(core)
+
+    def introduce(self) -> None:
+        """Tell the group this node's name."""
+        with self._transaction() as core:
+            ddl.introduce(core)
 
     def rescan(self) -> None:
         """Compare every row with what is known of it, and take what no trigger saw as local writes."""

@@ -352,7 +352,7 @@ def test_an_id_decodes_only_from_its_one_encoding(data: bytes) -> None:
 
 
 def test_names_fold_by_ascii_letters_only() -> None:
-    assert fold("Größe_ÄB") == "größe_Äb".replace("g", "g")
+    assert fold("Größe_ÄB") == "größe_Äb"
     assert fold("CONTACTS") == "contacts"
     assert fold("İstanbul") == "İstanbul"
 

@@ -97,7 +97,7 @@ def test_2_minus_zero_is_zero_and_nan_is_refused() -> None:
 
 def test_3_text_that_is_not_utf8_is_kept_byte_for_byte() -> None:
     text = IllFormedText(b"caf\xe9")
-    assert pack_value(text) == bytes.fromhex("c7 04 01 636166e9") == pack_values([1, text])[1]
+    assert pack_value(text) == bytes.fromhex("d6 01 636166e9") == pack_values([1, text])[1]
     assert same(unpack_value(pack_value(text)), text)
     assert pack_value(b"caf\xe9") != pack_value(text), "bytes are not text"
 

@@ -1,0 +1,1 @@
+"""Measurements: `make bench`. Not collected by pytest; see `__main__`."""

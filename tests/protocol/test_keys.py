@@ -1,0 +1,83 @@
+"""Who holds the secrets can make the hashes, and no hash of one kind stands for another."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import OurFault
+from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
+from tests.protocol.memory_store import GROUP, KEYS, NONCES
+from tests.vectors import vectors
+
+
+def hashes(keys: Keys, data: bytes) -> list[bytes]:
+    """One hash of each kind, over the same bytes where that can be."""
+    return [
+        keys.record_key(data, b""),
+        keys.digest(b"\x92" + data),
+        keys.trie(b"\x92" + data),
+        keys.proof(CLIENT, data, data)[:16],
+        content_hash(b"\x92" + data) * 2,
+    ]
+
+
+def test_every_use_has_its_own_key() -> None:
+    assert len(set(hashes(KEYS, b"x"))) == 5
+
+
+def test_digests_depend_on_the_digest_secret_alone_and_proofs_on_the_access_key_alone() -> None:
+    other_digest = hashes(Keys(GROUP._replace(digest_secret=b"d" * 32)), b"x")
+    other_access = hashes(Keys(GROUP._replace(access_key=b"a" * 32)), b"x")
+    mine = hashes(KEYS, b"x")
+    assert [a == b for a, b in zip(mine, other_digest, strict=True)] == [False, False, False, True, True]
+    assert [a == b for a, b in zip(mine, other_access, strict=True)] == [True, True, True, False, True]
+
+
+def test_a_proof_is_worth_nothing_elsewhere() -> None:
+    """Not for the other role, not with another nonce, not with the nonces swapped, not in another group."""
+    c, s = NONCES
+    proof = KEYS.proof(CLIENT, c, s)
+    assert KEYS.proves(proof, CLIENT, c, s)
+    assert not KEYS.proves(proof, SERVER, c, s)
+    assert not KEYS.proves(proof, CLIENT, s, c)
+    assert not KEYS.proves(proof, CLIENT, c, b"t" * 16)
+    assert not KEYS.proves(proof, CLIENT, b"t" * 16, s)
+    assert not Keys(GROUP._replace(group=b"another group...")).proves(proof, CLIENT, c, s)
+    assert not KEYS.proves(proof[:31], CLIENT, c, s)
+    assert not KEYS.proves(b"", CLIENT, c, s)
+
+
+@given(st.text(max_size=3), st.text(max_size=3))
+def test_records_of_two_collections_never_share_a_key(a: str, b: str) -> None:
+    """The collection is packed, so that its end and the id's beginning cannot be confused."""
+    names = [bytes([0xA0 + len(name.encode())]) + name.encode() for name in (a, b)]
+    assert (KEYS.record_key(names[0], b"\x91\x07") == KEYS.record_key(names[1], b"\x91\x07")) == (a == b)
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        Secrets(b"", bytes(32), bytes(32)),
+        Secrets(bytes(16), bytes(31), bytes(32)),
+        Secrets(bytes(16), bytes(32), bytes(33)),
+    ],
+)
+def test_secrets_of_another_length_are_refused(secrets: Secrets) -> None:
+    with pytest.raises(OurFault, match="an id of 16 bytes and two secrets of 32 bytes"):
+        Keys(secrets)
+
+
+def test_vectors() -> None:
+    cases = vectors("keys")
+    keys = Keys(Secrets(*(bytes.fromhex(cases[part]) for part in ("group", "digest_secret", "access_key"))))
+    for case in cases["hashes"]:
+        args = [bytes.fromhex(a) for a in case["of"]]
+        made = {
+            "record key": lambda a: keys.record_key(*a),
+            "digest": lambda a: keys.digest(*a),
+            "trie": lambda a: keys.trie(*a),
+            "client proof": lambda a: keys.proof(CLIENT, *a),
+            "server proof": lambda a: keys.proof(SERVER, *a),
+            "content hash": lambda a: content_hash(*a),
+        }[case["use"]](args)
+        assert made.hex() == case["bytes"], case["name"]

@@ -1,0 +1,303 @@
+"""What is said arrives as it was said, and what cannot be said is refused before it costs anything."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import msgpack
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import limits, messages
+from protocol.errors import LimitExceeded, Malformed, PeerFault
+from protocol.messages import (
+    Bye,
+    Described,
+    End,
+    Have,
+    Hello,
+    Message,
+    Nodes,
+    Question,
+    Records,
+    Sample,
+    Want,
+    decode,
+    encode,
+    key_width,
+    question,
+)
+from protocol.trie import slice_width
+from tests.protocol.memory_store import KEYS, NOW_MS
+from tests.vectors import vectors
+from tests.vectors.make import message_from
+
+HELLO = Hello(1, b"p" * 32, b"g" * 16, b"n" * 8, b"i" * 16, "laptop 7", NOW_MS, 1_000_000, b"r" * 16)
+
+
+def sized(size: int) -> st.SearchStrategy[bytes]:
+    """Exactly so many bytes."""
+    return st.binary(min_size=size, max_size=size)
+
+
+attempts = st.integers(0, limits.ROUNDS_MAX - 1)
+numbers = st.integers(0, (1 << 63) - 1)
+prefixes = st.text("0123456789abcdef", max_size=limits.DEPTH_MAX)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> Nodes:
+    attempt = draw(attempts)
+    slices = sized(slice_width(attempt))
+    leaf = st.builds(Described, prefixes, st.just(False), st.lists(slices, max_size=16).map(tuple))
+    children = st.lists(st.one_of(st.just(b""), slices), min_size=16, max_size=16)
+    inner = st.builds(Described, prefixes, st.just(True), children.map(tuple))
+    return Nodes(attempt, tuple(draw(st.lists(st.one_of(leaf, inner), max_size=3))))
+
+
+@st.composite
+def haves(draw: st.DrawFn) -> Have:
+    attempt = draw(attempts)
+    stamps = st.sets(sized(3), max_size=4).map(lambda s: b"".join(sorted(s)))
+    asked = st.lists(st.builds(Question, sized(key_width(attempt)), stamps), max_size=4)
+    return Have(attempt, draw(st.booleans()), tuple(draw(asked)))
+
+
+@st.composite
+def wants(draw: st.DrawFn) -> Want:
+    attempt = draw(attempts)
+    prints = st.lists(sized(slice_width(attempt)), max_size=16).map(tuple)
+    return Want(attempt, tuple(draw(st.lists(st.tuples(prefixes, prints), max_size=4))))
+
+
+anything: st.SearchStrategy[Message] = st.one_of(
+    st.builds(
+        Hello, numbers, st.one_of(st.just(b""), sized(32)), sized(16), sized(8), sized(16), texts, numbers, numbers,
+        sized(16),
+    ),
+    st.builds(Sample, st.lists(st.tuples(sized(16), sized(16)), max_size=3).map(tuple)),
+    nodes(),
+    haves(),
+    wants(),
+    st.builds(Records, st.lists(st.binary(max_size=40), max_size=5).map(tuple)),
+    st.builds(End, sized(16), numbers, st.booleans(), numbers, numbers, st.lists(texts, max_size=3).map(tuple)),
+    st.builds(Bye, texts, texts, sized(16), numbers, st.lists(texts, max_size=3).map(tuple)),
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(anything)
+def test_what_is_said_arrives_as_it_was_said(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@settings(max_examples=300)
+@given(anything, st.data())
+def test_a_frame_that_was_changed_on_the_way_raises_peer_fault_or_is_another_frame(
+    message: Message, data: st.DataObject
+) -> None:
+    frame = bytearray(encode(message))
+    for _ in range(data.draw(st.integers(1, 3))):
+        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode(bytes(frame))
+    except PeerFault:
+        pass
+
+
+@given(anything, st.data())
+def test_a_frame_cut_short_or_with_something_behind_it_is_refused(message: Message, data: st.DataObject) -> None:
+    frame = encode(message)
+    with pytest.raises(Malformed):
+        decode(frame[: data.draw(st.integers(0, len(frame) - 1))])
+    with pytest.raises(Malformed):
+        decode(frame + b"\0")
+
+
+@given(st.integers(0, 255), st.binary(max_size=60))
+def test_random_bytes_raise_nothing_but_peer_fault(kind: int, data: bytes) -> None:
+    for frame in (data, bytes((0x90 | len(data) % 16, kind)) + data):
+        try:
+            decode(frame)
+        except PeerFault:
+            pass
+
+
+def pack(*items: object) -> bytes:
+    """A frame that no `encode` would make."""
+    return bytes(msgpack.packb(items))
+
+
+def batch(records: list[bytes], *, count: int | None = None, sizes: list[int] | None = None) -> bytes:
+    """A RECORDS frame, perhaps a lying one."""
+    head = b"".join(size.to_bytes(4, "big") for size in (sizes or map(len, records)))
+    packed = zstandard.ZstdCompressor().compress(head + b"".join(records))
+    return pack(6, len(records) if count is None else count, packed)
+
+
+def hello(**changed: object) -> bytes:
+    """A HELLO, some parts replaced."""
+    parts = {field: getattr(HELLO, field) for field in HELLO.__dataclass_fields__}
+    return pack(1, *(parts | changed).values())
+
+
+def claiming(size: int, payload: bytes) -> bytes:
+    """A zstd frame of one raw block whose header claims `size` bytes."""
+    block = (len(payload) << 3 | 1).to_bytes(3, "little")
+    return bytes.fromhex("28b52ffd") + b"\xe0" + size.to_bytes(8, "little") + block + payload
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (b"", "incomplete"),
+        (b"\x01", "an array that begins with a number"),
+        (b"\x90", "an array that begins with a number"),
+        (pack("hello"), "an array that begins with a number"),
+        (pack(True), "an array that begins with a number"),
+        (pack(99), "unknown message 99: the peer may run a newer version"),
+        (pack(-1), "unknown message -1"),
+        (pack(7), "message 7 does not have its shape"),
+        (pack(2, "x"), "message 2 does not have its shape"),
+        (pack(3, True, b""), "message 3 does not have its shape"),
+        (pack(4, 0, 1, b""), "message 4 does not have its shape"),
+        (pack(6, 0, msgpack.ExtType(1, b"\xff")), "message 6 does not have its shape"),
+        (pack(2, msgpack.Timestamp(0)), "message 2 does not have its shape"),
+        (pack(2, {}), "a map"),
+        (pack(2, {"a": 1}), "exceeds max_map_len"),
+        (pack(2, msgpack.ExtType(5, b"")), "unknown extension type 5"),
+        (pack(3, -1, b""), "out of range"),
+        (pack(3, 1 << 63, b""), "out of range"),
+        (hello(proof=b"x"), "a proof has 32 bytes"),
+        (hello(group=b"x"), "a group has 16 bytes, not 1"),
+        (hello(node=b"x"), "a node id has 8 bytes"),
+        (hello(instance=b""), "an instance has 16 bytes"),
+        (hello(root=b""), "a root has 16 bytes"),
+        (hello(name="x" * 65), "at most 64 characters"),
+        (hello(name=b"x"), "does not have its shape"),
+        (pack(2, b"x" * 33), "cut short"),
+        (pack(3, 0, b"\x21"), "a prefix of 33 nibbles: at most 32"),
+        (pack(3, 0, b"\x01\xab\x00"), "padded with zero"),
+        (pack(3, 0, b"\x02"), "cut short"),
+        (pack(3, 0, b"\x00\x11" + b"x" * 51), "a leaf has at most 16 entries"),
+        (pack(3, 0, b"\x00\xff\xff\xff" + b"x" * 47), "cut short"),
+        (pack(3, 5, b"\x00\x01" + b"x" * 3), "cut short"),
+        (pack(4, 0, False, b"x" * 6), "cut short"),
+        (pack(4, 0, False, b"x" * 6 + b"\x02" + b"x" * 5), "cut short"),
+        (pack(5, 0, b"\x00\x11" + b"x" * 51), "a leaf has at most 16 entries"),
+        (pack(6, 0, b""), "does not decompress"),
+        (pack(6, 1, b"not zstd"), "does not decompress"),
+        (pack(6, 1, claiming(10, b"")), "does not decompress"),
+        (pack(6, 1, claiming(3, b"\0\0\0\0")), "does not decompress"),
+        (pack(6, 1, claiming(4_000_000, b"\0\0\0\0")), "does not decompress"),
+        (pack(6, 0, bytes.fromhex("28b52ffd2000010000") + b"tail"), "does not decompress"),
+        (batch([b"abc"], sizes=[4]), "do not add up"),
+        (batch([b"abc"], sizes=[2]), "do not add up"),
+        (batch([b"abc"], count=0), "do not add up"),
+        (batch([b"abc"], count=3), "do not add up"),
+        (pack(7, b"", 0, False, 0, 0, []), "a root has 16 bytes"),
+        (pack(7, bytes(16), 0, False, 0, 0, [5]), "reasons are text"),
+        (pack(7, bytes(16), 0, False, 0, 0, ["x"] * 17), "exceeds max_array_len"),
+        (pack(7, bytes(16), 0, False, 0, 0, [["x"]]), "nested too deep"),
+        (pack(8, "limit", "", bytes(15), 0, []), "a root has 16 bytes"),
+        (pack(8, "limit", "", bytes(16), 0, [b"x"]), "reasons are text"),
+        (b"\x91" * 64 + b"\x01", "nested"),
+        (b"\xdd\x40\0\0\0\x01", "exceeds"),
+        (b"\x92\x02\xc6\x40\0\0\0", "exceeds|incomplete"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_in_words(frame: bytes, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        decode(frame)
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (b"x" * (limits.FRAME_BYTES_MAX + 1), "a frame of 4259841 bytes: at most 4259840"),
+        (pack(2, bytes(32 * 65)), "too many items in one frame"),
+        (pack(3, 0, b"\x00\x00" * 4_097), "too many items in one frame"),
+        (pack(4, 0, False, b"abcdef\x00" * 16_385), "too many items in one frame"),
+        (pack(5, 0, b"\x00\x00" * 16_385), "too many items in one frame"),
+        (batch([b""] * 8_193), "8193 records in one batch: at most 8192"),
+        (pack(6, 1, claiming(1 << 30, b"\0" * 4)), "claims 1073741824 bytes: at most 4198400"),
+        (pack(6, 1, claiming(1 << 62, b"\0" * 4)), "claims 4611686018427387904 bytes"),
+        (pack(6, 1, zstandard.ZstdCompressor(write_content_size=False).compress(b"a" * 99)), "claims -1 bytes"),
+        (pack(6, 1, zstandard.ZstdCompressor().compress(bytes(5_000_000))), "claims 5000000 bytes"),
+    ],
+)
+def test_what_is_too_much_is_refused_in_words(frame: bytes, why: str) -> None:
+    with pytest.raises(LimitExceeded, match=why):
+        decode(frame)
+
+
+def test_a_bomb_costs_no_memory() -> None:
+    """Refused by what its header claims, before anything is allocated."""
+    bomb = pack(6, 1, zstandard.ZstdCompressor().compress(bytes(200_000_000)))
+    lies = [pack(6, 1, claiming(4_198_400, b"\0")), pack(6, 1, claiming(1 << 40, b"\0")), bomb]
+    assert len(bomb) < 20_000
+    tracemalloc.start()
+    for frame in lies:
+        with pytest.raises(PeerFault):
+            decode(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_the_largest_record_fits_into_a_frame_even_uncompressible() -> None:
+    noise = b"".join(KEYS.proof(str(i), b"", b"") for i in range(limits.RECORD_BYTES_MAX // 32))
+    frame = encode(Records((noise,)))
+    assert len(frame) <= limits.FRAME_BYTES_MAX
+    assert decode(frame) == Records((noise,))
+
+
+def test_a_hello_is_smaller_than_its_limit_and_than_200_bytes() -> None:
+    longest = replace(HELLO, name="ß" * limits.NODE_NAME_CHARS_MAX, wall_ms=(1 << 63) - 1, count=(1 << 63) - 1)
+    assert len(encode(longest)) < limits.HELLO_BYTES_MAX
+    assert len(encode(HELLO)) < 200
+
+
+def test_long_words_of_a_peer_are_cut() -> None:
+    bye = decode(pack(8, "c" * 99, "t" * 999, bytes(16), 0, ["r" * 999]))
+    assert bye == Bye("c" * 32, "t" * 500, bytes(16), 0, ("r" * 500,))
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def stamps(count: int) -> list[bytes]:
+    """So many different stamps."""
+    return [i.to_bytes(16, "big") for i in range(count)]
+
+
+def test_a_question_shows_a_slice_of_each_stamps_hash_ascending() -> None:
+    asked = question(b"k" * 16, stamps(3), 0, KEYS.trie)
+    slices = sorted(KEYS.trie(b"\x03" + stamp)[:3] for stamp in stamps(3))
+    assert asked == Question(b"k" * 6, b"".join(slices))
+    assert asked.slices() == frozenset(slices)
+
+
+def test_a_question_about_more_stamps_than_it_can_carry_asks_for_everything() -> None:
+    assert len(question(b"k" * 16, stamps(255), 0, KEYS.trie).stamps) == 3 * 255
+    assert question(b"k" * 16, stamps(256), 0, KEYS.trie).stamps == b""
+
+
+def test_the_last_attempts_ask_by_the_whole_key_for_everything() -> None:
+    assert question(b"k" * 16, stamps(3), limits.SLICES, KEYS.trie) == Question(b"k" * 16, b"")
+
+
+def test_vectors() -> None:
+    cases = vectors("messages")
+    for case in cases["messages"]:
+        assert decode(bytes.fromhex(case["bytes"])) == message_from(case), case["name"]
+        if case["kind"] != "Records":  # another compressor may make other bytes of the same batch
+            assert encode(message_from(case)).hex() == case["bytes"], case["name"]
+    for case in cases["refused"]:
+        with pytest.raises(PeerFault):
+            decode(bytes.fromhex(case["bytes"]))
+    assert messages.decode(encode(HELLO)) == HELLO

@@ -9,6 +9,7 @@
         ├── NotMember       the peer could not prove that it holds the group's access key
         ├── WrongVersion    the peer speaks another version of the protocol
         ├── PeerRefused     the peer ended the session and said why
+        ├── Busy            two nodes dialled each other at once; the other session goes on
         └── DifferentRows   both adopted unrelated rows under the same keys (SPEC section 8)
 
 Every error carries one sentence that names the cause and what to do. `code` is the word that travels in BYE.
@@ -69,6 +70,12 @@ class PeerRefused(PeerFault):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"the peer ended the session ({code}): {text}")
         self.code = code
+
+
+class Busy(PeerFault):
+    """Two nodes dialled each other at once; one of the two sessions ends so, and nothing is wrong."""
+
+    code = "busy"
 
 
 class DifferentRows(PeerFault):

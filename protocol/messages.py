@@ -325,8 +325,8 @@ def _want(attempt: int, data: bytes) -> Want:
 
 
 def _records(count: int, packed: bytes) -> Records:
-    if count > limits.BATCH_RECORDS_MAX:
-        raise LimitExceeded(f"{count} records in one batch: at most {limits.BATCH_RECORDS_MAX}")
+    if not 0 < count <= limits.BATCH_RECORDS_MAX:
+        raise LimitExceeded(f"{count} records in one batch: 1 to {limits.BATCH_RECORDS_MAX}")
     try:
         # The library trusts the size that the frame claims, whatever bound it is given: look before it allocates.
         size = zstandard.frame_content_size(packed)

@@ -290,4 +290,3 @@ def unpack_id(data: bytes) -> tuple[tuple[Value, ...], bytes]:
     if canonical != data:
         raise Malformed("an id is not in its canonical encoding")
     return key, bytes(birth)
-

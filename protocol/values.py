@@ -115,9 +115,7 @@ def value_ext(code: int, data: bytes) -> IllFormedText:
     return text
 
 
-def unpack(
-    data: bytes, *, arrays_max: int, array_max: int, ext: Callable[[int, bytes], object] = value_ext
-) -> object:
+def unpack(data: bytes, *, arrays_max: int, array_max: int, ext: Callable[[int, bytes], object] = value_ext) -> object:
     """Decode peer's msgpack with tuples for arrays. Raises Malformed on anything odd: maps, trailing bytes, more than
     `arrays_max` arrays, an array longer than `array_max`, an extension type that `ext` does not know."""
     left = arrays_max

@@ -5,8 +5,9 @@ group. The command line does the same: `replica --help`.
 """
 
 from protocol.errors import OurFault, PeerFault, ReplicaError
-from replica.node import Node, RecordChange, SyncReport, open
+from replica.node import Node, RecordChange, open
 from replica.store.store import Store, initialize
+from replica.sync_report import SyncReport
 
 __all__ = [
     "Node",

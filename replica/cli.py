@@ -23,9 +23,10 @@ from protocol.session import CHANGING, Session
 from replica import invite as invites
 from replica import show
 from replica.errors import StoreError, UsageError
-from replica.node import Node, SyncReport
+from replica.node import Node
 from replica.progress import Bar
 from replica.store.store import Store, initialize
+from replica.sync_report import SyncReport
 
 OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -82,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("table", metavar="TABLE")
     add.add_argument("key", metavar="KEY", help="the primary key; parts of a composite key as a JSON list")
     add.add_argument("field", metavar="FIELD", nargs="?")
-    add = command("held", _held, "list, edit or delete records that are held from view")
+    add = command("held", _held, "list, edit, delete or re-key records that are held from view")
     add.add_argument("--edit", nargs="+", metavar=("REF", "FIELD=VALUE"), help="write fields; it surfaces if it can")
     add.add_argument("--delete", metavar="REF", help="delete it, here and everywhere")
+    add.add_argument("--rekey", nargs="+", metavar=("REF", "KEY"), help="give it another key (or the next free number)")
     add = command("rescan", _rescan, "compare every row with what is known of it, and take what no trigger saw")
     add = command("sql", _sql, "run one SQL statement, reading or writing")
     add.add_argument("statement", metavar="SQL")
@@ -191,6 +193,9 @@ def _held(options: argparse.Namespace) -> None:
             store.held_edit(ref, {name: _literal(value) for name, _, value in (p.partition("=") for p in pairs)})
         if options.delete:
             store.held_delete(options.delete)
+        if options.rekey:
+            key = store.held_rekey(options.rekey[0], _literal(options.rekey[1]) if options.rekey[1:] else None)
+            print(f"it is now under key {key}", file=sys.stderr)
         rows = store.held()
     if options.json:
         _print_json(rows)

@@ -39,7 +39,7 @@ def decode(text: str) -> Invite:
     try:
         data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except binascii.Error:
-        raise UsageError("the invite has letters that no invite has: copy it again, whole") from None
+        raise UsageError("the invite is damaged or cut short: copy it again, whole") from None
     body, check = data[:-4], data[-4:]
     if content_hash(body)[:4] != check:
         raise UsageError("the invite is damaged or cut short: copy it again, whole")

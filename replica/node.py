@@ -18,8 +18,9 @@ import contextlib
 import ipaddress
 import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from websockets.asyncio.server import Server, ServerConnection
 
-from protocol.errors import PeerFault, PeerRefused, ReplicaError
+from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, SERVER
 from protocol.record import unpack_id
 from protocol.session import Self, Session
@@ -39,11 +40,15 @@ from replica.store.adopt import Adopted, Progress
 from replica.store.core import Change, connect
 from replica.store.put import Row
 from replica.store.store import Store, initialize
+from replica.sync_report import SyncReport
 
 _T = TypeVar("_T")
 
 SESSIONS_MAX = 64
-"""Sessions served at once: each holds at most a few frames, 64 of them about 300 MB at the very worst."""
+"""Members served at once: each holds at most a few frames, 64 of them about 300 MB at the very worst."""
+
+STRANGERS_MAX = 256
+"""Connections that have not proved membership yet: each may hold one small frame for HELLO_SECONDS."""
 
 POLL_SECONDS = 0.5
 """How often a serving node looks for writes of other programs."""
@@ -52,48 +57,6 @@ CHANGES_MAX = 100_000
 """Changes that wait for a slow listener; past that it is told that it missed some."""
 
 log = logging.getLogger("replica")
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """How a sync went. `outcome` is "in sync" when both roots were equal; bytes are websocket payload."""
-
-    url: str
-    peer: str
-    outcome: str
-    text: str
-    sent: int
-    received: int
-    changed: int
-    held: int
-    refused: int
-    reasons: list[str]
-    bytes_out: int
-    bytes_in: int
-    round_trips: int
-    seconds: float
-    root: str
-    count: int
-    offset_ms: int
-
-    @property
-    def in_sync(self) -> bool:
-        """Both roots were equal."""
-        return self.outcome == "in sync"
-
-    @property
-    def failed(self) -> bool:
-        """The session did not come to its end."""
-        return not self.root
-
-    @staticmethod
-    def failure(url: str, error: PeerFault) -> SyncReport:
-        """The report of a sync that failed."""
-        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, 0.0, "", 0, 0)
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +107,8 @@ class Node:
         self._reader: aiosqlite.Connection | None = None
         self._store: Store | None = None
         self._instance = system.random_bytes(16)
-        self._active: dict[bytes, str] = {}
-        self._serving = 0
+        self._active: Counter[tuple[bytes, str]] = Counter()
+        self._strangers = 0
         self._listeners: list[Listener] = []
         self._queues: set[asyncio.Queue[RecordChange]] = set()
         self._poller: asyncio.Task[None] | None = None
@@ -302,7 +265,7 @@ class Node:
             self._forget(session, CLIENT)
             await socket.close()
             await self.call(self.store.remember, session.outcome, url)
-        return _report(url, session, traffic, system.monotonic() - began)
+        return SyncReport.of(url, session.outcome, traffic, system.monotonic() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
         async def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -323,17 +286,17 @@ class Node:
         def greeted(_: Session) -> None:
             assert session.outcome.peer is not None
             peer = session.outcome.peer.instance
-            other = self._active.get(peer)
-            if other is not None and (other == role or (other == CLIENT) == (self._instance < peer)):
-                raise PeerRefused("busy", "this node and that one are syncing already")
-            self._active[peer] = role
+            dialled_by_us = role == CLIENT
+            if self._active[peer, SERVER if dialled_by_us else CLIENT] and dialled_by_us != (self._instance < peer):
+                raise Busy("this node and that one are syncing already, the other way round")
+            self._active[peer, role] += 1
 
         return greeted
 
     def _forget(self, session: Session, role: str) -> None:
         peer = session.outcome.peer
-        if peer is not None and self._active.get(peer.instance) == role and session.outcome.code != "busy":
-            del self._active[peer.instance]
+        if peer is not None and self._active[peer.instance, role] and session.outcome.code != Busy.code:
+            self._active[peer.instance, role] -= 1
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
@@ -345,9 +308,11 @@ class Node:
                 "private (a VPN, say)"
             )
         keys = self.store.group_keys
-        server = await transport.listen(
-            host, port, keys, system.random_bytes, self._meet, full=lambda: self._serving >= SESSIONS_MAX, tls=tls
-        )
+
+        def full() -> bool:
+            return self._active.total() >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
+
+        server = await transport.listen(host, port, keys, system.random_bytes, self._meet, full=full, tls=tls)
         sockets = [s.getsockname()[:2] for s in server.sockets]
         listener = Listener(server, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
@@ -356,12 +321,20 @@ class Node:
 
     async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
         began = system.monotonic()
-        self._serving += 1
+        self._strangers += 1
+        stranger = True
         traffic = transport.Traffic()
         session = await self._session(SERVER, nonces, sample=False)
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
         try:
-            greeted = self._greeted(session, SERVER)
+            known = self._greeted(session, SERVER)
+
+            def greeted(_: Session) -> None:
+                nonlocal stranger
+                stranger = False
+                self._strangers -= 1
+                known(session)
+
             await transport.converse(socket, session, self.call, system.now_ms, traffic, greeted)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(socket.wait_closed(), 5)
@@ -370,40 +343,17 @@ class Node:
         except Exception:
             log.exception("session with %s failed", _who(session, address))
         finally:
-            self._serving -= 1
+            self._strangers -= int(stranger)
             self._forget(session, SERVER)
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
                 await self.call(self.store.remember, session.outcome, None)
             if self.on_session is not None:
-                self.on_session(_report(address, session, traffic, system.monotonic() - began))
+                self.on_session(SyncReport.of(address, session.outcome, traffic, system.monotonic() - began))
 
 
 def _who(session: Session, address: str) -> str:
     peer = session.outcome.peer
     return f"{peer.name} ({address})" if peer is not None else address
-
-
-def _report(url: str, session: Session, traffic: transport.Traffic, seconds: float) -> SyncReport:
-    out = session.outcome
-    return SyncReport(
-        url=url,
-        peer=out.peer.name if out.peer else "",
-        outcome=out.code,
-        text=out.text,
-        sent=out.sent,
-        received=out.received,
-        changed=out.changed,
-        held=out.held,
-        refused=out.refused,
-        reasons=out.reasons,
-        bytes_out=traffic.sent,
-        bytes_in=traffic.received,
-        round_trips=out.round_trips,
-        seconds=round(seconds, 3),
-        root=out.root.hex(),
-        count=out.count,
-        offset_ms=out.offset_ms,
-    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,8 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from replica.node import SyncReport
 from replica.store.adopt import Adopted
+from replica.sync_report import SyncReport
 
 Json = dict[str, Any]
 

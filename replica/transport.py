@@ -98,8 +98,8 @@ async def converse(
     greeted: Callable[[Session], None],
     first: bytes | None = None,
 ) -> None:
-    """Run a session to its end. `first` is the client's HELLO; `greeted` is called once the peer is known, and may raise PeerFault. Raises PeerFault, or
-    what the store raised; the peer is told."""
+    """Run a session to its end. `first` is the client's HELLO; `greeted` is called once the peer is known, and may raise
+    PeerFault. Raises PeerFault, or what the store raised; the peer is told."""
     try:
         known = False
         if first is not None:

@@ -89,17 +89,21 @@ class Core:
         with self.reporting():
             if not schema.installed(db):
                 raise NotAStore(f"{path} is not part of a replication group yet: run `replica init {path}`")
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                schema.migrate(db, path)
-                db.execute("COMMIT")
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
+            if schema.installed(db) != schema.FORMAT:
+                self._migrate()
         group, digest, access = (self.meta(n) for n in ("group", "digest_secret", "access_key"))
         self.keys = Keys(Secrets(group, digest, access))
         self.clock = Clock(self.meta("node"), self.meta("clock"))
         self.in_transaction = False
+
+    def _migrate(self) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            schema.migrate(self.db, self.path)
+            self.db.execute("COMMIT")
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
 
     # --- meta -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from protocol.record import fold, pack_id, unpack_id
 from protocol.values import IllFormedText, Value, check, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store import absorb, index
-from replica.store.catalog import Table
+from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.ddl import SYSTEM, node_name
 from replica.store.show import engine_writes, settle
@@ -255,3 +255,23 @@ def held_delete(core: Core, ref: str) -> None:
     state.record.registers.clear()
     with engine_writes(core, [state.table]):
         settle(core, [state])
+
+
+def held_rekey(core: Core, ref: str, key: object | None) -> object:
+    """Insert a held record anew under another key (the next free one, if none is given), and delete the held one, in the
+    caller's transaction. Returns the key. References to the old key are the caller's to follow."""
+    state = _by_ref(core, ref)
+    table = state.table
+    if table.shape is None or len(table.shape.key) != 1 or not state.record.live:
+        raise UsageError(f"{ref!r}: only a live record of a table with one key column can get another key")
+    if key is None and not table.shape.rowid_alias:
+        raise UsageError(f"name the new key: {table.label} does not number its rows")
+    columns = {c.folded: c.name for c in table.shape.columns}
+    values = {columns[n]: unpack_value(v) for n, (_, v) in state.record.registers.items() if n in columns}
+    if key is not None:
+        values[table.shape.key[0].name] = check(key)
+    held_delete(core, ref)
+    names = ", ".join(map(quote, values))
+    sql = f"INSERT INTO {table.sql}({names}) VALUES({', '.join('?' * len(values))})"
+    cursor = core.db.execute(sql if values else f"INSERT INTO {table.sql} DEFAULT VALUES", list(values.values()))
+    return cursor.lastrowid if key is None else key

@@ -319,7 +319,7 @@ def shadow_row(
     checks = array("I", list(map(zlib.crc32, packed))).tobytes()
     stored = which
     if which:
-        stored = array("H", which if len(stamps) <= 256 * 16 else [*_pairs(which)]).tobytes()
+        stored = array("H", list(which) if len(stamps) <= 256 * 16 else [*_pairs(which)]).tobytes()
     return (key, table.tbl, id_, floor, born, stamps if packed else b"", stored, checks, digest, SHOWN)
 
 

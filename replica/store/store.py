@@ -304,6 +304,14 @@ class Store:
         with self._transaction() as core:
             report.held_delete(core, ref)
 
+    def held_rekey(self, ref: str, key: object | None = None) -> object:
+        """Give a held record another key, so that it can be shown. Returns the key."""
+        with self._transaction() as core:
+            new_key = report.held_rekey(core, ref, key)
+            while absorb.absorb(core):
+                pass
+            return new_key
+
     def home(self) -> str:
         """The address that the invite named, or empty."""
         return str(self._core.meta("home") or "")

@@ -186,7 +186,9 @@ class Talk:
         return [frame for speaker, frame in self.frames if speaker == role]
 
 
-def session(role: str, store: MemoryStore, *, keys: Keys = KEYS, sample: bool = False, instance: bytes = b"") -> Session:
+def session(
+    role: str, store: MemoryStore, *, keys: Keys = KEYS, sample: bool = False, instance: bytes = b""
+) -> Session:
     """One side of a conversation over the common nonces."""
     me = Self(role[:1].encode() * 8, instance or role[:1].encode() * 16, role)
     return Session(role, keys, store, me, NONCES, sample=sample)
@@ -199,7 +201,7 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
 
     def deliver(frame: bytes, sender: Session, receiver: Session) -> None:
         talk.frames.append((names[id(sender)], frame))
-        if len(talk.frames) > frames_max:
+        if len(talk.frames) > frames_max or receiver.closed:
             return
         try:
             receiver.receive(frame, now_ms)

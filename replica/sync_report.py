@@ -1,0 +1,75 @@
+"""How a sync went, for programs and for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from protocol.errors import PeerFault
+from protocol.session import IN_SYNC, Outcome
+from replica.transport import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """How a sync went. `outcome` is "in sync" when both roots were equal; bytes are websocket payload."""
+
+    url: str
+    peer: str
+    outcome: str
+    text: str
+    sent: int
+    received: int
+    changed: int
+    held: int
+    refused: int
+    reasons: list[str]
+    bytes_out: int
+    bytes_in: int
+    round_trips: int
+    seconds: float
+    root: str
+    count: int
+    offset_ms: int
+
+    @property
+    def in_sync(self) -> bool:
+        """Both roots were equal."""
+        return self.outcome == IN_SYNC
+
+    @property
+    def failed(self) -> bool:
+        """The session did not come to its end."""
+        return not self.root
+
+    @staticmethod
+    def failure(url: str, error: PeerFault) -> SyncReport:
+        """The report of a sync that failed."""
+        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, 0.0, "", 0, 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+    @staticmethod
+    def of(url: str, out: Outcome, traffic: Traffic, seconds: float) -> SyncReport:
+        """The report of a session that came to its end."""
+        return SyncReport(
+            url=url,
+            peer=out.peer.name if out.peer else "",
+            outcome=out.code,
+            text=out.text,
+            sent=out.sent,
+            received=out.received,
+            changed=out.changed,
+            held=out.held,
+            refused=out.refused,
+            reasons=out.reasons,
+            bytes_out=traffic.sent,
+            bytes_in=traffic.received,
+            round_trips=out.round_trips,
+            seconds=round(seconds, 3),
+            root=out.root.hex(),
+            count=out.count,
+            offset_ms=out.offset_ms,
+        )

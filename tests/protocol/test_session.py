@@ -1,0 +1,561 @@
+"""A conversation between two nodes: what it promises, whoever the other one is and wherever it breaks off."""
+
+from __future__ import annotations
+
+import itertools
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import limits, messages, session
+from protocol.descent import Applied
+from protocol.errors import (
+    DifferentRows,
+    LimitExceeded,
+    Malformed,
+    NotMember,
+    PeerFault,
+    PeerRefused,
+    WrongVersion,
+)
+from protocol.hlc import Clock, base_stamp, pack
+from protocol.keys import CLIENT, SERVER, Keys, content_hash
+from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Records, Sample, Want
+from protocol.record import pack_id
+from protocol.session import CHANGING, IN_SYNC, REFUSED, TRANSITIONS, UNEXPLAINED, Session, State
+from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
+from tests.protocol.memory_store import GROUP, KEYS, NONCES, NOW_MS, MemoryStore, Talk, fragment, key_of, run, sync
+from tests.protocol.memory_store import session as side
+from tests.protocol.strategies import colleagues, fill
+from tests.protocol.test_descent import converge, copy, limited, twins
+from tests.protocol.test_messages import anything
+
+ROOT = bytes(range(16))
+FUTURE = pack(NOW_MS + limits.DRIFT_MS_MAX + 60_000, 0, b"laptop-9")
+
+
+def listening(store: MemoryStore) -> Session:
+    """A server that has greeted and waits for the client's first turn."""
+    server = side(SERVER, store)
+    server.receive(side(CLIENT, MemoryStore()).open(NOW_MS), NOW_MS)
+    while server.speaking:
+        server.pull(NOW_MS)
+    return server
+
+
+def tell(to: Session, *said: Message) -> None:
+    """Let a session hear these messages."""
+    for message in said:
+        to.receive(messages.encode(message), NOW_MS)
+
+
+def fault_of(to: Session, frame: bytes) -> PeerFault | None:
+    """What a session has to say against a frame."""
+    try:
+        to.receive(frame, NOW_MS)
+    except PeerFault as fault:
+        return fault
+    return None
+
+
+# --- how it ends ----------------------------------------------------------------------------------------------------
+
+
+def test_equal_stores_need_one_round_trip_and_less_than_250_bytes_besides_the_proof() -> None:
+    a, b = twins(100)
+    talk = sync(a, b)
+    assert [type(messages.decode(frame)) for _, frame in talk.frames] == [Hello, Hello]
+    assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
+    assert talk.outcomes[0].round_trips == 1
+    assert talk.size_bytes() - 32 < 250
+
+
+def test_both_sides_see_the_same_even_if_one_writes_while_they_greet() -> None:
+    a, b = twins(20)
+    client, server = side(CLIENT, a), side(SERVER, b)
+    opening = client.open(NOW_MS)
+    a.insert(99, pack(NOW_MS, 0, b"ann....."), {"name": "written meanwhile"})
+    server.receive(opening, NOW_MS)
+    answer = server.pull(NOW_MS)
+    assert answer is not None
+    client.receive(answer, NOW_MS)
+    assert (client.closed, server.closed) == (True, True)
+    assert client.outcome.in_sync
+    assert server.outcome.in_sync
+
+
+def test_an_outcome_tells_what_happened() -> None:
+    a, b = colleagues(3, 60, 10, 10)
+    talk = converge(a, b)
+    client, server = talk.outcomes
+    assert client.in_sync
+    assert (client.root, client.count) == (server.root, server.count) == a.root()
+    assert (client.sent, client.received) == (server.received, server.sent)
+    assert client.changed > 0
+    assert server.changed > 0
+    assert client.peer is not None
+    assert (client.peer.name, client.peer.node) == ("server", b"s" * 8)
+    assert client.offset_ms == 0
+
+
+class Restless(MemoryStore):
+    """A store whose users write all the time: a record more whenever somebody looks."""
+
+    def __init__(self, node: bytes) -> None:
+        super().__init__()
+        self._clock = Clock(node)
+
+    def root(self) -> tuple[bytes, int]:
+        stamp = self._clock.tick(NOW_MS)
+        self.insert(int.from_bytes(stamp[4:12], "big"), stamp, {"name": "new"})
+        return super().root()
+
+
+def test_if_both_keep_writing_the_session_ends_after_8_rounds_and_calls_it_caught_up() -> None:
+    a, b = Restless(b"ann....."), Restless(b"bob.....")
+    talk = sync(a, b)
+    assert [o.code for o in talk.outcomes] == [CHANGING, CHANGING]
+    assert talk.outcomes[0].rounds == limits.ROUNDS_MAX
+    assert talk.outcomes[0].text == "both sides kept writing"
+
+
+def test_a_write_after_the_roots_were_compared_is_no_failure() -> None:
+    server = listening(twins(20)[0])
+    tell(server, Nodes(0, ()), End(ROOT, 0, True, 0, 0))
+    while server.state is State.SPEAKING:
+        server.pull(NOW_MS)
+    said = server.outcome.root
+    server._store.insert(77, pack(NOW_MS, 0, b"late...."), {"a": 1})  # type: ignore[attr-defined]
+    tell(server, Bye(IN_SYNC, "", said, 0, ()))
+    assert (server.outcome.code, server.outcome.text) == (CHANGING, "this side wrote after the roots were compared")
+
+
+# --- 1. cuts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_1_cut_after_any_frame_what_was_applied_stays_and_the_next_session_goes_on(seed: int) -> None:
+    with limited(LEAF_MAX=2, COMPARED_MAX=4, BATCH_RECORDS_MAX=2, QUESTIONS_PER_FRAME=3):
+        a, b = colleagues(seed, 40, 8, 8)
+        whole_a, whole_b = copy(a), copy(b)
+        frames = len(converge(whole_a, whole_b).frames)
+        assert frames > 15
+        moved_on = 0
+        for cut in range(frames):
+            left, right = copy(a), copy(b)
+            run(side(CLIENT, left), side(SERVER, right), frames_max=cut)
+            moved_on += (left.root(), right.root()) != (a.root(), b.root())
+            converge(left, right)
+            assert left.state == whole_a.state
+        assert moved_on > 3, "something was applied before the cut, and stayed"
+
+
+def test_1_a_frame_cut_anywhere_inside_is_refused_and_changes_nothing() -> None:
+    a, b = colleagues(1, 40, 8, 8)
+    talk = run(side(CLIENT, copy(a)), side(SERVER, copy(b)))
+    heard = talk.said_by(CLIENT)
+    for number, frame in enumerate(heard):
+        for size in {0, 1, 2, len(frame) // 2, len(frame) - 1}:
+            server = side(SERVER, copy(b))
+            for earlier in heard[:number]:
+                server.receive(earlier, NOW_MS)
+                while server.speaking:
+                    server.pull(NOW_MS)
+            before = server._store.root()
+            for broken in (frame[:size], frame + b"\0"):
+                with pytest.raises(Malformed):
+                    server.receive(broken, NOW_MS)
+            assert server._store.root() == before
+
+
+# --- 2. hostile frames ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150)
+@given(st.lists(st.one_of(anything, st.binary(max_size=30)), max_size=12))
+def test_2_whatever_a_peer_sends_only_peer_fault_is_raised_and_a_refused_frame_changes_nothing(
+    said: list[Message | bytes],
+) -> None:
+    server = listening(twins(40)[0])
+    for message in said:
+        before = server._store.root()
+        frame = message if isinstance(message, bytes) else messages.encode(message)
+        fault = fault_of(server, frame)
+        if fault is not None:
+            assert server._store.root() == before
+            assert server.farewell(fault) is not None or isinstance(fault, PeerRefused)
+            assert server.closed
+            return
+        while server.speaking and server.pull(NOW_MS) is not None:
+            pass
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_2_frames_changed_on_the_way_never_do_worse(seed: int) -> None:
+    """A whole conversation through a wire that flips a byte now and then."""
+    a, b = colleagues(seed, 40, 10, 10)
+    random = Random(seed)
+
+    class Noisy(Session):
+        def receive(self, frame: bytes, now_ms: int) -> None:
+            if random.random() < 0.2:
+                at = random.randrange(len(frame))
+                frame = frame[:at] + bytes([random.randrange(256)]) + frame[at + 1 :]
+            super().receive(frame, now_ms)
+
+    me = [session.Self(role.encode()[:1] * 8, role.encode()[:1] * 16, role) for role in (CLIENT, SERVER)]
+    run(Noisy(CLIENT, KEYS, a, me[0], NONCES), Noisy(SERVER, KEYS, b, me[1], NONCES))
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_message_in_the_wrong_state_is_refused_in_words(state: State) -> None:
+    samples: list[Message] = [
+        Hello(1, b"", bytes(16), bytes(8), bytes(16), "", 0, 0, ROOT), Sample(()), Nodes(0, ()), Have(0, False, ()),
+        Want(0, ()), Records((b"",)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
+    ]  # fmt: skip
+    for message in samples:
+        if type(message) not in TRANSITIONS[state]:
+            server = listening(twins(20)[0])
+            server.state = state
+            with pytest.raises(Malformed, match=f"^{type(message).__name__} while {state.value}$"):
+                tell(server, message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Nodes(3, ()), Have(3, False, ()), Want(3, ()), Have(0, False, ()), Want(0, ()), Nodes(limits.ROUNDS_MAX, ())],
+)
+def test_a_frame_of_another_round_is_refused(message: Message) -> None:
+    with pytest.raises(Malformed, match=r"a frame of round \d in round -1"):
+        tell(listening(twins(20)[0]), message)
+
+
+def test_a_record_that_is_none_spoils_its_frame_and_nothing_else() -> None:
+    store = twins(20)[0]
+    server, before = listening(store), store.root()
+    good = fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"})
+    with pytest.raises(Malformed, match="array of 8"):
+        tell(server, Records((good, b"\x01")))
+    assert store.root() == before
+
+
+# --- 3. strangers ---------------------------------------------------------------------------------------------------
+
+
+def test_3_a_client_without_the_access_key_learns_nothing() -> None:
+    store = twins(20)[0]
+    stranger = side(CLIENT, MemoryStore(), keys=Keys(GROUP._replace(access_key=b"guess" * 6 + b"..")))
+    talk = run(stranger, side(SERVER, store))
+    (fault, told) = talk.faults
+    assert isinstance(fault, NotMember)
+    assert "could not verify that you are a member of its group: join with a fresh invite" in str(fault)
+    (bye,) = map(messages.decode, talk.said_by(SERVER))
+    assert bye == Bye("not-member", str(fault), bytes(16), 0, ())
+    assert isinstance(told, PeerRefused)
+    assert (stranger.outcome.code, stranger.outcome.peer) == ("not-member", None)
+    assert talk.server.outcome.peer is None
+
+
+@pytest.mark.parametrize(
+    "proof", [b"", bytes(32), KEYS.proof(SERVER, *NONCES), KEYS.proof(CLIENT, b"x" * 16, b"y" * 16)]
+)
+def test_3_nor_does_one_with_another_proof(proof: bytes) -> None:
+    server = side(SERVER, twins(20)[0])
+    with pytest.raises(NotMember, match="could not verify"):
+        tell(server, Hello(1, proof, GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+    assert not server.speaking
+
+
+@given(st.one_of(st.binary(max_size=60), anything.map(messages.encode)))
+def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(frame: bytes) -> None:
+    server = side(SERVER, twins(20)[0])
+    with pytest.raises(PeerFault) as caught:
+        server.receive(frame, NOW_MS)
+    answer = server.farewell(caught.value)
+    if isinstance(caught.value, NotMember | WrongVersion):
+        assert answer is not None
+        assert messages.decode(answer) == Bye(caught.value.code, str(caught.value), bytes(16), 0, ())
+    else:
+        assert answer is None
+    assert server.pull(NOW_MS) is None
+    assert not server.outcome.in_sync
+    assert server.outcome.code not in session.ENDINGS
+    assert server.outcome.reasons == []
+
+
+def test_3_a_long_first_frame_is_not_even_decoded() -> None:
+    with pytest.raises(LimitExceeded, match="a first frame of 4097 bytes: at most 4096"):
+        side(SERVER, MemoryStore()).receive(b"x" * 4_097, NOW_MS)
+
+
+def test_another_version_is_told_apart_from_a_stranger() -> None:
+    server = side(SERVER, twins(20)[0])
+    with pytest.raises(WrongVersion, match="the peer speaks version 2, this node 1: update the older") as caught:
+        tell(server, Hello(2, b"", GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+    answer = server.farewell(caught.value)
+    assert answer is not None
+    assert messages.decode(answer) == Bye("version", str(caught.value), bytes(16), 0, ())
+
+
+@pytest.mark.parametrize(
+    ("role", "change", "kind", "why"),
+    [
+        (CLIENT, {"group": bytes(16)}, NotMember, "another replication group"),
+        (SERVER, {"group": bytes(16)}, NotMember, "another replication group"),
+        (CLIENT, {"instance": b"c" * 16}, Malformed, "this address leads back to this very node"),
+        (SERVER, {"instance": b"s" * 16}, Malformed, "this address leads back to this very node"),
+        (CLIENT, {"version": 0}, WrongVersion, "the peer speaks version 0"),
+    ],
+)
+def test_a_member_that_cannot_be_a_peer_is_told_why(
+    role: str, change: dict[str, bytes], kind: type[PeerFault], why: str
+) -> None:
+    parts = {
+        "version": 1, "proof": KEYS.proof(CLIENT, *NONCES), "group": GROUP.group, "node": b"n" * 8,
+        "instance": b"i" * 16, "name": "", "wall_ms": NOW_MS, "count": 0, "root": ROOT,
+    }  # fmt: skip
+    mine = side(role, twins(20)[0])
+    with pytest.raises(kind, match=why) as caught:
+        tell(mine, Hello(**(parts | change)))  # type: ignore[arg-type]
+    assert mine.farewell(caught.value) is not None
+
+
+# --- 4. every session ends ------------------------------------------------------------------------------------------
+
+
+class Liar(MemoryStore):
+    """A peer whose digests are never true."""
+
+    def __init__(self, seed: int, lie: str) -> None:
+        super().__init__()
+        fill(self, Clock(b"founder."), 30)
+        self._random, self._lie = Random(seed), lie
+
+    def root(self) -> tuple[bytes, int]:
+        return self._random.randbytes(16), 30
+
+    def node(self, prefix: str) -> Node:
+        if self._lie == "endless":
+            return Inner(tuple(self._random.randbytes(16) for _ in range(16)))
+        if self._lie == "digests" and len(prefix) < 3:
+            return Inner(tuple(self._random.randbytes(16) for _ in range(16)))
+        return super().node(prefix)
+
+    def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
+        found = super().entries(prefix, after, limit)
+        return [(key, self._random.randbytes(16)) for key, _ in found] if self._lie == "digests" else found
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("lie", ["root", "digests", "endless"])
+def test_4_a_session_with_a_liar_ends(lie: str, swap: bool) -> None:
+    with limited(TURNS_MAX=60):
+        honest, liar = twins(30)[0], Liar(1, lie)
+        talk = sync(*((liar, honest) if swap else (honest, liar)))
+    outcome = talk.outcomes[1 if swap else 0]
+    assert outcome.code in {UNEXPLAINED, "limit"}
+    assert len(talk.frames) < 1_000
+    assert len(honest.state) == 30, "and nothing of ours was lost"
+
+
+def test_4_equal_records_under_a_wrong_root_are_an_unexplained_difference() -> None:
+    talk = sync(twins(30)[0], Liar(1, "root"))
+    assert [o.code for o in talk.outcomes] == [UNEXPLAINED, UNEXPLAINED]
+    assert talk.outcomes[0].rounds == limits.ROUNDS_MAX
+    assert "run `replica verify` on both" in talk.outcomes[1].text
+
+
+def test_4_turns_without_end_are_cut_off() -> None:
+    server = listening(twins(30)[0])
+    with limited(TURNS_MAX=5), pytest.raises(LimitExceeded, match="more than 5 turns in one session"):
+        for _ in range(10):
+            tell(server, Nodes(0, ()), End(ROOT, 0, False, 0, 0))
+            while server.speaking:
+                server.pull(NOW_MS)
+
+
+def test_4_nodes_without_end_are_cut_off() -> None:
+    server = listening(twins(30)[0])
+    with pytest.raises(LimitExceeded, match="describes nodes without end"):
+        for _ in range(10):
+            tell(server, Nodes(0, (Described("", False, ()),) * 2_000))
+
+
+def test_4_a_peer_cannot_say_in_sync_about_a_root_that_was_never_ours() -> None:
+    server = listening(twins(30)[0])
+    with pytest.raises(Malformed, match="a root that was never ours"):
+        tell(server, Bye(IN_SYNC, "", ROOT, 0, ()))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(0, 150), st.integers(0, 60))
+def test_4_each_side_speaks_only_in_its_own_turn(seed: int, common: int, edits: int) -> None:
+    talk = sync(*colleagues(seed, common, edits, edits))
+    turns = [role for role, frame in talk.frames if isinstance(messages.decode(frame), Hello | End | Bye)]
+    assert all(a != b for a, b in itertools.pairwise(turns)), "turns alternate"
+    ended = ""
+    for role, frame in talk.frames[2:]:
+        assert role != ended, "nothing is said after END until the other has ended"
+        ended = role if isinstance(messages.decode(frame), End) else ""
+
+
+# --- 5. refusals ----------------------------------------------------------------------------------------------------
+
+
+def asked_about(talk: Talk, role: str, key: bytes, digest: bytes) -> int:
+    """How often a side asked for one version of one record."""
+    print_, times = fingerprint(KEYS.trie, (key, digest)), 0
+    for frame in talk.said_by(role):
+        match messages.decode(frame):
+            case Want(attempt, leaves):
+                times += sum(slice_of(print_, attempt) in prints for _, prints in leaves)
+            case Have(_, _, questions):
+                times += sum(key.startswith(question.key) for question in questions)
+    return times
+
+
+@pytest.mark.parametrize("dialling", [True, False])
+@pytest.mark.parametrize("others", [0, 10])
+def test_5_what_was_put_off_is_named_on_both_sides_and_not_asked_for_twice(dialling: bool, others: int) -> None:
+    """A laptop 11 minutes ahead: its new record waits, everything else goes through."""
+    a, b = colleagues(4, 40, others, others)
+    b.insert(500, FUTURE, {"name": "from the future"})
+    a_at_first = copy(a)
+    talk = sync(a, b) if dialling else sync(b, a)
+    for outcome in talk.outcomes:
+        assert outcome.code == REFUSED
+        assert outcome.text == "the copies differ in 1 records that were put off or refused"
+        assert outcome.refused == 1
+    mine, theirs = talk.outcomes if dialling else talk.outcomes[::-1]
+    assert mine.reasons == ["the peer's clock is ahead"]
+    assert theirs.reasons == ["the peer says: the peer's clock is ahead"]
+    record = next(r for r in b.state.values() if r.id == pack_id([500]))
+    digest = KEYS.digest(record.encode())
+    assert asked_about(talk, CLIENT if dialling else SERVER, key_of(record), digest) <= 1
+    assert {k: r for k, r in b.state.items() if r.id != pack_id([500])} == a.state
+    assert not talk.faults
+    if not others:
+        assert a.state == a_at_first.state
+        assert talk.outcomes[0].rounds == 1
+
+    later = sync(a, b, now_ms=NOW_MS + 3_600_000)
+    assert later.outcomes[0].in_sync, "an hour later the clocks agree"
+
+
+def test_5_a_field_that_was_put_off_does_not_hold_up_the_others() -> None:
+    a, b = twins(40)
+    b.update(7, pack(NOW_MS, 0, b"bob....."), {"city": "Bonn"})
+    b.update(7, FUTURE, {"name": "later"})
+    a.update(7, pack(NOW_MS, 0, b"ann....."), {"mail": "new"})
+    talk = sync(a, b)
+    assert talk.outcomes[0].code == REFUSED
+    mine, theirs = (next(r for r in store.state.values() if r.id == pack_id([7])) for store in (a, b))
+    assert [name for name in mine.registers if mine.registers[name] != theirs.registers[name]] == ["name"]
+
+
+def test_5_reasons_are_few_and_each_is_said_once() -> None:
+    class Picky(MemoryStore):
+        def apply(self, records: list[bytes], now_ms: int) -> Applied:  # type: ignore[override]
+            applied = super().apply(records, now_ms)
+            worded = [r._replace(reason=f"reason {i % 30}") for i, r in enumerate(applied.refused)]
+            return applied._replace(refused=worded)
+
+    a, b = Picky(), MemoryStore()
+    for number in range(100):
+        b.insert(number, pack(NOW_MS + 10_000_000, number, b"laptop-9"), {"n": number})
+    talk = sync(a, b)
+    assert talk.outcomes[0].refused == talk.outcomes[1].refused == 100
+    assert talk.outcomes[0].reasons == [f"reason {i}" for i in range(limits.REASONS_MAX)]
+    assert talk.outcomes[1].reasons == [f"the peer says: reason {i}" for i in range(limits.REASONS_MAX)]
+
+
+# --- saying goodbye -------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_the_peer_is_told_to_it_in_words() -> None:
+    server = listening(twins(20)[0])
+    frame = server.farewell(Malformed("x" * 9_999))
+    assert frame is not None
+    assert messages.decode(frame) == Bye("malformed", "x" * 500, bytes(16), 0, ())
+    assert server.closed
+    assert (server.outcome.code, server.pull(NOW_MS)) == ("malformed", None)
+
+
+def test_a_fault_of_our_own_is_not_told_in_detail() -> None:
+    frame = listening(twins(20)[0]).farewell(OSError("/home/ann/crm.db: disk full"))
+    assert frame is not None
+    bye = messages.decode(frame)
+    assert isinstance(bye, Bye)
+    assert (bye.code, bye.text) == ("failed", "the other side had a failure of its own; see its log")
+
+
+def test_a_refusal_of_our_own_is_told_and_the_peers_is_not_told_back() -> None:
+    busy = listening(twins(20)[0]).farewell(PeerRefused("busy", "we are syncing already"))
+    assert busy is not None
+    server = listening(twins(20)[0])
+    with pytest.raises(PeerRefused, match=r"the peer ended the session \(busy\)") as caught:
+        server.receive(busy, NOW_MS)
+    assert server.farewell(caught.value) is None
+    assert server.outcome.code == "busy"
+
+
+def test_a_session_that_is_cut_off_says_so() -> None:
+    outcome = listening(twins(20)[0]).outcome
+    assert (outcome.code, outcome.text) == ("cut", "the connection ended before the session did")
+
+
+# --- adopted rows ---------------------------------------------------------------------------------------------------
+
+
+def adopted(rows: dict[int, str]) -> MemoryStore:
+    """A store made of a database that was there before."""
+    store = MemoryStore()
+    for number, name in rows.items():
+        store.insert(number, base_stamp(content_hash(name.encode())), {"name": name})
+    return store
+
+
+def rows(count: int, different: int) -> dict[int, str]:
+    """Rows of which some are somebody else's."""
+    return {i: f"{'other' if i < different else 'same'} {i}" for i in range(count)}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_two_databases_that_were_never_copies_are_not_mixed(swap: bool) -> None:
+    a, b = adopted(rows(50, 0)), adopted(rows(50, 40))
+    before = a.root(), b.root()
+    talk = sync(*((b, a) if swap else (a, b)), sample=True)
+    fault, _ = talk.faults
+    assert isinstance(fault, DifferentRows)
+    assert "same keys, different rows: of 50 adopted rows compared, 40 differ" in str(fault)
+    assert "sync with --accept-different" in str(fault)
+    assert [o.code for o in talk.outcomes] == ["different-rows", "different-rows"]
+    assert (a.root(), b.root()) == before
+    converge(a, b)
+
+
+@pytest.mark.parametrize(("different", "stops"), [(0, False), (10, False), (11, True)])
+def test_a_fifth_of_the_rows_may_differ(different: int, stops: bool) -> None:
+    talk = sync(adopted(rows(50, 0)), adopted({**rows(50, different), 99: "only here"}), sample=True)
+    assert bool(talk.faults) == stops
+
+
+def test_the_sample_is_of_at_most_64_rows_and_written_rows_do_not_count() -> None:
+    a, b = adopted(rows(300, 0)), adopted(rows(300, 1))
+    b.update(5, pack(NOW_MS, 0, b"bob....."), {"name": "edited"})
+    talk = sync(a, b, sample=True)
+    assert not talk.faults
+    samples = [m for m in map(messages.decode, talk.said_by(CLIENT)) if isinstance(m, Sample)]
+    assert [len(sample.entries) for sample in samples] == [64]
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def test_every_message_has_a_place_in_the_table() -> None:
+    kinds: set[type] = {Hello, Sample, Nodes, Have, Want, Records, End, Bye}
+    assert set().union(*TRANSITIONS.values()) == kinds
+    assert set(TRANSITIONS) == set(State)

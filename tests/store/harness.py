@@ -1,0 +1,188 @@
+"""Machines for tests of the store: a file, a clock that can be set, chance from a seed, another program at the same
+file; and meetings of two machines, which may be cut."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from protocol.keys import CLIENT, SERVER, Secrets
+from protocol.session import Outcome, Self, Session
+from replica.store import catalog
+from replica.store.core import Core
+from replica.store.store import Store, initialize
+
+NOW_MS = 1_700_000_000_000
+"""Where test clocks begin: in the past, so that the real time, which the triggers note, never comes before it."""
+
+SECRETS = Secrets(b"g" * 16, b"d" * 32, b"a" * 32)
+NONCES = (b"c" * 16, b"s" * 16)
+
+
+class Clock:
+    """Wall time that stands still until it is set."""
+
+    def __init__(self, ms: int = NOW_MS) -> None:
+        self.ms = ms
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+class Machine:
+    """One machine: its file, its store, its clock, and another program that has the file open."""
+
+    def __init__(self, path: Path, *, schema: str = "", adopt: bool = True, secrets: Secrets | None = SECRETS) -> None:
+        """A new store; tables of `schema` are made by the other program and adopted."""
+        self.path, self.clock = path, Clock()
+        self._random = Random(path.stem)
+        if schema:
+            with closing(foreign(path)) as db:
+                db.executescript(schema)
+        initialize(path, path.stem, secrets, now_ms=self.clock, random=self._random.randbytes)
+        self._open()
+        if schema and adopt:
+            self.store.adopt()
+
+    def _open(self) -> None:
+        self.store = Store(self.path, durable=False, now_ms=self.clock, random=self._random.randbytes)
+        self.core.db.execute("PRAGMA synchronous = OFF")
+        self.db = foreign(self.path)
+
+    @classmethod
+    def copy(cls, of: Path, path: Path) -> Machine:
+        """A machine on a copy of a closed store's file, as somebody who copies it would have it."""
+        shutil.copy(of, path)
+        self = cls.__new__(cls)
+        self.path, self.clock, self._random = path, Clock(), Random(path.stem)
+        self._open()
+        return self
+
+    @property
+    def core(self) -> Core:
+        """The inside of the store."""
+        return self.store._core
+
+    def close(self) -> None:
+        """Close both connections, so that the file is whole without its log."""
+        self.db.close()
+        self.store.close()
+
+    def reopen(self) -> None:
+        """The process ends and begins anew."""
+        self.close()
+        self._open()
+
+    def sql(self, *statements: str, values: Sequence[object] = ()) -> None:
+        """The other program runs these statements, each its own transaction unless they say BEGIN."""
+        for statement in statements:
+            self.db.execute(statement, values)
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """What the other program sees."""
+        return self.db.execute(query, values).fetchall()
+
+    def value(self, query: str, values: Sequence[object] = ()) -> Any:
+        """The one value that the other program sees."""
+        return self.rows(query, values)[0][0]
+
+    def dump(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
+        """The tables as the other program sees them: see `table_dump`."""
+        return table_dump(self.db, tables)
+
+    def held(self) -> dict[Any, str]:
+        """Reason by key (a tuple, if it has several parts) of the records that no table shows."""
+        return {h["key"][0] if len(h["key"]) == 1 else tuple(h["key"]): h["reason"] for h in self.store.held()}
+
+
+def foreign(path: Path) -> sqlite3.Connection:
+    """A connection as another program has it: nothing of ours, autocommit."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    return db
+
+
+def readable(value: object) -> tuple[str, object]:
+    """A value with its type, so that 1, 1.0, '1' and x'31' are four. Text comes as bytes."""
+    if isinstance(value, float):
+        return "real", value + 0.0
+    return type(value).__name__, value
+
+
+class Text(bytes):
+    """Text as SQLite holds it, UTF-8 or not."""
+
+    __slots__ = ()
+
+
+def table_dump(db: sqlite3.Connection, tables: Sequence[str] = ()) -> dict[str, list[tuple[Any, ...]]]:
+    """Every user table by folded name: its rows, sorted, each value with its type, columns by folded name.
+
+    What two stores may show differently is made equal: -0.0 is 0.0, and a whole number in a key is an integer."""
+    found = {}
+    for name in tables or catalog.user_tables(db):
+        info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1", (name,)).fetchall()
+        columns = sorted((n.lower(), bool(pk), catalog.quote(n)) for n, pk in info)
+        db.text_factory = Text
+        rows = db.execute(f"SELECT {', '.join(sql for _, _, sql in columns)} FROM {catalog.quote(name)}").fetchall()
+        db.text_factory = str
+        shown = (
+            tuple(_key(value) if key else readable(value) for value, (_, key, _) in zip(row, columns, strict=True))
+            for row in rows
+        )
+        found[name.lower()] = sorted(shown, key=repr)
+    return found
+
+
+def _key(value: object) -> tuple[str, object]:
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < 2**63:
+        return "int", int(value)
+    return readable(value)
+
+
+def meet(a: Machine, b: Machine, *, cut: int | None = None, sample: bool = False) -> tuple[Outcome, Outcome]:
+    """One session, which `a` dials, to its end; or until `cut` frames went over the wire."""
+    left = itertools.count(cut if cut is not None else 1 << 30, -1)
+    one, two = (
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s)
+        for n, (role, m, s) in enumerate([(CLIENT, a, sample), (SERVER, b, False)])
+    )
+    frame: bytes | None = one.open(a.clock())
+    if next(left) > 0 and frame is not None:
+        two.receive(frame, b.clock())
+        while one.speaking or two.speaking:
+            speaker, hearer, there, here = (one, two, b, a) if one.speaking else (two, one, a, b)
+            frame = speaker.pull(here.clock())
+            if frame is None:
+                break
+            if next(left) <= 0:
+                break
+            hearer.receive(frame, there.clock())
+    return one.outcome, two.outcome
+
+
+def all_meet(machines: Sequence[Machine]) -> None:
+    """Every two meet, until one round changes nothing any more. Fails if that takes too long."""
+    for _ in range(10):
+        outcomes = [meet(a, b) for a, b in itertools.combinations(machines, 2)]
+        changed = sum(o.changed for pair in outcomes for o in pair)
+        if not changed and all(one.in_sync and two.in_sync for one, two in outcomes):
+            return
+    raise AssertionError(f"no end after 10 rounds: {[(o.code, o.text, o.reasons) for pair in outcomes for o in pair]}")
+
+
+def check_equal(machines: Iterable[Machine]) -> None:
+    """Equal roots, equal tables, and nothing wrong anywhere."""
+    first, *others = machines
+    assert first.store.verify() == []
+    for other in others:
+        assert other.store.verify() == []
+        assert other.store.root() == first.store.root()
+        assert other.dump() == first.dump()

@@ -1,0 +1,209 @@
+"""Nodes on real files, over real sockets on loopback, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+import replica
+from protocol.errors import PeerFault, PeerRefused
+from protocol.keys import Secrets
+from replica import Node, invite
+from replica.errors import NotAStore, UsageError
+from replica.store.store import Store
+from tests.nodes import make_pair, program, rows_of, serving
+
+
+async def test_two_nodes_meet_and_are_proven_equal(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=500)
+    async with serving(hq) as (_, url), Node(laptop) as node:
+        first = await node.sync(url)
+        assert first.in_sync
+        assert first.held == 0
+        assert rows_of(hq) == rows_of(laptop)
+        again = await node.sync(url)
+    assert (again.outcome, again.sent, again.received, again.round_trips) == ("in sync", 0, 0, 1)
+    assert again.bytes_in + again.bytes_out <= 250
+
+
+async def test_edits_of_different_fields_of_one_record_are_both_kept(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=10)
+    async with serving(hq) as (_, url), Node(laptop) as node:
+        await node.sync(url)
+        with program(hq) as db:
+            db.execute("UPDATE contacts SET phone = 'from hq' WHERE id = 'c000003'")
+        await node.execute("UPDATE contacts SET name = ? WHERE id = ?", ["from laptop", "c000003"])
+        assert (await node.sync(url)).in_sync
+    expected = ("c000003", "from laptop", "from hq", "called, sent an offer, waits")
+    assert rows_of(hq)[3] == rows_of(laptop)[3] == expected
+
+
+async def test_only_what_differs_travels(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=2_000)
+    async with serving(hq) as (_, url), Node(laptop) as node:
+        await node.sync(url)
+        await node.execute("UPDATE contacts SET phone = '1' WHERE id IN ('c000100', 'c001900')")
+        report = await node.sync(url)
+    assert (report.sent, report.received, report.outcome) == (2, 0, "in sync")
+    assert report.bytes_out + report.bytes_in < 6_000
+
+
+async def test_several_peers_at_once(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=300)
+    with Store(laptop) as store:
+        secrets = store.secrets()
+    files = [tmp_path / f"seller{n}.db" for n in range(6)]
+    for file in files:
+        replica.initialize(file, file.stem, secrets)
+
+    async def meet(file: Path, url: str) -> None:
+        async with Node(file) as node:
+            await node.sync(url)
+            await node.execute("INSERT INTO contacts(id, name) VALUES (?, ?)", [file.stem, file.stem])
+            await node.sync(url)
+
+    async with serving(hq) as (_, url):
+        await asyncio.gather(*(meet(file, url) for file in files))
+        for file in files:
+            async with Node(file) as node:
+                assert (await node.sync(url)).in_sync
+    assert len(rows_of(hq)) == 306
+    assert len({tuple(rows_of(file)) for file in [*files, hq]}) == 1
+
+
+async def test_changes_are_reported_whoever_made_them(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=3)
+    async with serving(hq) as (_, url), Node(laptop) as node:
+        seen = node.changes()
+        waiting = asyncio.ensure_future(anext(seen))
+        await asyncio.sleep(0)
+        await node.sync(url)
+        first = await waiting
+        assert (first.table, first.kind, first.remote) == ("contacts", "insert", True)
+        for _ in range(2):
+            await anext(seen)
+        with program(laptop) as db:
+            db.execute("DELETE FROM contacts WHERE id = 'c000001'")
+        change = await anext(seen)
+        assert (change.table, change.key, change.kind, change.remote) == ("contacts", ("c000001",), "delete", False)
+        await seen.aclose()  # type: ignore[attr-defined]
+
+
+async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=3)
+    async with Node(hq) as node:
+        release = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        busy = asyncio.create_task(node.call(lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result()))
+        assert await node.query("SELECT count(*) FROM contacts") == [(3,)]
+        release.set()
+        await busy
+
+
+async def test_put_many_is_ready_to_sync(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path)
+    async with serving(hq) as (server, url), Node(laptop) as node:
+        await node.sync(url)
+        assert await server.put_many("contacts", [{"id": f"p{n}", "name": str(n)} for n in range(50)]) == 50
+        assert (await node.sync(url)).received == 50
+        assert await node.verify() == []
+
+
+async def test_another_group_is_refused_and_learns_nothing(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=3)
+    stranger = tmp_path / "stranger.db"
+    replica.initialize(stranger, "stranger")
+    async with serving(hq) as (_, url), Node(stranger) as node:
+        with pytest.raises(PeerFault, match="another replication group, or the access key was changed"):
+            await node.sync(url)
+        status = await node.status()
+    assert status["peers"] == []
+
+
+async def test_a_node_does_not_sync_with_itself(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with serving(hq) as (node, url):
+        with pytest.raises(PeerFault, match="back to this very node"):
+            await node.sync(url)
+
+
+async def test_of_two_nodes_that_dial_each_other_at_once_at_least_one_session_lives(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=200)
+    async with serving(hq) as (one, to_one), serving(laptop) as (two, to_two):
+        results = await asyncio.gather(one.sync(to_two), two.sync(to_one), return_exceptions=True)
+    assert all(r.code == "busy" for r in results if isinstance(r, PeerRefused))
+    assert any(not isinstance(r, BaseException) and r.in_sync for r in results)
+    assert rows_of(hq) == rows_of(laptop)
+
+
+async def test_a_node_may_meet_one_peer_twice_at_once(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=200)
+    async with serving(hq) as (_, url), Node(laptop) as node:
+        assert all(r.in_sync for r in await asyncio.gather(node.sync(url), node.sync(url)))
+
+
+async def test_an_address_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        for url in ("127.0.0.1:99", "http://127.0.0.1:1", "ws://"):
+            with pytest.raises(UsageError, match="no address of a node"):
+                await node.sync(url)
+        with pytest.raises(PeerFault, match="cannot be reached"):
+            await node.sync("ws://127.0.0.1:1")
+
+
+async def test_serving_other_machines_without_encryption_needs_a_word(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        with pytest.raises(UsageError, match="reachable from other machines"):
+            await node.serve("0.0.0.0", 0)
+
+
+async def test_a_cloned_file_converges_and_is_reported(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=20)
+    async with serving(hq) as (_, url):
+        async with Node(laptop) as node:
+            await node.sync(url)
+            await node.execute("UPDATE contacts SET name = 'before' WHERE id = 'c000000'")
+        clone = tmp_path / "clone.db"
+        shutil.copy(laptop, clone)
+        async with Node(laptop) as one, Node(clone) as two:
+            await one.execute("UPDATE contacts SET name = 'one' WHERE id = 'c000001'")
+            await two.execute("UPDATE contacts SET name = 'two' WHERE id = 'c000001'")
+            await two.execute("UPDATE contacts SET name = 'two' WHERE id = 'c000002'")
+            for node in (one, two, one, two):
+                await node.sync(url)
+            notices = [(await node.status())["notices"] for node in (one, two)]
+            assert (await one.status())["node"] != (await two.status())["node"]
+    assert any("another copy of this file" in n for notice in notices for n in notice)
+    assert rows_of(hq) == rows_of(laptop) == rows_of(clone)
+
+
+async def test_open_makes_a_file_and_joins_by_invite(tmp_path: Path) -> None:
+    async with replica.open(tmp_path / "a.db", name="a") as a:
+        text = invite.encode(await a.invite("ws://hq:8470"))
+    async with replica.open(tmp_path / "b.db", join=text) as b:
+        assert (await b.status())["name"] == "b"
+        assert (await b.status())["group"] == invite.decode(text).secrets.group.hex()
+
+
+async def test_a_file_outside_any_group_says_what_to_do(tmp_path: Path) -> None:
+    with program(tmp_path / "plain.db") as db:
+        db.execute("CREATE TABLE t(x)")
+    with pytest.raises(NotAStore, match="run `replica init"):
+        await Node(tmp_path / "plain.db").start()
+    await asyncio.sleep(0)
+
+
+def test_an_invite_is_checked_before_it_is_used() -> None:
+    with pytest.raises(UsageError, match="an invite begins with"):
+        invite.decode("hello")
+    good = invite.encode(invite.Invite(Secrets(b"g" * 16, b"d" * 32, b"a" * 32), "", "hq"))
+    with pytest.raises(UsageError, match="damaged or cut short"):
+        invite.decode(good[:-7])
+    with pytest.raises(UsageError, match="damaged or cut short"):
+        invite.decode(good + "!")
+    assert invite.decode(" " + good + "\n").name == "hq"

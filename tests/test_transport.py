@@ -1,0 +1,218 @@
+"""One session over one socket: cuts, strangers, and members that misbehave. Loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgpack
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from protocol import limits, messages
+from protocol.errors import PeerFault
+from protocol.keys import CLIENT
+from protocol.messages import Bye, End, Hello, Nodes, Records
+from replica import Node, system, transport
+from replica.store.store import Store
+from replica.transport import Unreachable
+from tests.nodes import make_pair, rows_of, serving
+
+
+@asynccontextmanager
+async def cutting_proxy(port: int, after: int) -> AsyncIterator[int]:
+    """A way to the server that breaks after so many bytes, both ways together."""
+    left = after
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: list[asyncio.StreamWriter]) -> None:
+        nonlocal left
+        while (data := await reader.read(1_024)) and left > 0:
+            writer.write(data[:left])
+            left -= len(data)
+            await writer.drain()
+        for end in both:
+            end.transport.abort()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        both = [writer, far_writer]
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(pump(reader, far_writer, both), pump(far_reader, writer, both))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize("after", [0, 100, 400, 600, 900, 5_000, 20_000, 60_000, 100_000])
+async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goes_on(tmp_path: Path, after: int) -> None:
+    hq, laptop = make_pair(tmp_path, rows=3_000)
+    with Store(laptop) as store:
+        store.execute("CREATE TABLE visits(id INTEGER PRIMARY KEY, what TEXT)")
+        store.adopt(["visits"])
+        store.put_many("visits", [{"id": n, "what": f"visit {n}"} for n in range(500)])
+    async with serving(hq) as (server, url), Node(laptop) as node:
+        port = int(url.rpartition(":")[2])
+        async with cutting_proxy(port, after) as broken:
+            with pytest.raises(Unreachable):
+                await node.sync(f"ws://127.0.0.1:{broken}")
+        report = await node.sync(url)
+        assert report.in_sync
+        assert await node.verify() == await server.verify() == []
+    assert rows_of(hq) == rows_of(laptop)
+    assert len(rows_of(hq, "SELECT * FROM visits")) == 500
+
+
+async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    hq, _ = make_pair(tmp_path, rows=3)
+    with Store(hq) as store:
+        root, group, name = store.root()[0], store.secrets().group, store.name.encode()
+    async with serving(hq) as (_, url):
+        headers = {"X-Replica-Version": "1", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
+        async with connect(url, additional_headers=headers, proxy=None, compression=None) as socket:
+            assert socket.response is not None
+            heard = str(socket.response.headers).encode()
+            hello = Hello(1, b"p" * 32, group, b"n" * 8, b"i" * 16, "spy", 0, 0, bytes(16))
+            await socket.send(messages.encode(hello))
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    frame = await socket.recv()
+                    assert isinstance(frame, bytes)
+                    heard += frame
+    for secret in (root, group, name):
+        assert secret not in heard
+        assert base64.b64encode(secret) not in heard
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({}, 400, b"use `replica sync`"),
+        ({"X-Replica-Version": "2"}, 426, b"protocol version 1, you speak 2"),
+        ({"X-Replica-Version": "1"}, 400, b"no nonce"),
+        ({"X-Replica-Version": "1", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
+    ],
+)
+async def test_a_wrong_upgrade_is_answered_in_words(
+    tmp_path: Path, headers: dict[str, str], status: int, words: bytes
+) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with serving(hq) as (_, url):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, additional_headers=headers, proxy=None)
+    assert refused.value.response.status_code == status
+    assert words in (refused.value.response.body or b"")
+
+
+async def member(path: Path, url: str) -> tuple[ClientConnection, bytes]:
+    """A member's connection and its HELLO, to do with as a test likes."""
+    with Store(path) as store:
+        keys, node = store.group_keys, store.node_id
+    socket, nonces = await transport.dial(url, keys, system.random_bytes, None)
+    proof = keys.proof(CLIENT, *nonces)
+    hello = Hello(1, proof, keys.group, node, b"another-instance", "bad", system.now_ms(), 1, b"r" * 16)
+    return socket, messages.encode(hello)
+
+
+def nest(depth: int) -> bytes:
+    return b"\x91" * depth + b"\xc0"
+
+
+BAD_FRAMES = {
+    "garbage": b"\xc1\xff\x00garbage",
+    "text": "text",
+    "64 deep": nest(64),
+    "100,000 deep": nest(100_000),
+    "a 1 GiB claim": b"\x93\x06\x01\xc6\x40\x00\x00\x00",
+    "unknown message": msgpack.packb([99, b""]),
+    "wrong types": msgpack.packb([7, "root", 1, True, 0, 0]),
+    "a map": msgpack.packb({"a": 1}),
+    "records that are none": messages.encode(Records((b"\x00" * 64,))),
+    "nodes of a later round": messages.encode(Nodes(5, ())),
+    "another hello": None,
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+async def test_a_member_that_sends_nonsense_ends_its_own_session_alone(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    hq, laptop = make_pair(tmp_path, rows=50)
+    async with serving(hq) as (server, url):
+        socket, hello = await member(laptop, url)
+        await socket.send(hello)
+        await socket.recv()
+        before = await server.status()
+        await socket.send(BAD_FRAMES[name] or hello)
+        answers: list[object] = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                answers.append(messages.decode(await socket.recv(decode=False)))
+        await socket.close()
+        bye = answers[-1]
+        assert isinstance(bye, Bye)
+        assert bye.code in {"malformed", "limit"}
+        after = await server.status()
+        assert (before["root"], before["count"]) == (after["root"], after["count"])
+        async with Node(laptop) as honest:
+            assert (await honest.sync(url)).in_sync
+
+
+async def test_a_peer_that_says_nothing_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HELLO_SECONDS", 0.2)
+    hq, laptop = make_pair(tmp_path)
+    async with serving(hq) as (_, url):
+        socket, _ = await member(laptop, url)
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+
+async def test_a_peer_that_never_reads_is_dropped_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SEND_SECONDS", 0.5)
+    hq, laptop = make_pair(tmp_path)
+    with Store(hq) as store:
+        noise = [system.random_bytes(500_000).hex() for _ in range(24)]
+        store.put_many("contacts", [{"id": f"n{n}", "notes": text} for n, text in enumerate(noise)])
+    ended = asyncio.Event()
+    async with serving(hq) as (server, url):
+        server.on_session = lambda _report: ended.set()
+        socket, hello = await member(laptop, url)
+        socket.transport.pause_reading()
+        await socket.send(hello)
+        await socket.send(messages.encode(Nodes(0, (messages.Described("", False, ()),))))
+        await socket.send(messages.encode(End(bytes(16), 0, False, 0, 0)))
+        async with Node(laptop) as honest:
+            assert (await honest.sync(url)).in_sync
+        await asyncio.wait_for(ended.wait(), 20)
+        socket.transport.abort()
+
+
+async def test_a_server_that_is_no_node_is_told_apart(tmp_path: Path) -> None:
+    _, laptop = make_pair(tmp_path)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, Node(laptop) as node:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(PeerFault, match="200"):
+            await node.sync(f"ws://127.0.0.1:{port}")
+
+
+def test_limits_of_the_transport_fit_those_of_the_protocol() -> None:
+    assert transport._OPTIONS["max_size"] == limits.FRAME_BYTES_MAX
+    assert transport._OPTIONS["compression"] is None

@@ -1,0 +1,359 @@
+"""Writes the test vectors: `python -m tests.vectors.make`. A change of any byte in them is another protocol version.
+
+Inputs are chosen so that a swap, a sign, an off-by-one or a missing tag shows: no two parts of one input are equal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from blake3 import blake3
+
+from protocol import limits, trie
+from protocol.hlc import Clock, base_stamp, pack
+from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
+from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Question, Records, Sample, Want, encode
+from protocol.messages import question as question_about
+from protocol.record import Record, decode, pack_id
+from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value
+from tests.vectors import HERE
+
+Case = dict[str, Any]
+
+SECRETS = Secrets(bytes(range(16)), bytes(range(32)), bytes(range(32, 64)))
+KEYS = Keys(SECRETS)
+NODE = b"laptop-7"
+BORN = pack(1_800_000_000_000, 0, NODE)
+EDIT = pack(1_800_000_000_500, 2, b"branch-3")
+GONE = pack(1_800_000_001_000, 0, b"hq-main.")
+
+
+def hlc() -> Case:
+    """Stamps in ascending order, and a clock through an ordinary day."""
+    stamps = [
+        ("least", 0, 0, bytes(8)),
+        ("base", 0, 1, content_hash(b"a row")),
+        ("after base", 1, 0, bytes(8)),
+        ("a node decides", 1_800_000_000_000, 0, b"branch-3"),
+        ("written", 1_800_000_000_000, 0, NODE),
+        ("same millisecond", 1_800_000_000_000, 1, bytes(8)),
+        ("full counter", 1_800_000_000_000, 65_535, NODE),
+        ("borrowed millisecond", 1_800_000_000_001, 0, NODE),
+        ("greatest", (1 << 48) - 1, 65_535, b"\xff" * 8),
+    ]
+    clock = Clock(NODE)
+    steps = [{"now": now, "bytes": clock.tick(now).hex()} for now in (1_000, 1_000, 999, 1_001)]
+    seen = pack(5_000, 65_535, b"branch-3")
+    clock.observe(seen)
+    steps.append({"observe": seen.hex()})
+    steps.extend({"now": now, "bytes": clock.tick(now).hex()} for now in (2_000, 6_000))
+    return {
+        "stamps": [
+            {"name": name, "millis": ms, "counter": counter, "node": node.hex(), "bytes": pack(ms, counter, node).hex()}
+            for name, ms, counter, node in stamps
+        ],
+        "node": NODE.hex(),
+        "steps": steps,
+    }
+
+
+def values() -> Case:
+    """Every kind of value at its edges, and encodings that no value has."""
+    kinds: dict[type, tuple[str, Callable[[Any], str]]] = {
+        type(None): ("null", lambda _: ""),
+        int: ("integer", str),
+        float: ("real", repr),
+        str: ("text", str),
+        bytes: ("blob", bytes.hex),
+        IllFormedText: ("ill-formed text", bytes.hex),
+    }
+    accepted: list[tuple[str, Value]] = [
+        ("null", None), ("zero", 0), ("five", 5), ("127", 127), ("128", 128), ("255", 255), ("256", 256),
+        ("65536", 65_536), ("2 to the 32", 1 << 32), ("greatest integer", (1 << 63) - 1), ("minus one", -1),
+        ("minus 32", -32), ("minus 33", -33), ("minus 129", -129), ("minus 32769", -32_769),
+        ("least integer", -(1 << 63)), ("one and a half", 1.5), ("real one", 1.0), ("real zero", 0.0),
+        ("least real", 5e-324), ("infinity", math.inf), ("minus infinity", -math.inf), ("empty text", ""),
+        ("café", "café"), ("smile", "🙂"), ("31 letters", "x" * 31), ("32 letters", "x" * 32), ("text of nul", "\0"),
+        ("empty blob", b""), ("blob", b"caf\xe9"), ("ill-formed", IllFormedText(b"caf\xe9")),
+        ("ill-formed of 3", IllFormedText(b"a\xffb")), ("a surrogate", IllFormedText(b"\xed\xa0\x80")),
+    ]  # fmt: skip
+    refused = [
+        ("five in two bytes", "cc05"), ("five in nine bytes", "d30000000000000005"), ("real in 32 bits", "ca3f800000"),
+        ("minus zero", "cb8000000000000000"), ("not a number", "cb7ff8000000000000"), ("unsigned", "cfffffffffffffffff"),
+        ("true", "c3"), ("empty map", "80"), ("empty array", "90"), ("timestamp", "d6ff00000000"),
+        ("ill-formed text that is not", "d40161"), ("unknown extension", "d40561"), ("text that is not", "a1ff"),
+        ("two values", "0102"), ("nothing", ""), ("one gibibyte", "c640000000"),
+    ]  # fmt: skip
+    return {
+        "accepted": [
+            {"name": name, "type": kinds[type(v)][0], "value": kinds[type(v)][1](v), "bytes": pack_value(v).hex()}
+            for name, v in accepted
+        ],
+        "refused": [{"name": name, "bytes": encoded} for name, encoded in refused],
+    }
+
+
+def _spelled(record: Record) -> Case:
+    return {
+        "collection": record.collection,
+        "id": record.id.hex(),
+        "floor": record.floor.hex(),
+        "born": record.born.hex(),
+        "registers": {name: [stamp.hex(), value.hex()] for name, (stamp, value) in record.registers.items()},
+    }
+
+
+def _registers(stamp: bytes, **fields: Value) -> dict[str, tuple[bytes, bytes]]:
+    return {name: (stamp, pack_value(value)) for name, value in fields.items()}
+
+
+def records() -> Case:
+    """Ids; records and their deltas; fragments and what they join to; what is no record."""
+    ids: list[tuple[str, list[Value], bytes]] = [
+        ("seven", [7], b""), ("text seven", ["7"], b""), ("blob seven", [b"7"], b""), ("seven and a half", [7.5], b""),
+        ("real seven", [7.0], b""), ("two parts", ["DE", 42], b""), ("made up", [101], BORN),
+        ("great real", [2.0**63], b""),
+    ]  # fmt: skip
+    contact = pack_id([7])
+    row = Record("contacts", contact, b"", BORN, _registers(BORN, name="Ada", city=None))
+    edited = Record("contacts", contact, b"", BORN, row.registers | _registers(EDIT, city="Köln"))
+    deleted = Record("contacts", contact, GONE, BORN)
+    hidden = Record("contacts", contact, EDIT, BORN, _registers(GONE, city="Bonn"))
+    adopted = Record("contacts", contact, b"", base_stamp(content_hash(b"a row")))
+    wide = Record("wide", pack_id([1]))
+    for i in range(257):
+        wide.registers |= _registers(pack(i + 1, 0, NODE), **{f"f{i:03}": i})
+    whole = [("row", row), ("edited", edited), ("deleted", deleted), ("hidden edit", hidden), ("birth", adopted)]
+    ann, bob = (Record("contacts", contact, registers=_registers(EDIT, name=who)) for who in ("Ann", "Bob"))
+    joins = [
+        ("edit joins row", [row, Record("contacts", contact, registers=_registers(EDIT, city="Köln"))]),
+        ("delete joins row", [row, Record("contacts", contact, floor=GONE)]),
+        ("edit after delete", [row, Record("contacts", contact, EDIT), hidden]),
+        ("tie", [ann, bob]),
+    ]
+    good = row.encode()
+    refused = [
+        ("seven parts", b"\x97" + good[1:-1]), ("trailing byte", good + b"\0"), ("cut short", good[:-1]),
+        ("no state", b"\x98\xa1t" + pack_plain(contact) + b"\xc0\xc0\x90\xc4\x00\xc4\x00\x90"),
+        ("names descending", good.replace(b"\xa4city\xa4name", b"\xa4name\xa4city")),
+        ("register below floor", Record("contacts", contact, GONE, b"", _registers(EDIT, a=1)).encode()),
+        ("map for a name", good.replace(b"\xa4city", b"\x80")),
+        ("minus zero", good[:-1] + bytes.fromhex("cb8000000000000000")),
+    ]  # fmt: skip
+    for name, fragments in joins:
+        state = Record("contacts", contact)
+        for fragment in fragments:
+            state.join(decode(fragment.encode()))
+        whole.append((name, state))
+    return {
+        "ids": [
+            {"name": name, "key": [{"hex": k.hex()} if isinstance(k, bytes) else k for k in key], "birth": birth.hex(),
+             "bytes": pack_id(key, birth).hex()}
+            for name, key, birth in ids
+        ],
+        "records": [
+            {"name": name, **_spelled(r), "bytes": r.encode().hex()} for name, r in [*whole, ("257 stamps", wide)]
+        ],
+        "deltas": [
+            {"name": name, **_spelled(r), "missing": [s.hex() for s in missing], "bytes": r.encode(set(missing)).hex()}
+            for name, r, missing in [
+                ("delta of the edit", edited, [EDIT]),
+                ("delta with the birth is whole", edited, [BORN]),
+                ("delta of the delete", deleted, [GONE]),
+            ]
+        ],
+        "joins": [
+            {"name": f"{name}, joined", "fragments": [f.encode().hex() for f in fragments],
+             "bytes": dict(whole)[name].encode().hex()}
+            for name, fragments in joins
+        ],
+        "refused": [{"name": name, "bytes": encoded.hex()} for name, encoded in refused],
+    }  # fmt: skip
+
+
+def keys() -> Case:
+    """Hashes of each kind, and an invite."""
+    row = bytes.fromhex(records()["records"][0]["bytes"])
+    nonces = b"client's nonce..", b"server's nonce.."
+    hashes: list[tuple[str, str, Sequence[bytes], bytes]] = [
+        ("record key of contact 7", "record key", (b"\xa8contacts", pack_id([7])), b""),
+        ("digest of the row", "digest", (row,), b""),
+        ("hash in the trie", "trie", (b"\x00",), b""),
+        ("client's proof", "client proof", nonces, b""),
+        ("server's proof", "server proof", nonces, b""),
+        ("content hash", "content hash", (b"a row",), b""),
+    ]
+    make: dict[str, Callable[..., bytes]] = {
+        "record key": KEYS.record_key,
+        "digest": KEYS.digest,
+        "trie": KEYS.trie,
+        "client proof": lambda *n: KEYS.proof(CLIENT, *n),
+        "server proof": lambda *n: KEYS.proof(SERVER, *n),
+        "content hash": content_hash,
+    }
+    body = pack_any([1, *SECRETS, "wss://hq.example:7373", "hq"])
+    return {
+        **{part: getattr(SECRETS, part).hex() for part in SECRETS._fields},
+        "subkeys": [
+            {"name": f"subkey {use}", "secret": secret, "context": f"replica 1 {use}",
+             "bytes": blake3(getattr(SECRETS, secret), derive_key_context=f"replica 1 {use}").hexdigest()}
+            for secret, use in [("digest_secret", "record key"), ("digest_secret", "digest"), ("digest_secret", "trie"),
+                                ("access_key", "proof")]
+        ],
+        "hashes": [
+            {"name": name, "use": use, "of": [a.hex() for a in args], "bytes": make[use](*args).hex()}
+            for name, use, args, _ in hashes
+        ],
+        "invites": [
+            {"name": "invite", "url": "wss://hq.example:7373", "node": "hq", "bytes": body.hex(),
+             "text": "replica1:" + base64.urlsafe_b64encode(body + content_hash(body)[:4]).decode().rstrip("=")}
+        ],
+    }  # fmt: skip
+
+
+def _entries(count: int) -> list[trie.Entry]:
+    hashes = [blake3(i.to_bytes(4, "big")).digest(32) for i in range(count)]
+    return sorted((h[:16], h[16:]) for h in hashes)
+
+
+def tries() -> Case:
+    """Roots of sets: entry i is the 32 bytes of unkeyed BLAKE3 of i in 4 bytes, cut in two. Crowded sets share a head."""
+    crowded = [(b"\xab\xcd" + bytes([i]) * 14, bytes([i]) * 16) for i in range(17)]
+    deep = [(bytes(15) + bytes([i]), bytes([i]) * 16) for i in range(17)]
+    sets = [(f"{n} entries", _entries(n)) for n in (0, 1, 2, 16, 17, 18, 300)]
+    sets += [("17 below abcd", crowded), ("17 below 30 zeros", deep)]
+    entry = _entries(1)[0]
+    return {
+        "sets": [
+            {"name": name, "entries": [[k.hex(), d.hex()] for k, d in some], "bytes": trie.digest(KEYS.trie, some).hex()}
+            for name, some in sets
+        ],
+        "fingerprints": [
+            {"name": "fingerprint", "entry": [entry[0].hex(), entry[1].hex()],
+             "bytes": trie.fingerprint(KEYS.trie, entry).hex()}
+        ],
+    }  # fmt: skip
+
+
+def message_from(case: Case) -> Message:
+    """A message as the vectors spell it."""
+
+    def parts(value: Any) -> Any:
+        match value:
+            case {"hex": str(digits)}:
+                return bytes.fromhex(digits)
+            case list():
+                return tuple(map(parts, value))
+        return value
+
+    fields = [parts(value) for value in case["fields"]]
+    match case["kind"]:
+        case "Nodes":
+            return Nodes(fields[0], tuple(Described(*node) for node in fields[1]))
+        case "Have":
+            return Have(fields[0], fields[1], tuple(Question(*asked) for asked in fields[2]))
+    kinds: dict[str, Callable[..., Message]] = {
+        "Hello": Hello, "Sample": Sample, "Want": Want, "Records": Records, "End": End, "Bye": Bye,
+    }  # fmt: skip
+    return kinds[case["kind"]](*fields)
+
+
+def _fields(value: Any) -> Any:
+    match value:
+        case bytes():
+            return {"hex": value.hex()}
+        case tuple():
+            return list(map(_fields, value))
+    return value
+
+
+def raw_zstd(data: bytes) -> bytes:
+    """A zstd frame of one raw block: what any compressor may send, and the same in all their versions."""
+    block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return bytes.fromhex("28b52ffd20") + bytes([len(data)]) + block + data
+
+
+def messages() -> Case:
+    """Each kind of message, and frames that are none."""
+    nonces, wall = (b"client's nonce..", b"server's nonce.."), 1_800_000_000_000
+    root = trie.digest(KEYS.trie, _entries(300))
+    row = bytes.fromhex(records()["records"][0]["bytes"])
+    hello = (SECRETS.group, NODE, b"instance of it..", "laptop 7", wall, 300, root)
+    first, *rest = _entries(300)
+    leaf = tuple(trie.slice_of(trie.fingerprint(KEYS.trie, entry), 0) for entry in (first, rest[0]))
+    children = trie.split([first, *rest], 0)
+    inner = tuple(
+        trie.slice_of(trie.digest(KEYS.trie, part, 1), 0) if i % 3 else b"" for i, part in enumerate(children)
+    )
+    late = tuple(trie.fingerprint(KEYS.trie, entry) for entry in (first,))
+    asked = question_about(first[0], [BORN, EDIT], 0, KEYS.trie)
+    said: list[tuple[str, Message]] = [
+        ("client's hello", Hello(1, KEYS.proof(CLIENT, *nonces), *hello)),
+        ("server's hello", Hello(1, b"", *hello)),
+        ("sample", Sample((first, rest[0]))),
+        ("inner node", Nodes(0, (Described("", True, inner),))),
+        ("leaf", Nodes(0, (Described("a7f", False, leaf),))),
+        ("empty leaf", Nodes(4, (Described("00", False, ()),))),
+        ("leaf of the last attempts", Nodes(5, (Described("ab", False, late),))),
+        ("question", Have(0, False, (asked,))),
+        ("answer that asks for all", Have(0, True, (Question(b"abcdef", b""),))),
+        ("question of the last attempts", Have(6, False, (Question(first[0], b""),))),
+        ("want", Want(0, (("a7f", leaf), ("b", leaf[:1])))),
+        ("end", End(root, 300, False, 12, 0)),
+        ("idle end", End(root, 300, True, 0, 1, ("laptop 7 is 61 min ahead",))),
+        ("bye in sync", Bye("in sync", "", root, 0, ())),
+        ("bye with reasons", Bye("differ", "1 record differs", root, 1, ("laptop 7 is 61 min ahead",))),
+        ("bye of an error", Bye("malformed", "a prefix of 33 nibbles: at most 32", bytes(16), 0, ())),
+    ]
+    batch = pack_plain([6, 1, raw_zstd(len(row).to_bytes(4, "big") + row)])
+    refused = [
+        ("not an array", b"\x01"), ("empty array", b"\x90"), ("unknown message", b"\x91\x63"), ("no shape", b"\x91\x07"),
+        ("prefix of 33 nibbles", pack_plain([3, 0, b"\x21" + bytes(17) + b"\0"])),
+        ("odd prefix not padded", pack_plain([3, 0, b"\x01\xab\x00"])),
+        ("leaf of 17", pack_plain([3, 0, b"\x00\x11" + bytes(51)])),
+        ("cut short", pack_plain([4, 0, False, b"abcdef\x02abc"])),
+        ("batch that claims 1 GiB", pack_plain([6, 1, bytes.fromhex("28b52ffda000000040010000")])),
+        ("batch whose sizes do not add up", pack_plain([6, 1, raw_zstd(b"\0\0\0\2a")])),
+        ("batch of unknown size", pack_plain([6, 0, bytes.fromhex("28b52ffd0058010000")])),
+    ]  # fmt: skip
+    cases = [
+        {"name": name, "kind": type(m).__name__, "fields": [_fields(getattr(m, f)) for f in m.__dataclass_fields__],
+         "bytes": encode(m).hex()}
+        for name, m in said
+    ]  # fmt: skip
+    cases.append({"name": "batch", "kind": "Records", "fields": [_fields((row,))], "bytes": batch.hex()})
+    return {"messages": cases, "refused": [{"name": name, "bytes": frame.hex()} for name, frame in refused]}
+
+
+def build() -> dict[str, Case]:
+    """All vectors, by file."""
+    return {
+        "hlc": hlc(),
+        "values": values(),
+        "records": records(),
+        "keys": keys(),
+        "trie": tries(),
+        "messages": messages(),
+    }
+
+
+def text(cases: Case) -> str:
+    """A vector file: one case a line, so that a change shows as one line."""
+    lines = []
+    for part, content in cases.items():
+        if isinstance(content, list):
+            items = ",\n".join("  " + json.dumps(item, ensure_ascii=False) for item in content)
+            lines.append(f" {json.dumps(part)}: [\n{items}\n ]")
+        else:
+            lines.append(f" {json.dumps(part)}: {json.dumps(content)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    assert limits.VERSION == 1
+    for file, cases in build().items():
+        (HERE / f"{file}.json").write_text(text(cases), encoding="utf-8")

@@ -265,6 +265,7 @@ class Node:
             self._forget(session, CLIENT)
             await socket.close()
             await self.call(self.store.remember, session.outcome, url)
+        session.outcome.reasons.extend(await self.call(self.store.notices))
         return SyncReport.of(url, session.outcome, traffic, system.monotonic() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:

@@ -158,7 +158,7 @@ def synced(report: SyncReport) -> None:
     if abs(report.offset_ms) > 60_000:
         print(f"  the peer's clock is {report.offset_ms / 60_000:+.0f} min from this one")
     for reason in report.reasons:
-        print(f"  put off: {clean(reason)}")
+        print(f"  ! {clean(reason)}")
     print(f"  root {report.root}, {report.count} records")
     print(f"  {report.outcome}" + (f": {clean(report.text)}" if report.text else ""))
 

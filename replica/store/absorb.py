@@ -98,8 +98,7 @@ def full_diff(core: Core, table: Table) -> None:
     assert table.shape is not None
     now = core.now_ms()
     width = len(table.shape.key)
-    cursor = core.rows(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}")
-    for part in _parts(cursor):
+    for part in core.stream(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}", ENTRIES_MAX):
         look(core, table, [Entry(tuple(row[:width]), now, False) for row in part])
     sql = f"SELECT id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
     shown = core.db.execute(sql, (table.tbl,)).fetchall()

@@ -15,7 +15,7 @@ from protocol.keys import content_hash
 from protocol.record import fold, pack_id
 from protocol.values import IllFormedText, pack_any, pack_values
 from replica.errors import TableRefused
-from replica.store import catalog, ddl
+from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
@@ -65,16 +65,19 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
     ddl.take(core, table, shape)
     ddl.publish(core, table)
     total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
-    rows = core.rows(table.select)
+    done = 0
     with engine_writes(core, [table]):
-        for start in range(0, len(rows), ROWS):
-            _take_rows(core, table, rows[start : start + ROWS])
+        for rows in core.stream(table.select, ROWS):
+            _take_rows(core, table, rows)
+            done += len(rows)
             if progress:
-                progress(f"adopting {shape.name}", min(start + ROWS, total), total)
+                progress(f"adopting {shape.name}", done, total)
+            if len(core.dirty) > put.FLUSH_AT:
+                index.flush(core)
     ddl.show_all(core, table.collection)
     if shape.autoincrement and not core.meta("founder"):
         leap(core, table)
-    return len(rows)
+    return done
 
 
 def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> None:

@@ -205,7 +205,7 @@ class Table:
             self.value_columns = [quote(c.name) for c in columns]
             row = self.key_columns + self.value_columns
             self.select = f"SELECT {', '.join(row)} FROM {sql}"
-            self.insert = f"INSERT OR ABORT INTO {sql}({', '.join(row)}) VALUES({', '.join('?' * len(row))})"
+            self.insert = f"INSERT OR FAIL INTO {sql}({', '.join(row)}) VALUES({', '.join('?' * len(row))})"
             self.where = " AND ".join(f"{c} IS ? COLLATE BINARY" for c in self.key_columns)
             self.seek = " AND ".join(f"{c} = ?" for c in self.key_columns) + f" AND {self.where}"
 

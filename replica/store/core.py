@@ -247,6 +247,36 @@ class Core:
         finally:
             self.db.text_factory = str
 
+    def stream(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of a query in parts, so that memory does not grow with the table."""
+        seen = 0
+        try:
+            for part in self._fetch(sql, size, str):
+                seen += len(part)
+                yield part
+            return
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+        for part in self._fetch(sql, size, _tolerant):
+            fresh = part[max(0, seen) :]
+            seen -= len(part)
+            if fresh:
+                yield fresh
+
+    def _fetch(self, sql: str, size: int, factory: Any) -> Iterator[list[tuple[Any, ...]]]:
+        cursor = self.db.cursor()
+        cursor.execute(sql)
+        while True:
+            self.db.text_factory = factory
+            try:
+                part = cursor.fetchmany(size)
+            finally:
+                self.db.text_factory = str
+            if not part:
+                return
+            yield part
+
     def field(self, table: catalog.Table, name: str) -> int:
         """Position of a field, which is new to this collection if need be."""
         pos = table.positions.get(name)

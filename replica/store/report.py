@@ -51,16 +51,23 @@ def status(core: Core) -> Json:
             if tbl in core.tables
         ],
         "orphans": _orphans(core),
-        "notices": [],
     }
+    report["notices"] = notices(core)
+    return report
+
+
+def notices(core: Core) -> list[str]:
+    """What its user must know: a clock that is far ahead, a copy of this file that writes too."""
+    found = []
     if core.meta("clone"):
-        report["notices"].append(core.meta("clone").partition(": ")[2])
-    if clock_ahead > limits.DRIFT_MS_MAX:
-        report["notices"].append(
-            f"this node's newest stamp is {clock_ahead // 60_000} min ahead of its wall clock: other nodes put its writes "
+        found.append(core.meta("clone").partition(": ")[2])
+    ahead = core.clock.last_ms - core.now_ms()
+    if ahead > limits.DRIFT_MS_MAX:
+        found.append(
+            f"this node's newest stamp is {ahead // 60_000} min ahead of its wall clock: other nodes put its writes "
             "off until then; set the clock right"
         )
-    return report
+    return found
 
 
 def _table_status(core: Core, table: Table) -> Json:

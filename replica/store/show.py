@@ -167,13 +167,20 @@ class _Placing:
             return f"its key has {len(pk)} parts, the table's {len(self._shape.key)}"
         for value, column in zip(pk, self._shape.key, strict=True):
             kind = type(value)
-            integer = kind is int and column.affinity in {"REAL", "NUMERIC"}
-            number = kind is float and column.affinity == "REAL"
-            if kind not in _SAFE[column.affinity] and not integer and not number:
+            if self._shape.rowid_alias and kind is not int or kind is IllFormedText:
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__}"
-            if self._shape.rowid_alias and kind is not int:
-                return f"key type differs: {column.name} is INTEGER, the key is {kind.__name__}"
+            if kind not in _SAFE[column.affinity] and pack_id([self._stored(value, column.affinity)]) != pack_id([value]):
+                return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__} {value!r}"
         return None
+
+    def _stored(self, value: Value, affinity: str) -> Value:
+        """What a column makes of a value: text in an INTEGER column stays as it is unless it looks like a number."""
+        db = self._core.db
+        db.execute(f"CREATE TEMP TABLE _replica_stored(c {affinity})")
+        db.execute("INSERT INTO temp._replica_stored VALUES (?)", (value,))
+        (stored,) = db.execute("SELECT c FROM temp._replica_stored").fetchone()
+        db.execute("DROP TABLE temp._replica_stored")
+        return stored  # type: ignore[no-any-return]
 
     def _insert(self, state: State) -> None:
         sql, values = self._insert_sql(state, self._writable(state), "ABORT")

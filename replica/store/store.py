@@ -282,6 +282,10 @@ class Store:
         shown["backlog"] = backlog
         return shown
 
+    def notices(self) -> list[str]:
+        """What the user of this node must know: shown by every status and sync."""
+        return self._read(lambda: report.notices(self._core))
+
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Every difference between the tables and what is stored about them; empty if all is well."""
         return self._read(lambda: list(verify(self._core, progress)))

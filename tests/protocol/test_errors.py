@@ -42,6 +42,7 @@ def test_each_error_has_its_own_word_for_bye() -> None:
         errors.LimitExceeded: "limit",
         errors.NotMember: "not-member",
         errors.WrongVersion: "version",
+        errors.Busy: "busy",
         errors.DifferentRows: "different-rows",
     }
     assert len(set(codes.values())) == len(codes)

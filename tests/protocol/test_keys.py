@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import OurFault
 from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
+from protocol.record import pack_id
+from protocol.values import pack_plain
 from tests.protocol.memory_store import GROUP, KEYS, NONCES
 from tests.vectors import vectors
 
@@ -52,6 +54,16 @@ def test_records_of_two_collections_never_share_a_key(a: str, b: str) -> None:
     """The collection is packed, so that its end and the id's beginning cannot be confused."""
     names = [bytes([0xA0 + len(name.encode())]) + name.encode() for name in (a, b)]
     assert (KEYS.record_key(names[0], b"\x91\x07") == KEYS.record_key(names[1], b"\x91\x07")) == (a == b)
+
+
+def test_the_systems_own_records_come_first_in_key_order() -> None:
+    """So that a first sync brings the schema before the rows that need it; the rest of the key is hashed as ever."""
+    ids = [pack_id([i]) for i in range(50)]
+    system = [KEYS.record_key(pack_plain("_replica.column"), id_) for id_ in ids]
+    others = [KEYS.record_key(pack_plain(name), id_) for name in ("_replica", "_replicas", "contacts") for id_ in ids]
+    assert {key[:2] for key in system} == {b"\0\0"}
+    assert len({key[2:] for key in system}) == 50
+    assert max(system) < min(others)
 
 
 @pytest.mark.parametrize(

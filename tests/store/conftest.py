@@ -19,8 +19,8 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     """`machine("a", schema)`: a machine of this name, closed at the end of the test."""
     made: list[Machine] = []
 
-    def make(name: str, schema: str = "", **options: bool) -> Machine:
-        made.append(Machine(tmp_path / f"{name}.db", schema=schema, **options))
+    def make(name: str, schema: str = "", *, adopt: bool = True) -> Machine:
+        made.append(Machine(tmp_path / f"{name}.db", schema=schema, adopt=adopt))
         return made[-1]
 
     yield make

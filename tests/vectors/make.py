@@ -123,11 +123,14 @@ def records() -> Case:
     edited = Record("contacts", contact, b"", BORN, row.registers | _registers(EDIT, city="Köln"))
     deleted = Record("contacts", contact, GONE, BORN)
     hidden = Record("contacts", contact, EDIT, BORN, _registers(GONE, city="Bonn"))
-    adopted = Record("contacts", contact, b"", base_stamp(content_hash(b"a row")))
+    fields: dict[str, Value] = {"city": None, "name": "Ada"}
+    content = pack_plain("contacts") + pack_plain(list(fields)) + pack_plain(contact)
+    base = base_stamp(content_hash(content + b"".join(map(pack_value, fields.values()))))
+    adopted = Record("contacts", contact, b"", base, _registers(base, **fields))
     wide = Record("wide", pack_id([1]))
     for i in range(257):
         wide.registers |= _registers(pack(i + 1, 0, NODE), **{f"f{i:03}": i})
-    whole = [("row", row), ("edited", edited), ("deleted", deleted), ("hidden edit", hidden), ("birth", adopted)]
+    whole = [("row", row), ("edited", edited), ("deleted", deleted), ("hidden edit", hidden), ("adopted row", adopted)]
     ann, bob = (Record("contacts", contact, registers=_registers(EDIT, name=who)) for who in ("Ann", "Bob"))
     joins = [
         ("edit joins row", [row, Record("contacts", contact, registers=_registers(EDIT, city="Köln"))]),
@@ -150,6 +153,7 @@ def records() -> Case:
             state.join(decode(fragment.encode()))
         whole.append((name, state))
     return {
+        "adopted": [{"name": "base stamp of the row", "content": content.hex(), "bytes": base.hex()}],
         "ids": [
             {"name": name, "key": [{"hex": k.hex()} if isinstance(k, bytes) else k for k in key], "birth": birth.hex(),
              "bytes": pack_id(key, birth).hex()}
@@ -179,13 +183,14 @@ def keys() -> Case:
     """Hashes of each kind, and an invite."""
     row = bytes.fromhex(records()["records"][0]["bytes"])
     nonces = b"client's nonce..", b"server's nonce.."
-    hashes: list[tuple[str, str, Sequence[bytes], bytes]] = [
-        ("record key of contact 7", "record key", (b"\xa8contacts", pack_id([7])), b""),
-        ("digest of the row", "digest", (row,), b""),
-        ("hash in the trie", "trie", (b"\x00",), b""),
-        ("client's proof", "client proof", nonces, b""),
-        ("server's proof", "server proof", nonces, b""),
-        ("content hash", "content hash", (b"a row",), b""),
+    hashes: list[tuple[str, str, Sequence[bytes]]] = [
+        ("record key of contact 7", "record key", (b"\xa8contacts", pack_id([7]))),
+        ("record key of a schema record", "record key", (b"\xae_replica.table", pack_id(["contacts"]))),
+        ("digest of the row", "digest", (row,)),
+        ("hash in the trie", "trie", (b"\x00",)),
+        ("client's proof", "client proof", nonces),
+        ("server's proof", "server proof", nonces),
+        ("content hash", "content hash", (b"a row",)),
     ]
     make: dict[str, Callable[..., bytes]] = {
         "record key": KEYS.record_key,
@@ -206,7 +211,7 @@ def keys() -> Case:
         ],
         "hashes": [
             {"name": name, "use": use, "of": [a.hex() for a in args], "bytes": make[use](*args).hex()}
-            for name, use, args, _ in hashes
+            for name, use, args in hashes
         ],
         "invites": [
             {"name": "invite", "url": "wss://hq.example:7373", "node": "hq", "bytes": body.hex(),

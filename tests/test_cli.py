@@ -1,0 +1,178 @@
+"""The command line: every command, its JSON, its exit code, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from replica.cli import DIFFERS, FILE, OK, PEER, USAGE, main
+from replica.errors import StoreReadOnly
+from replica.node import Node
+from replica.store.store import Store
+from tests.nodes import CONTACTS, make_pair, program, serving
+
+
+class Terminal:
+    """Runs commands in this process and keeps what they printed."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def run(self, *arguments: str | Path, code: int = OK) -> str:
+        self._capture.readouterr()
+        try:
+            got = main([str(a) for a in arguments])
+        except SystemExit as stop:
+            got = int(stop.code or 0)
+        out, self.err = self._capture.readouterr()
+        assert got == code, f"{arguments}: exit {got}, not {code}\n{out}\n{self.err}"
+        assert "Traceback" not in self.err
+        return out
+
+    def json(self, *arguments: str | Path, code: int = OK) -> object:
+        return json.loads(self.run(*arguments, "--json", code=code))
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+def test_init_invite_join_adopt(terminal: Terminal, tmp_path: Path) -> None:
+    with program(tmp_path / "hq.db") as db:
+        db.execute(CONTACTS)
+        db.execute("INSERT INTO contacts(id, name) VALUES ('1', 'Ann')")
+        db.execute("CREATE TABLE nokey(a, b)")
+        db.execute("CREATE VIEW v AS SELECT * FROM contacts")
+    assert "made a new replication group" in terminal.run("init", tmp_path / "hq.db", "--name", "HQ")
+    out = terminal.run("adopt", tmp_path / "hq.db")
+    assert "contacts: 1 rows" in out
+    assert "nokey" in terminal.err
+    assert "no primary key" in terminal.err
+    invite = terminal.run("invite", tmp_path / "hq.db", "ws://127.0.0.1:1").splitlines()[-1]
+    assert invite.startswith("replica1:")
+    assert "joined the group of HQ" in terminal.run("init", tmp_path / "b.db", "--join", invite)
+    terminal.run("sync", tmp_path / "b.db", code=PEER)  # It knows from the invite whom to ask.
+    assert "already" in terminal.run("init", tmp_path / "b.db", code=FILE) + terminal.err
+    terminal.run("adopt", tmp_path / "hq.db", "nokey", code=USAGE)
+    assert "no primary key" in terminal.err
+    assert "make a copy of it with one" in terminal.err
+    terminal.run("adopt", tmp_path / "hq.db", "v", code=USAGE)
+    assert "is a view" in terminal.err
+
+
+def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=3)
+    assert "1" in terminal.run("sql", hq, "SELECT count(*) FROM contacts WHERE id = 'c000001'")
+    terminal.run("sql", hq, "UPDATE contacts SET name = '陈思源' WHERE id = 'c000001'")
+    assert terminal.json("sql", hq, "SELECT name FROM contacts WHERE id = 'c000001'") == [{"name": "陈思源"}]
+    status = terminal.json("status", hq)
+    assert isinstance(status, dict)
+    assert {"node", "name", "root", "count", "tables", "backlog", "clock", "peers", "scopes"} <= set(status)
+    assert status["tables"][0]["live"] == 3
+    assert "no peer met yet" in terminal.run("status", hq)
+    why = terminal.json("why", hq, "contacts", "c000001", "name")
+    assert isinstance(why, dict)
+    assert why["fields"][0]["value"] == "陈思源"
+    assert why["fields"][0]["by"] == "hq"
+    assert "inserted by adopted" in terminal.run("why", hq, "CONTACTS", "c000001")
+    assert "all well" in terminal.run("verify", hq)
+    with program(hq) as db:
+        db.execute("INSERT INTO _replica_mute VALUES (1)")
+        db.execute("UPDATE contacts SET phone = 'sneaked' WHERE id = 'c000002'")
+        db.execute("DELETE FROM _replica_mute")
+    found = terminal.run("verify", hq, code=DIFFERS)
+    assert 'contacts ["c000002"]' in found
+    assert "phone" in found
+    assert "no trigger had seen" in terminal.run("rescan", hq)
+    assert terminal.json("verify", hq) == {"ok": True, "differences": []} | {
+        key: terminal.json("status", hq)[key]  # type: ignore[index]
+        for key in ("root", "count")
+    }
+
+
+def test_held_records_are_listed_edited_rekeyed_and_deleted(terminal: Terminal, tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path)
+    for file in (hq, laptop):
+        terminal.run("sql", file, "CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT, email TEXT UNIQUE)")
+        terminal.run("adopt", file, "people")
+    terminal.run("sql", hq, "INSERT INTO people VALUES (101, 'Ann', 'a@x')")
+    terminal.run("sql", laptop, "INSERT INTO people VALUES (101, 'Bob', 'b@x'), (102, 'Cem', 'a@x')")
+
+    async def meet() -> None:
+        async with serving(hq) as (_, url), Node(laptop) as node:
+            assert (await node.sync(url)).in_sync
+
+    asyncio.run(meet())
+    held = terminal.json("held", laptop)
+    assert isinstance(held, list)
+    assert sorted(h["values"]["name"] for h in held) == ["Bob", "Cem"]
+    assert all("UNIQUE" in h["reason"] or "constraint" in h["reason"] for h in held)
+    refs = {h["values"]["name"]: h["ref"] for h in held}
+    terminal.run("held", laptop, "--edit", refs["Cem"], "email=c@x")
+    terminal.run("held", laptop, "--rekey", refs["Bob"])
+    assert "nothing is held" in terminal.run("held", laptop)
+    rows = terminal.json("sql", laptop, "SELECT id, name FROM people ORDER BY name")
+    assert rows == [{"id": 101, "name": "Ann"}, {"id": 103, "name": "Bob"}, {"id": 102, "name": "Cem"}]
+    terminal.run("held", laptop, "--delete", "zz", code=USAGE)
+    assert "is no reference" in terminal.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status", "missing/x.db"], FILE, "cannot open"),
+        (["status", "plain.db"], FILE, "run `replica init"),
+        (["status", "text.db"], FILE, "not an SQLite database"),
+        (["status", "newer.db"], FILE, "newer version"),
+        (["serve", "hq.db", "--listen", "nowhere"], USAGE, "no address to listen on"),
+        (["serve", "hq.db", "--listen", "0.0.0.0:0"], USAGE, "--plaintext"),
+        (["serve", "hq.db", "--ca", "x.pem"], USAGE, "go with --cert"),
+        (["serve", "hq.db", "--cert", "x.pem"], USAGE, "cannot be used"),
+        (["sync", "hq.db"], USAGE, "name a peer"),
+        (["sync", "hq.db", "ws://127.0.0.1:1"], PEER, ""),
+        (["init", "new.db", "--join", "replica1:AAAA"], USAGE, "damaged or cut short"),
+        (["init", "new.db", "--name", "x" * 65], USAGE, "1 to 64 printable characters"),
+        (["adopt", "hq.db", "nowhere"], USAGE, "no table 'nowhere'"),
+        (["why", "hq.db", "contacts", "nobody"], USAGE, "no record 'nobody'"),
+        (["why", "hq.db", "nowhere", "x"], USAGE, "not replicated here"),
+        (["sql", "hq.db", "SELEC"], USAGE, "syntax error"),
+        (["nonsense"], USAGE, "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_pair(tmp_path)
+    Path("text.db").write_text("this is no database, but a text that is long enough to have a header " * 3)
+    with program(Path("plain.db")) as db:
+        db.execute(CONTACTS)
+    make_newer(Path("newer.db"))
+    terminal.run(*arguments, code=code)
+    assert words in terminal.err
+    assert not Path("new.db").exists() or arguments[0] == "init"
+
+
+def make_newer(path: Path) -> None:
+    with program(path) as db:
+        db.execute("CREATE TABLE _replica_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID")
+        db.execute("INSERT INTO _replica_meta VALUES ('format', 999)")
+
+
+def test_a_read_only_file_is_one_clear_message(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    readonly = sqlite3.connect(f"{hq.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    with Store(hq, db=readonly) as store, pytest.raises(StoreReadOnly, match="check the permissions of the file"):
+        store.execute("DELETE FROM contacts")
+
+
+def test_every_command_has_help(terminal: Terminal) -> None:
+    out = terminal.run("--help")
+    for command in ["init", "invite", "adopt", "serve", "sync", "status", "verify", "why", "held", "rescan", "sql", "demo"]:
+        assert f"\n    {command} " in out
+        assert "usage:" in terminal.run(command, "--help")

@@ -102,8 +102,8 @@ def full_diff(core: Core, table: Table) -> None:
         look(core, table, [Entry(tuple(row[:width]), now, False) for row in part])
     sql = f"SELECT id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
     shown = core.db.execute(sql, (table.tbl,)).fetchall()
-    for part in _parts(shown):
-        pks = [unpack_id(id_)[0] for (id_,) in part]
+    for some in _parts(shown):
+        pks = [unpack_id(id_)[0] for (id_,) in some]
         there = fetch_rows(core, table, pks)
         look(core, table, [Entry(pk, now, False) for pk in pks if pack_id(pk) not in there])
 

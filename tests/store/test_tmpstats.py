@@ -1,0 +1,94 @@
+"""Whatever programs write, wherever meetings are cut: in the end all roots are equal, and so are all tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.store.harness import NOW_MS, Machine, all_meet, check_equal, meet
+from tests.store.world import SCHEMA, Meet, Step, Wait, Write, steps
+
+MACHINES = 4
+"""Of which each example takes two or more."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Closed stores of one group that have adopted the schema, to be copied for each example."""
+    folder = tmp_path_factory.mktemp("templates")
+    machines = [Machine(folder / f"{n}.db", schema=SCHEMA) for n in range(MACHINES)]
+    for machine in machines:
+        machine.close()
+    return [machine.path for machine in machines]
+
+
+def write(machine: Machine, step: Write) -> bool:
+    """Let another program run a transaction. Returns whether it may have changed anything."""
+    db = machine.db
+    for pragma, on in zip(("foreign_keys", "recursive_triggers"), step.pragmas, strict=True):
+        db.execute(f"PRAGMA {pragma} = {on}")
+    db.execute("BEGIN")
+    if step.undone:
+        db.execute("SAVEPOINT undone")
+        run(db, step.undone)
+        db.execute("ROLLBACK TO undone")
+    run(db, step.statements)
+    with suppress(sqlite3.IntegrityError):  # A foreign key that is not there refuses the COMMIT.
+        db.execute(step.end)
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+    return step.end == "COMMIT"
+
+
+def run(db: sqlite3.Connection, statements: Sequence[str]) -> None:
+    """Run statements; those that a constraint refuses leave nothing."""
+    for statement in statements:
+        with suppress(sqlite3.IntegrityError):
+            db.execute(statement)
+
+
+def take(machines: Sequence[Machine], step: Step) -> None:
+    """One step of a history, with what must hold after each."""
+    match step:
+        case Write():
+            machine = machines[step.machine]
+            before = machine.store.root()
+            if not write(machine, step):
+                assert not machine.rows("SELECT * FROM _replica_outbox"), "a rolled-back transaction left something"
+                assert machine.store.root() == before
+            after = machine.store.root()
+            assert machine.store.status()["backlog"] == 0
+            machine.store.rescan()
+            assert machine.store.root() == after, "the triggers missed something"
+        case Meet(one, two, cut):
+            if one != two:
+                meet(machines[one], machines[two], cut=cut)
+                for machine in (machines[one], machines[two]):
+                    assert not machine.rows("SELECT * FROM _replica_outbox"), "the engine captured its own writes"
+        case Wait(which, ms):
+            machines[which].clock.ms = max(NOW_MS - 250_000, min(NOW_MS + 250_000, machines[which].clock.ms + ms))
+
+
+@given(data=st.data())
+def test_any_history_converges(data: st.DataObject, files: list[Path]) -> None:
+    count = data.draw(st.integers(2, MACHINES), label="machines")
+    history = data.draw(st.lists(steps(count), max_size=12), label="history")
+    with TemporaryDirectory() as folder:
+        machines = [Machine.copy(files[n], Path(folder) / files[n].name) for n in range(count)]
+        try:
+            for step in history:
+                take(machines, step)
+            all_meet(machines)
+            check_equal(machines)
+            from hypothesis import event
+            h=machines[0].store.held(); event(f'held {len(h)}'); event('history %d'%len(history)); [event('reason '+x['reason'][:40]) for x in h]; event('count %d'%(machines[0].store.root()[1]//5*5)); event('shown %d'%sum(map(len,machines[0].dump().values())))
+        finally:
+            for machine in machines:
+                machine.close()

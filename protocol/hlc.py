@@ -100,8 +100,15 @@ class Clock:
 
     def tick(self, now_ms: int) -> bytes:
         """The next stamp: the wall clock if it is ahead, else one more than the last."""
-        self._time = max(self._time + 1, now_ms << 16, 1 << 16)
-        return self._time.to_bytes(8, "big") + self.node
+        return self.ticks(now_ms, 1)[0]
+
+    def ticks(self, now_ms: int, count: int) -> list[bytes]:
+        """The next so many stamps, of things that happen at one time."""
+        first = max(self._time + 1, now_ms << 16, 1 << 16)
+        if count:
+            self._time = self._issued = first + count - 1
+        node = self.node
+        return [time.to_bytes(8, "big") + node for time in range(first, first + count)]
 
     def observe(self, stamp: bytes) -> None:
         """Move past `stamp`. The caller has put off what is too far ahead (limits.DRIFT_MS_MAX)."""

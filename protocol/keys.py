@@ -7,6 +7,7 @@ crowds one branch of the trie. SPEC section 2; vectors: tests/vectors/keys.json.
 """
 
 import hmac
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -60,9 +61,21 @@ class Keys:
         key = blake3(b"\x92" + collection + id_, key=self._record).digest(KEY_BYTES)
         return SYSTEM_HEAD + key[2:] if collection[1:10] == SYSTEM_PREFIX else key
 
+    def record_keys(self, collection: bytes, ids: Iterable[bytes]) -> list[bytes]:
+        """`record_key` of many ids of one collection."""
+        if collection[1:10] == SYSTEM_PREFIX:
+            return [self.record_key(collection, id_) for id_ in ids]
+        head, key = b"\x92" + collection, self._record
+        return [blake3(head + id_, key=key).digest(KEY_BYTES) for id_ in ids]
+
     def digest(self, record: bytes) -> bytes:
         """Digest of the canonical encoding of one record: 16 bytes."""
         return blake3(record, key=self._digest).digest(DIGEST_BYTES)
+
+    def digests(self, records: Iterable[bytes]) -> list[bytes]:
+        """`digest` of many."""
+        key = self._digest
+        return [blake3(record, key=key).digest(DIGEST_BYTES) for record in records]
 
     def trie(self, tagged: bytes) -> bytes:
         """Hash of a trie node or of a leaf's entry; the first byte of `tagged` says which: 16 bytes."""

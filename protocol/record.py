@@ -244,6 +244,11 @@ def pack_id(key: Sequence[object], birth: bytes = b"") -> bytes:
 
     SQLite takes 1 and 1.0 for one key, so a whole double within 64 bits becomes an integer. Raises ValueRefused for
     NULL, for no key at all, or for an id over the limit."""
+    if not birth and key and _PLAIN_KEY.issuperset(map(type, key)):
+        try:
+            return _checked_id(pack_plain([*key]))
+        except UnicodeEncodeError:
+            pass  # The careful way says what is wrong with it.
     parts: list[object] = []
     for value in map(check, key):
         if value is None:
@@ -254,7 +259,24 @@ def pack_id(key: Sequence[object], birth: bytes = b"") -> bytes:
         parts.append(msgpack.ExtType(EXT_BIRTH, birth))
     if not parts:
         raise ValueRefused("a record without a key cannot be told from another")
-    packed = array_header(len(parts)) + b"".join(map(_pack_part, parts))
+    return _checked_id(array_header(len(parts)) + b"".join(map(_pack_part, parts)))
+
+
+_PLAIN_KEY = frozenset({str, bytes})
+"""What msgpack packs canonically, whatever the value."""
+
+
+def pack_ids(columns: Sequence[Sequence[object]]) -> list[bytes]:
+    """`pack_id` of many keys without births, given column by column."""
+    if all(_PLAIN_KEY.issuperset(map(type, column)) for column in columns):
+        try:
+            return list(map(_checked_id, map(pack_plain, map(list, zip(*columns, strict=True)))))
+        except UnicodeEncodeError:
+            pass  # The careful way says what is wrong with it.
+    return [pack_id(key) for key in zip(*columns, strict=True)]
+
+
+def _checked_id(packed: bytes) -> bytes:
     if len(packed) > limits.ID_BYTES_MAX:
         raise ValueRefused(f"a key of {len(packed)} bytes: at most {limits.ID_BYTES_MAX}")
     return packed
@@ -278,6 +300,12 @@ def _id_ext(code: int, data: bytes) -> object:
 
 def unpack_id(data: bytes) -> tuple[tuple[Value, ...], bytes]:
     """Key values and birth stamp (empty for a natural key). Raises Malformed unless `data` is a canonical id."""
+    try:
+        plain = msgpack.unpackb(data, use_list=False, max_map_len=0)
+        if type(plain) is tuple and _PLAIN_KEY.issuperset(map(type, plain)) and pack_plain([*plain]) == data and plain:
+            return plain, b""
+    except (ValueError, TypeError):
+        pass  # The careful way says what is wrong with it.
     parts = unpack(data, arrays_max=1, array_max=limits.FIELDS_MAX, ext=_id_ext)
     if type(parts) is not tuple or not parts:
         raise Malformed("an id is an array of key values")

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from protocol import limits
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, unpack_id
-from protocol.values import IllFormedText, pack_values
+from protocol.values import pack_values
 from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
-from replica.store.show import engine_writes, settle
+from replica.store.show import UNKNOWN, engine_writes, settle
 from replica.store.state import (
     SHOWN,
     ShadowRow,
@@ -34,6 +34,7 @@ from replica.store.state import (
     load,
     load_shadows,
     new,
+    row_id,
     save,
     write,
 )
@@ -125,9 +126,7 @@ def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
     ids: dict[tuple[Any, ...], bytes] = {}
     for entry in entries:
         try:
-            if any(type(v) is IllFormedText for v in entry.pk):
-                raise ValueRefused("a key that is not UTF-8 text")
-            ids[entry.pk] = pack_id(entry.pk)
+            ids[entry.pk] = row_id(entry.pk)
         except ValueRefused as error:
             note_local_row(core, table, entry.pk, str(error))
     rows = fetch_rows(core, table, list(ids))
@@ -219,7 +218,7 @@ class _Looking:
         key = key_of(core, table, id_)
         if table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], key))
-        size = sum(len(v) if type(v) in {str, bytes} else 9 for v in row)
+        size = sum(len(v) if isinstance(v, str | bytes) else 9 for v in row)
         core.note(Change(table.collection, id_, "insert", False))
         if state is None and table.plain and size * 4 < limits.RECORD_BYTES_MAX:
             self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
@@ -307,8 +306,8 @@ class _Looking:
         core.db.executemany("DELETE FROM _replica_held WHERE key = ?", [(k,) for k in self._changed])
         if not core.db.execute("SELECT 1 FROM _replica_held WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
             return
-        sql = "SELECT key FROM _replica_held WHERE blocker IN ("
-        waiting = [key for (key,) in core.select_in(sql, self._touched)]
+        sql = "SELECT key FROM _replica_held WHERE tbl = ? AND blocker IN ("
+        waiting = [key for (key,) in core.select_in(sql, [*self._touched, UNKNOWN], table.tbl)]
         if waiting:
             with engine_writes(core, [table]):
                 settle(core, list(load(core, waiting).values()))

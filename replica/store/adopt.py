@@ -12,15 +12,15 @@ from typing import NamedTuple
 from protocol.errors import ValueRefused
 from protocol.hlc import base_stamp
 from protocol.keys import content_hash
-from protocol.record import fold, pack_id
-from protocol.values import IllFormedText, pack_any, pack_values
+from protocol.record import fold
+from protocol.values import pack_any, pack_values
 from replica.errors import TableRefused
 from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
 from replica.store.show import engine_writes, leap, settle
-from replica.store.state import SHOWN, State, fresh_row, key_of, load, load_shadows, new, write
+from replica.store.state import SHOWN, State, fresh_row, key_of, load, load_shadows, new, row_id, write
 
 ROWS = 4_096
 
@@ -87,9 +87,7 @@ def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> 
     for row in rows:
         pk, values = row[:width], list(row[width:])
         try:
-            if any(type(v) is IllFormedText for v in pk):
-                raise ValueRefused("a key that is not UTF-8 text")
-            id_ = pack_id(pk)
+            id_ = row_id(pk)
         except ValueRefused as error:
             note_local_row(core, table, pk, str(error))
             continue

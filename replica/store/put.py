@@ -10,17 +10,19 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from typing import Any
 
 from protocol.errors import ValueRefused
-from protocol.record import Birth, fold, pack_id
-from protocol.values import check
+from protocol.record import Birth, fold, pack_id, pack_ids
+from protocol.values import INT_MAX, INT_MIN, check
 from replica.errors import RowRefused, UsageError
 from replica.store import index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
 from replica.store.core import Change, Core
 from replica.store.show import PlainRows, user_triggers
-from replica.store.state import fresh_row, key_of, write
+from replica.store.state import fresh_rows, write, write_new
 
 ROWS = 16_384
 FLUSH_AT = 262_144
@@ -57,6 +59,8 @@ class _Put:
         self._checker = PlainRows(table)
         self._fast = table.plain and not user_triggers(core, table) and set(self._fast_order) == set(order)
         self._picks = [order.index(n) for n in self._fast_order] if self._fast else []
+        self._updates = False
+        """Some rows were there already: look before inserting."""
 
     def chunk(self, rows: list[Row], first: int) -> None:
         slow: list[tuple[int, Row]] = list(enumerate(rows, first)) if not self._fast else []
@@ -83,65 +87,72 @@ class _Put:
             raise RowRefused(f"row {number + 1}: {error}") from None
 
     def _chunk_fast(self, rows: list[Row], first: int) -> list[tuple[int, Row]]:
-        core, table = self._core, self._table
-        width, order, names, picks = len(self._shape.key), self._order, self._fast_order, self._picks
-        slow: list[tuple[int, Row]] = []
-        found: dict[bytes, tuple[int, Row, tuple[object, ...], bytes]] = {}
-        now = core.now_ms()
-        for number, row in enumerate(rows, first):
-            if isinstance(row, Mapping):
-                values = tuple(map(row.get, names)) if len(row) == len(names) and all(n in row for n in names) else ()
-            else:
-                values = tuple(row[i] for i in picks) if len(row) == len(order) else ()
-            if not values or not self._checker.holds(values):
-                slow.append((number, row))
-                continue
-            if table.surrogate:
-                stamp = core.clock.tick(now)
-                id_ = pack_id(values[:width], Birth(stamp))
-                found[key_of(core, table, id_)] = (number, row, values, id_)
-                continue
-            try:
-                id_ = pack_id(values[:width])
-            except ValueRefused:
-                slow.append((number, row))
-                continue
-            key = key_of(core, table, id_)
-            if key in found:
-                slow.append((number, row))
-            else:
-                found[key] = (number, row, values, id_)
-        if self._shape.rowid_alias:
-            taken = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
-            here = {pk for (pk,) in core.select_in(taken, [v[0] for _, _, v, _ in found.values()], table.tbl)}
-            twice = Counter(v[0] for _, _, v, _ in found.values())
-            known = {k for k, (_, _, v, _) in found.items() if v[0] in here or twice[v[0]] > 1}
-        else:
-            known = set()
-        if not table.surrogate:
-            known |= {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", list(found))}
-        slow += [(n, row) for k, (n, row, _, _) in found.items() if k in known]
-        self._insert({k: (values, id_) for k, (_, _, values, id_) in found.items() if k not in known}, now)
-        return slow
+        """Insert the rows that are new and stored as they are. Returns the others."""
+        picked = list(map(self._pick, rows))
+        numbers = [i for i, values in enumerate(picked) if values]
+        found = [values for values in picked if values]
+        if not self._fit(list(zip(*found, strict=True))):
+            numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit([(v,) for v in picked[i]])]
+            found = [picked[i] for i in numbers]
+        try:
+            done = self._insert(numbers, found)
+        except (ValueRefused, UnicodeEncodeError):
+            done = set()  # The careful way says which row it is, and why.
+        return [(first + i, row) for i, row in enumerate(rows) if i not in done] if len(done) < len(rows) else []
 
-    def _insert(self, found: dict[bytes, tuple[tuple[object, ...], bytes]], now: int) -> None:
+    def _pick(self, row: Row) -> tuple[object, ...]:
+        """The values of a row with all columns, in the order of `_fast_order`; none of any other."""
+        if type(row) is not tuple and isinstance(row, Mapping):
+            by_name = self._fast_order
+            return tuple(map(row.get, by_name)) if len(row) == len(by_name) and all(n in row for n in by_name) else ()
+        return tuple([row[i] for i in self._picks]) if len(row) == len(self._order) else ()
+
+    def _fit(self, columns: Sequence[Sequence[object]]) -> bool:
+        """Whether the table stores all these values as they are, and a record can hold them."""
+        if not self._checker.hold(columns):
+            return False
+        for column in columns:
+            kinds = set(map(type, column))
+            if float in kinds and any(v != v for v in column):  # noqa: PLR0124
+                return False
+            if int in kinds and not all(INT_MIN <= v <= INT_MAX for v in column if type(v) is int):
+                return False
+        return True
+
+    def _insert(self, numbers: list[int], found: list[tuple[object, ...]]) -> set[int]:
+        """Insert those rows that are new; returns their numbers. Raises ValueRefused before anything is written."""
         core, table, width = self._core, self._table, len(self._shape.key)
-        core.mute()
-        core.db.executemany(table.insert, [values for values, _ in found.values()])
-        core.unmute()
-        shadows = []
-        for key, (values, id_) in found.items():
-            stamp = id_[-16:] if table.surrogate else core.clock.tick(now)
-            try:
-                shadows.append(fresh_row(core, table, key, id_, stamp, values[width:]))  # type: ignore[arg-type]
-            except OverflowError as error:
-                raise RowRefused(f"{error}: a number does not fit into 64 bits") from None
-            core.note(Change(table.collection, id_, "insert", False))
-        core.dirty.update(dict.fromkeys(found, 1))
-        write(core, shadows)
+        if not found:
+            return set()
+        columns: list[Any] = list(zip(*found, strict=True))
+        stamps = core.clock.ticks(core.now_ms(), len(found))
+        if table.surrogate:
+            ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), stamps, strict=True)]
+        else:
+            ids = pack_ids(columns[:width])
+        keys = core.keys.record_keys(table.packed_name, ids)
+        shadows = fresh_rows(core, table, keys, ids, stamps, columns[width:])
+        shown_by = columns[0] if self._shape.rowid_alias else keys
+        taken = {value for value, times in Counter(shown_by).items() if times > 1}
         if self._shape.rowid_alias:
-            pairs = [(table.tbl, values[0], key) for key, (values, _) in found.items()]
+            sql = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
+            taken.update(pk for (pk,) in core.select_in(sql, columns[0], table.tbl))
+        if taken or self._updates or not write_new(core, shadows):
+            known = {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", sorted(keys))}
+            self._updates = self._updates or bool(known)
+            new = [s not in taken and k not in known for s, k in zip(shown_by, keys, strict=True)]
+            numbers, found, shadows = (list(compress(some, new)) for some in (numbers, found, shadows))
+            write(core, shadows)
+        core.mute()
+        core.db.executemany(table.insert, found)
+        core.unmute()
+        if self._shape.rowid_alias:
+            pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
+        core.dirty.update(dict.fromkeys([shadow[0] for shadow in shadows], 1))
+        if core.on_change is not None:
+            core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
+        return set(numbers)
 
     def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         keys = [c.name for c in self._shape.key]

@@ -16,14 +16,15 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
 from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.schema import PREFIX
-from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, save
+from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
 
 _SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),
@@ -33,6 +34,9 @@ _SAFE: dict[str, frozenset[type]] = {
     "BLOB": frozenset({str, bytes, int, float, type(None)}),
 }
 """Affinity -> types of values that a column stores as they are, whatever their value."""
+
+UNKNOWN = b""
+"""The blocker of a record that is held because of a row that is no record: its key cannot travel, or no trigger saw it."""
 
 _CONFLICTS = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
 
@@ -58,6 +62,11 @@ class PlainRows:
             self._good.add(types)
             return True
         return False
+
+    def hold(self, columns: Sequence[Sequence[object]]) -> bool:
+        """Whether all rows of these columns do."""
+        kinds = (set(map(type, column)) for column in columns)
+        return all(map(frozenset.issuperset, self._safe, kinds))
 
 
 @contextmanager
@@ -167,7 +176,7 @@ class _Placing:
             return f"its key has {len(pk)} parts, the table's {len(self._shape.key)}"
         for value, column in zip(pk, self._shape.key, strict=True):
             kind = type(value)
-            if self._shape.rowid_alias and kind is not int or kind is IllFormedText:
+            if (self._shape.rowid_alias and kind is not int) or kind is IllFormedText:
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__}"
             if kind not in _SAFE[column.affinity] and pack_id([self._stored(value, column.affinity)]) != pack_id([value]):
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__} {value!r}"
@@ -253,10 +262,13 @@ class _Placing:
         if error.sqlite_errorname not in _CONFLICTS:
             self._hold(state, str(error), None)
             return []
-        victims = load(self._core, self._victims(state))
+        rows = self._victims(state)
+        keys = keys_of_rows(self._core, self._table, rows)
+        victims = load(self._core, keys)
+        victims.update({key: wanted[key] for key in keys if key in wanted})  # What is not stored yet counts.
         earlier = min((v for v in victims.values() if v.order < state.order), key=lambda v: v.order, default=None)
-        if earlier is not None or not victims:
-            self._hold(state, str(error), earlier.key if earlier else None)
+        if earlier is not None or len(victims) < len(rows):
+            self._hold(state, str(error), earlier.key if earlier else UNKNOWN)
             return []
         for victim in victims.values():
             wanted[victim.key] = victim
@@ -280,20 +292,20 @@ class _Placing:
             db.execute("DROP TRIGGER temp._replica_victims")
             db.execute("DROP TABLE temp._replica_victim")
 
-    def _victims(self, state: State) -> list[bytes]:
-        """Keys of the shown records that this one would replace."""
+    def _victims(self, state: State) -> list[tuple[Value, ...]]:
+        """Primary keys of the rows that this one would replace."""
         db = self._core.db
         sql, values = self._insert_sql(state, self._writable(state), "REPLACE")
         db.execute("SAVEPOINT replica_trial")
         db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
         try:
+            db.execute("DELETE FROM temp._replica_victim")  # Deletes that were no trial left their rows there.
             db.execute(sql, values)
-            rows = db.execute("SELECT * FROM temp._replica_victim").fetchall()
+            return self._core.rows("SELECT * FROM temp._replica_victim")
         finally:
             db.execute("PRAGMA recursive_triggers = OFF")
             db.execute("ROLLBACK TO replica_trial")
             db.execute("RELEASE replica_trial")
-        return keys_of_rows(self._core, self._table, rows)
 
     # --- reading back -------------------------------------------------------------------------------------------------
 
@@ -330,10 +342,14 @@ def _marks(values: Sequence[object]) -> str:
 
 
 def keys_of_rows(core: Core, table: Table, pks: Sequence[Sequence[Value]]) -> list[bytes]:
-    """Record keys of the rows that are shown under these primary keys."""
+    """Record keys of the rows that are shown under these primary keys. A row that cannot travel has none."""
     assert table.shape is not None
     if not table.shape.rowid_alias:
-        return [key_of(core, table, pack_id(pk)) for pk in pks]
+        keys = []
+        for pk in pks:
+            with suppress(ValueRefused):
+                keys.append(key_of(core, table, row_id(pk)))
+        return keys
     sql = "SELECT key FROM _replica_row WHERE tbl = ? AND pk IN ("
     return [key for (key,) in core.select_in(sql, [pk[0] for pk in pks], table.tbl)]
 

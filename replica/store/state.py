@@ -7,21 +7,26 @@ and uniform (one stamp) never becomes one: `fresh_row` makes its shadow directly
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Any
 
+from protocol import limits
+from protocol.errors import ValueRefused
 from protocol.record import Delta, Record, Register, pack_id, unpack_id
-from protocol.values import Value, pack_any, pack_values
+from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
 
 SHOWN, EXTRA = 1, 2
 ABSENT = 0xFFFF
 _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
-_WRITE = f"INSERT OR REPLACE INTO _replica_record({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+_WRITE = f"INTO _replica_record({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_WRITE_FRESH = f"INTO _replica_record({_COLUMNS}) VALUES (?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
 _EMPTY_BIN = b"\xc4\x00"
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
@@ -94,6 +99,13 @@ def key_of(core: Core, table: Table, id_: bytes) -> bytes:
     return core.keys.record_key(table.packed_name, id_)
 
 
+def row_id(pk: Sequence[object]) -> bytes:
+    """Canonical bytes of a row's primary key. Raises ValueRefused for one that cannot travel: such a row stays here."""
+    if IllFormedText in map(type, pk):
+        raise ValueRefused("a key that is not UTF-8 text")
+    return pack_id(pk)
+
+
 # --- stored form ------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +144,35 @@ def _store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
 
 def write(core: Core, rows: Iterable[ShadowRow]) -> None:
     """Store shadows. The caller keeps `core.dirty` up to date."""
-    core.db.executemany(_WRITE, sorted(rows))
+    _write(core, "INSERT OR REPLACE ", rows)
+
+
+def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
+    """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
+    rows = sorted(rows)
+    before = core.db.total_changes
+    try:
+        _write(core, "INSERT ", rows)
+    except sqlite3.IntegrityError:
+        written = core.db.total_changes - before
+        core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [(row[0],) for row in rows[:written]])
+        return False
+    return True
+
+
+def _write(core: Core, verb: str, rows: Iterable[ShadowRow]) -> None:
+    """Python's sqlite3 looks for an adapter of each `bytes` object, which takes longer than to store it; it asks nothing
+    about a `bytearray`. Most records are fresh ones, of which half of the columns say nothing new."""
+    own = bytearray
+    fresh, others = [], []
+    for key, tbl, id_, floor, born, stamps, which, checks, digest, flags in sorted(rows):
+        if floor or which or stamps != born or flags != SHOWN:
+            others.append((key, tbl, id_, floor, born, stamps, which, checks, digest, flags))
+        else:
+            stamp = own(born)
+            fresh.append((own(key), tbl, own(id_), stamp, stamp, own(checks), own(digest)))
+    core.db.executemany(verb + _WRITE_FRESH, fresh)
+    core.db.executemany(verb + _WRITE, others)
 
 
 # --- the general form -------------------------------------------------------------------------------------------------
@@ -290,6 +330,34 @@ def fresh_row(
     """Shadow of a record that is shown, whole and written by one event. Only for a table that is `plain`."""
     packed = pack_values(values)
     return shadow_row(core, table, key, id_, floor, stamp, stamp, b"", packed)
+
+
+def fresh_rows(
+    core: Core,
+    table: Table,
+    keys: Sequence[bytes],
+    ids: Sequence[bytes],
+    stamps: Sequence[bytes],
+    columns: Sequence[Sequence[Value]],
+) -> list[ShadowRow]:
+    """`fresh_row` of many records at once, from the local columns. Raises ValueRefused for a record over the limit."""
+    if not columns:
+        return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
+    packed = [pack_values(column) for column in columns]
+    before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
+    bodies = [
+        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, *values))
+        for id_, stamp, *values in zip(ids, stamps, *packed, strict=True)
+    ]
+    if len(max(bodies, key=len, default=b"")) > limits.RECORD_BYTES_MAX:
+        raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
+    digests = core.keys.digests(bodies)
+    checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
+    tbl = table.tbl
+    return [
+        (key, tbl, id_, b"", stamp, stamp, b"", check, digest, SHOWN)
+        for key, id_, stamp, check, digest in zip(keys, ids, stamps, checks, digests, strict=True)
+    ]
 
 
 def shadow_row(

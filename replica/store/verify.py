@@ -11,7 +11,7 @@ from protocol.values import pack_values
 from replica.store import index
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import check, fetch_rows, load, load_shadows
+from replica.store.state import check, fetch_rows, load, load_shadows, row_id
 
 ROWS = 4_096
 
@@ -71,7 +71,7 @@ def _uncaptured(core: Core, table: Table) -> Iterator[str]:
     }
     for row in core.rows(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}"):
         try:
-            pk = unpack_id(pack_id(row))[0]
+            pk = unpack_id(row_id(row))[0]
         except ValueRefused:
             continue
         if pk not in shown:

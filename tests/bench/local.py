@@ -27,8 +27,16 @@ def new_store(path: Path) -> Store:
     return store
 
 
+def plain(path: Path) -> sqlite3.Connection:
+    """What a program has that knows nothing of us: WAL and FULL, and SQLite's own defaults."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
 def _bare(path: Path) -> sqlite3.Connection:
-    db = connect(path)  # The engine's own pragmas: WAL, FULL, a cache of 64 MB.
+    db = plain(path)
     db.execute(CREATE)
     return db
 
@@ -45,7 +53,7 @@ def load(db: sqlite3.Connection, rows: list[Contact]) -> float:
 def bulk(folder: Path, count: int) -> Iterator[Figure]:
     """Many rows at once: bare, by `put_many`, and by another program."""
     rows = list(contacts(count))
-    bare, put, plain, absorbed = [], [], [], []
+    bare, put, foreign, absorbed = [], [], [], []
     for run in range(RUNS):
         with closing(_bare(folder / f"bare{run}.db")) as db:
             bare.append(load(db, rows))
@@ -56,14 +64,14 @@ def bulk(folder: Path, count: int) -> Iterator[Figure]:
             ready, _ = store.root()
         path = folder / f"plain{run}.db"
         with new_store(path) as store:
-            with closing(connect(path)) as db:
-                plain.append(load(db, rows))
+            with closing(plain(path)) as db:
+                foreign.append(load(db, rows))
             began = perf_counter()
             store.absorb()
-            absorbed.append(perf_counter() - began + plain[-1])
+            absorbed.append(perf_counter() - began + foreign[-1])
             assert store.root()[1] >= count
         assert ready
-        tell(f"bulk: bare {bare[-1]:.2f} s, put_many {put[-1]:.2f}, plain SQL {plain[-1]:.2f}, with absorption "
+        tell(f"bulk: bare {bare[-1]:.2f} s, put_many {put[-1]:.2f}, plain SQL {foreign[-1]:.2f}, with absorption "
              f"{absorbed[-1]:.2f}")  # fmt: skip
     how = f"{count:,} contacts in one transaction, median of {RUNS}, as a share of bare executemany in the same run"
 
@@ -74,7 +82,7 @@ def bulk(folder: Path, count: int) -> Iterator[Figure]:
     yield Figure("bulk.bare_rate", count / median(bare), "rows/s", f"bare sqlite3: {how}")
     yield Figure("bulk.put_many_rate", count / median(put), "rows/s", "put_many")
     yield figure("bulk.put_many", put, 0.3, 0.5, "put_many, stamped and in the trie")
-    yield figure("bulk.plain_sql", plain, 0.4, 0.7, "another program's executemany, triggers included")
+    yield figure("bulk.plain_sql", foreign, 0.4, 0.7, "another program's executemany, triggers included")
     yield figure("bulk.plain_sql_absorbed", absorbed, 0.15, 0.25, "the same and its absorption by the engine")
 
 
@@ -82,7 +90,7 @@ def lone(folder: Path, count: int) -> Iterator[Figure]:
     """One-row updates, each its own transaction, with and without our triggers."""
     rows = list(contacts(count))
     path = folder / "adopted.db"
-    with new_store(path) as store, closing(_bare(folder / "bare.db")) as bare, closing(connect(path)) as db:
+    with new_store(path) as store, closing(_bare(folder / "bare.db")) as bare, closing(plain(path)) as db:
         store.put_many("contacts", rows)
         load(bare, rows)
         changes = edits([row[0] for row in rows], BLOCK, 4 * BLOCKS, 1)

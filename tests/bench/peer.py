@@ -21,7 +21,8 @@ from typing import Any, Self
 import replica
 from protocol.session import Session
 from replica import transport
-from replica.node import Node, SyncReport
+from replica.node import Node
+from replica.sync_report import SyncReport
 
 HEARTBEAT_SECONDS = 0.002
 KINDS = ("", "hello", "sample", "nodes", "have", "want", "records", "end", "bye")

@@ -30,7 +30,8 @@ few_stamps = st.builds(pack, st.integers(1, 4), st.integers(0, 1), nodes)
 """So few that ties, and one stamp in several roles, are common."""
 
 names = st.one_of(st.sampled_from(["name", "city", "z", "näme"]), st.text(st.characters(codec="utf-8"), min_size=1))
-keys = st.lists(st.one_of(integers, floats, texts, st.binary(max_size=8), ill_formed_texts), min_size=1, max_size=3)
+key_parts: st.SearchStrategy[Value] = st.one_of(integers, floats, texts, st.binary(max_size=8), ill_formed_texts)
+keys = st.lists(key_parts, min_size=1, max_size=3)
 
 
 def records(stamp: st.SearchStrategy[bytes] = stamps) -> st.SearchStrategy[Record]:

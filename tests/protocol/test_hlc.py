@@ -69,6 +69,23 @@ def test_5_every_stamp_is_above_every_base_stamp_even_in_1970(now: int, content:
     assert not is_base(stamp)
 
 
+@given(st.lists(st.tuples(walls, st.integers(0, 5)), max_size=5))
+def test_many_stamps_at_once_are_those_that_come_one_by_one(steps: list[tuple[int, int]]) -> None:
+    once, one_by_one = Clock(NODE), Clock(NODE)
+    for now, count in steps:
+        assert once.ticks(now, count) == [one_by_one.tick(now) for _ in range(count)]
+        assert once.last == one_by_one.last
+
+
+def test_a_clock_knows_what_it_issued_itself() -> None:
+    """So that a later stamp with its node id, seen at a peer, is told to be a clone's."""
+    clock = Clock(NODE, pack(9_000, 0, b"someone."))
+    assert clock.issued == b""
+    stamp = clock.tick(1_000)
+    clock.observe(pack(99_000, 0, b"someone."))
+    assert clock.issued == stamp[:8]
+
+
 def test_wall_time_in_the_past_leaves_the_clock_where_it_is() -> None:
     clock = Clock(NODE, pack(5_000, 3, NODE))
     assert unpack(clock.tick(4_000)) == Stamp(Millis(5_000), 4, NODE)

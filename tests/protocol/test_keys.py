@@ -56,6 +56,13 @@ def test_records_of_two_collections_never_share_a_key(a: str, b: str) -> None:
     assert (KEYS.record_key(names[0], b"\x91\x07") == KEYS.record_key(names[1], b"\x91\x07")) == (a == b)
 
 
+@pytest.mark.parametrize("collection", ["contacts", "_replica.column"])
+def test_many_hashes_at_once_are_those_that_come_one_by_one(collection: str) -> None:
+    ids, name = [pack_id([i]) for i in range(9)], pack_plain(collection)
+    assert KEYS.record_keys(name, ids) == [KEYS.record_key(name, id_) for id_ in ids]
+    assert KEYS.digests(ids) == [KEYS.digest(id_) for id_ in ids]
+
+
 def test_the_systems_own_records_come_first_in_key_order() -> None:
     """So that a first sync brings the schema before the rows that need it; the rest of the key is hashed as ever."""
     ids = [pack_id([i]) for i in range(50)]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from protocol import limits, record
 from protocol.errors import LimitExceeded, Malformed, PeerFault, ValueRefused
 from protocol.hlc import Clock, pack
-from protocol.record import Record, array_header, decode, encode, fold, gather, pack_id, spread, unpack_id
+from protocol.record import Record, array_header, decode, encode, fold, gather, pack_id, pack_ids, spread, unpack_id
 from protocol.values import IllFormedText, Value, pack_value
-from tests.protocol.strategies import few_stamps, keys, records
+from tests.protocol.strategies import few_stamps, key_parts, keys, records
 from tests.vectors import vectors
 
 ID = pack_id([7])
@@ -311,11 +311,25 @@ def test_ids_tell_types_apart() -> None:
 
 @pytest.mark.parametrize(
     ("key", "why"),
-    [([None], "NULL in a key"), ([1, None], "NULL in a key"), ([], "without a key"), (["x" * 70_000], "at most 65536")],
+    [
+        ([None], "NULL in a key"),
+        ([1, None], "NULL in a key"),
+        ([], "without a key"),
+        (["x" * 70_000], "at most 65536"),
+        (["\ud800"], "half of a surrogate pair"),
+    ],
 )
 def test_no_id_for_what_cannot_be_told_apart(key: list[Value], why: str) -> None:
     with pytest.raises(ValueRefused, match=why):
         pack_id(key)
+    if key:
+        with pytest.raises(ValueRefused, match=why):
+            pack_ids([[part] for part in key])
+
+
+@given(st.integers(1, 3).flatmap(lambda width: st.lists(st.lists(key_parts, min_size=width, max_size=width))))
+def test_many_ids_at_once_are_those_that_come_one_by_one(rows: list[list[Value]]) -> None:
+    assert pack_ids(list(zip(*rows, strict=True))) == [pack_id(row) for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ def meet(a: Machine, b: Machine, *, cut: int | None = None, sample: bool = False
     """One session, which `a` dials, to its end; or until `cut` frames went over the wire."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s)
+        Session(
+            role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s
+        )
         for n, (role, m, s) in enumerate([(CLIENT, a, sample), (SERVER, b, False)])
     )
     frame: bytes | None = one.open(a.clock())

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.store.harness import NOW_MS, Machine, all_meet, check_equal, meet
-from tests.store.world import SCHEMA, Meet, Step, Wait, Write, steps
+from tests.store.world import SCHEMA, Fate, Meet, Step, Wait, Write
 
 MACHINES = 4
 """Of which each example takes two or more."""
@@ -76,17 +77,20 @@ def take(machines: Sequence[Machine], step: Step) -> None:
             machines[which].clock.ms = max(NOW_MS - 250_000, min(NOW_MS + 250_000, machines[which].clock.ms + ms))
 
 
-@given(data=st.data())
-def test_any_history_converges(data: st.DataObject, files: list[Path]) -> None:
-    count = data.draw(st.integers(2, MACHINES), label="machines")
-    history = data.draw(st.lists(steps(count), max_size=12), label="history")
+@given(seed=st.integers(0, 1 << 32), length=st.integers(10, 40), count=st.integers(2, MACHINES))
+def test_any_history_converges(seed: int, length: int, count: int, files: list[Path]) -> None:
+    history = Fate(Random(seed)).history(count, length)
     with TemporaryDirectory() as folder:
-        machines = [Machine.copy(files[n], Path(folder) / files[n].name) for n in range(count)]
-        try:
-            for step in history:
-                take(machines, step)
-            all_meet(machines)
-            check_equal(machines)
-        finally:
-            for machine in machines:
-                machine.close()
+        converge([Machine.copy(files[n], Path(folder) / files[n].name) for n in range(count)], history)
+
+
+def converge(machines: Sequence[Machine], history: Sequence[Step]) -> None:
+    """Run a history; then all meet, and must be equal."""
+    try:
+        for step in history:
+            take(machines, step)
+        all_meet(machines)
+        check_equal(machines)
+    finally:
+        for machine in machines:
+            machine.close()

@@ -1,12 +1,10 @@
-"""What Hypothesis draws for stores: statements that other programs run, over a schema with every kind of key and
-constraint, and steps of several machines."""
+"""Histories from a seed: statements that other programs run, over a schema with every kind of key and constraint, and
+steps of several machines. Drawn from `Random` and not by Hypothesis, whose histories are too short to meet conflicts."""
 
 from __future__ import annotations
 
+from random import Random
 from typing import NamedTuple
-
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 SCHEMA = """
 CREATE TABLE account(
@@ -43,72 +41,19 @@ KEYS = {
 }  # fmt: skip
 NUMBERED = {"person", "ticket"}
 
-few = st.sampled_from(["'a'", "'A'", "'b'", "1", "2", "3"])
-odd = st.sampled_from(
-    ["NULL", "0", "1.0", "-0.0", "0.5", "'1'", "'1.0'", "9007199254740993", "9223372036854775807", "-9223372036854775808",
-     "1e300", "9e999", "x''", "x'61'", "x'00ff'", "''", "'é'", "'x' || char(0) || 'y'", "CAST(x'61ff' AS TEXT)",
-     "'2024-02-29'", "100.5", "'0x10'", "' 1'", "1e15", "'1e3'", "date('2020-01-01')"],
-)  # fmt: skip
-values = st.one_of(few, few, odd)
-key_values = st.one_of(few, few, odd.filter(lambda v: v not in {"NULL", "CAST(x'61ff' AS TEXT)"}))
-numbers = st.sampled_from(["1", "2", "3", "4", "NULL", "-5"])
-"""For an INTEGER PRIMARY KEY, where NULL means that SQLite chooses."""
-
-
-def value_of(table: str, column: str) -> SearchStrategy[str]:
-    """SQL of a value for a column."""
-    if column not in KEYS[table]:
-        return values
-    return numbers if table in NUMBERED else key_values
-
-
-@st.composite
-def statements(draw: st.DrawFn) -> str:
-    """One statement of another program."""
-    table = draw(st.sampled_from(sorted(COLUMNS)))
-    keys, plain = KEYS[table], [c for c in COLUMNS[table] if c not in KEYS[table]]
-    conflict = draw(st.sampled_from(["", "", "OR REPLACE ", "OR IGNORE ", "OR FAIL ", "OR ABORT "]))
-    where = draw(conditions(table))
-    match draw(st.sampled_from(["insert"] * 5 + ["upsert", "update", "update", "update", "key", "delete", "copy"])):
-        case "insert" | "upsert" as kind:
-            columns = keys + (draw(st.lists(st.sampled_from(plain), unique=True)) if plain else [])
-            rows = draw(st.lists(st.tuples(*(value_of(table, c) for c in columns)), min_size=1, max_size=3))
-            listed = ", ".join(f"({', '.join(row)})" for row in rows)
-            sql = f"INTO {table}({', '.join(columns)}) VALUES {listed}"
-            if kind == "insert":
-                return f"INSERT {conflict}{sql}"
-            sets = ", ".join(f"{c} = excluded.{c}" for c in columns if c in plain)
-            action = f"({', '.join(keys)}) DO UPDATE SET {sets}" if sets else "DO NOTHING"
-            return f"INSERT {sql} ON CONFLICT {action}"
-        case "update":
-            column = draw(st.sampled_from(plain or keys))
-            return f"UPDATE {conflict}{table} SET {column} = {draw(value_of(table, column))}{where}"
-        case "key":
-            column = draw(st.sampled_from(keys))
-            value = f"{column} + 1" if table in NUMBERED else draw(value_of(table, column))
-            return f"UPDATE {conflict}{table} SET {column} = {value}{where}"
-        case "copy":
-            if table in NUMBERED:
-                columns = plain[:1]
-                return f"INSERT {conflict}INTO {table}({columns[0]}) SELECT {columns[0]} FROM {table}{where} LIMIT 5"
-            listed = ", ".join(COLUMNS[table])
-            return f"INSERT OR REPLACE INTO {table}({listed}) SELECT {listed} FROM {table}{where}"
-        case _:
-            return f"DELETE FROM {table}{where}"
-
-
-@st.composite
-def conditions(draw: st.DrawFn, table: str) -> str:
-    """A WHERE clause, or none."""
-    column = draw(st.sampled_from(COLUMNS[table]))
-    return draw(
-        st.sampled_from(["", f" WHERE {column} = {draw(value_of(table, column))}", f" WHERE {KEYS[table][0]} >= 2"])
-    )
+FEW = ["'a'", "'A'", "'b'", "1", "2", "3"]
+ODD = [
+    "NULL", "0", "1.0", "-0.0", "0.5", "'1'", "'1.0'", "9007199254740993", "9223372036854775807", "-9223372036854775808",
+    "1e300", "9e999", "x''", "x'61'", "x'00ff'", "''", "'é'", "'x' || char(0) || 'y'", "CAST(x'61ff' AS TEXT)",
+    "'2024-02-29'", "100.5", "'0x10'", "' 1'", "1e15", "'1e3'", "date('2020-01-01')",
+]  # fmt: skip
+LOCAL_ONLY = {"NULL", "CAST(x'61ff' AS TEXT)"}
+"""What a key cannot be: such a row stays where it is."""
 
 
 class Write(NamedTuple):
     """Another program's transaction on one machine. `end`: COMMIT or ROLLBACK; `undone`: statements in a savepoint
-    that is rolled back before the rest."""
+    that is rolled back before the rest; `pragmas`: foreign_keys, recursive_triggers."""
 
     machine: int
     undone: list[str]
@@ -135,18 +80,76 @@ class Wait(NamedTuple):
 Step = Write | Meet | Wait
 
 
-def steps(machines: int) -> SearchStrategy[Step]:
-    """One step in a world of so many machines."""
-    which = st.integers(0, machines - 1)
-    lines = st.lists(statements(), min_size=1, max_size=4)
-    write = st.builds(
-        Write,
-        which,
-        st.one_of(st.just([]), st.just([]), lines),
-        lines,
-        st.sampled_from(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"]),
-        st.tuples(st.booleans(), st.booleans()),
-    )
-    meet = st.builds(Meet, which, which, st.one_of(st.none(), st.integers(0, 12)))
-    wait = st.builds(Wait, which, st.integers(-200_000, 200_000))
-    return st.one_of(write, write, meet, wait)
+class Fate:
+    """All chance of one history. It keeps to a few tables, so that people get in each other's way."""
+
+    def __init__(self, random: Random, *, local_only: bool = False) -> None:
+        """`local_only`: keys may be such that the row cannot travel."""
+        self._random, self._local_only = random, local_only
+        self._tables = random.sample(sorted(COLUMNS), random.randint(1, 3))
+        self._odd = random.choice([0.0, 0.2, 0.5])
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def value(self, table: str, column: str) -> str:
+        """SQL of a value for a column."""
+        key = column in KEYS[table]
+        if key and table in NUMBERED:
+            return self._random.choice(["1", "2", "3", "4", "NULL", "-5"])  # NULL: SQLite chooses.
+        value = self._random.choice(ODD if self._chance(self._odd) else FEW)
+        return "'a'" if key and not self._local_only and value in LOCAL_ONLY else value
+
+    def where(self, table: str) -> str:
+        """A WHERE clause, or none."""
+        if self._chance(0.2):
+            return ""
+        column = self._random.choice(COLUMNS[table])
+        return f" WHERE {column} {self._random.choice(['=', '=', '>='])} {self.value(table, column)}"
+
+    def statement(self) -> str:
+        """One statement of another program."""
+        random, table = self._random, self._random.choice(self._tables)
+        keys, plain = KEYS[table], [c for c in COLUMNS[table] if c not in KEYS[table]]
+        conflict = random.choice(["", "", "OR REPLACE ", "OR IGNORE ", "OR FAIL ", "OR ABORT "])
+        kind = random.choice(["insert"] * 6 + ["upsert", "update", "update", "update", "key", "delete", "copy"])
+        if kind in {"insert", "upsert"}:
+            columns = keys + random.sample(plain, random.randint(0, len(plain)))
+            rows = [", ".join(self.value(table, c) for c in columns) for _ in range(random.randint(1, 3))]
+            sql = f"INTO {table}({', '.join(columns)}) VALUES {', '.join(f'({row})' for row in rows)}"
+            if kind == "insert":
+                return f"INSERT {conflict}{sql}"
+            sets = ", ".join(f"{c} = excluded.{c}" for c in columns if c in plain)
+            action = f"({', '.join(keys)}) DO UPDATE SET {sets}" if sets else "DO NOTHING"
+            return f"INSERT {sql} ON CONFLICT {action}"
+        if kind == "update" and plain:
+            column = random.choice(plain)
+            return f"UPDATE {conflict}{table} SET {column} = {self.value(table, column)}{self.where(table)}"
+        if kind in {"update", "key"}:
+            column = random.choice(keys)
+            value = f"{column} + 1" if table in NUMBERED else self.value(table, column)
+            return f"UPDATE {conflict}{table} SET {column} = {value}{self.where(table)}"
+        if kind == "copy":
+            listed = ", ".join(plain[:1] if table in NUMBERED else COLUMNS[table])
+            return f"INSERT OR REPLACE INTO {table}({listed}) SELECT {listed} FROM {table}{self.where(table)} LIMIT 5"
+        return f"DELETE FROM {table}{self.where(table)}"
+
+    def statements(self) -> list[str]:
+        """Some."""
+        return [self.statement() for _ in range(self._random.randint(1, 4))]
+
+    def step(self, machines: int) -> Step:
+        """One step in a world of so many machines."""
+        random = self._random
+        which, other = random.sample(range(machines), 2)
+        if self._chance(0.3):
+            return Meet(which, other, random.randint(0, 12) if self._chance(0.5) else None)
+        if self._chance(0.1):
+            return Wait(which, random.randint(-200_000, 200_000))
+        undone = self.statements() if self._chance(0.2) else []
+        end = "ROLLBACK" if self._chance(0.2) else "COMMIT"
+        return Write(which, undone, self.statements(), end, (self._chance(0.5), self._chance(0.5)))
+
+    def history(self, machines: int, length: int) -> list[Step]:
+        """So many steps."""
+        return [self.step(machines) for _ in range(length)]

@@ -1,0 +1,81 @@
+"""The house keeps its own rules: arrows point down, time and chance come in as arguments, documents say what is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from replica.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(p for folder in ("protocol", "replica") for p in (ROOT / folder).rglob("*.py"))
+NAMES = [str(p.relative_to(ROOT)) for p in MODULES]
+
+LAYERS = {"protocol": {"protocol"}, "replica": {"protocol", "replica"}}
+
+STORE = (
+    "schema", "catalog", "core", "capture", "index", "state", "show", "absorb", "put", "ddl", "adopt", "mend", "apply",
+    "report", "verify", "store",
+)  # fmt: skip
+"""The rooms of the store, from the ground up: each imports only what stands before it."""
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrows_point_down(name: str) -> None:
+    own = {i for i in imports(ROOT / name) if i.split(".")[0] in {"protocol", "replica", "sim", "tests"}}
+    assert {i.split(".")[0] for i in own} <= LAYERS[name.split("/")[0]]
+    if name.startswith("replica/store/") and (room := Path(name).stem) in STORE:
+        above = set(STORE[STORE.index(room) :])
+        assert not {i.split(".")[2] for i in own if i.startswith("replica.store.") and i.count(".") >= 2} & above
+
+
+def test_the_protocol_does_no_io() -> None:
+    banned = {"asyncio", "socket", "time", "datetime", "random", "secrets", "uuid", "os", "sqlite3", "threading", "pathlib"}
+    for path in MODULES:
+        if path.parts[-2] == "protocol":
+            assert not {i.split(".")[0] for i in imports(path)} & banned, path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_time_and_chance_come_from_one_room(name: str) -> None:
+    if name == "replica/system.py" or name.startswith("replica/demo/"):
+        return
+    text = (ROOT / name).read_text()
+    for banned in (r"\btime\.time", r"\btime_ns\b", r"datetime\.now", r"\brandom\.\w+\(", r"\buuid4\b", r"secrets\.token"):
+        assert not re.search(banned, text), f"{name}: {banned}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_room_says_what_it_is(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not text or ast.get_docstring(ast.parse(text)), name
+    assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines: which idea hides in it?"
+
+
+def test_the_readme_names_every_command_and_no_other() -> None:
+    readme = (ROOT / "README.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)", readme, re.MULTILINE))
+    actions = [a for a in _parser()._actions if a.choices]
+    assert documented == set(actions[0].choices or ())
+
+
+def test_the_documents_name_no_machine_and_no_registry() -> None:
+    for path in [ROOT / "README.md", ROOT / "constraints.txt", ROOT / "pyproject.toml", ROOT / "Makefile"]:
+        text = path.read_text()
+        assert "/simple" not in text
+        assert "/work/" not in text
+        assert "/root/" not in text

@@ -107,7 +107,7 @@ class End:
     root: bytes
     count: int
     idle: bool
-    """I said nothing in this turn and have nothing left to say in this round."""
+    """I have nothing left to say, unless I hear more."""
     applied: int
     """Records that changed here in this round."""
     refused: int

@@ -245,7 +245,6 @@ class Session:
         self._speech = self._speeches()
 
     def _speeches(self) -> Iterator[Message]:
-        idle = self._agenda.empty
         if self._sample and self._role == CLIENT:
             self._sample = False
             entries = self._store.sample(limits.SAMPLE_MAX)
@@ -254,7 +253,7 @@ class Session:
         yield from self._agenda.speech(self._round)
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
-        idle = idle and self._agenda.empty
+        idle = self._agenda.empty
         yield End(root, count, idle, self._round_changed, self._refused, tuple(self._reasons) if idle else ())
 
     def _next_round(self) -> None:
@@ -328,7 +327,9 @@ class Session:
         self.outcome.reasons = [*self._reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 
     def _on_bye(self, bye: Bye) -> None:
-        if bye.code not in ENDINGS or self.state is State.GREETING:
+        if bye.code in ENDINGS and self.state is State.GREETING:
+            raise Malformed("the peer says how a session ended that never began")
+        if bye.code not in ENDINGS:
             self._parted = True
             self._close(bye.code, bye.text, bytes(16))
             raise PeerRefused(bye.code, bye.text)

@@ -11,6 +11,7 @@ This file is the definition; how the trie lies in SQLite is the store's business
 tests/vectors/trie.json.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def leaf_digest(hash_: Hash, entries: Sequence[Entry]) -> bytes:
     """Digest of a leaf with these entries, sorted by key."""
     if not entries:
         return EMPTY
-    return hash_(b"\x00" + b"".join([key + digest for key, digest in entries]))
+    return hash_(b"\x00" + b"".join(itertools.chain.from_iterable(entries)))
 
 
 def inner_digest(hash_: Hash, children: Sequence[bytes]) -> bytes:

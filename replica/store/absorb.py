@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from protocol import limits
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, unpack_id
 from protocol.values import pack_values
 from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
-from replica.store.show import UNKNOWN, engine_writes, settle
+from replica.store.show import UNKNOWN, engine_writes, marks, settle
 from replica.store.state import (
     SHOWN,
     ShadowRow,
@@ -31,11 +30,13 @@ from replica.store.state import (
     fetch_rows,
     fresh_row,
     key_of,
+    light,
     load,
     load_shadows,
     new,
     row_id,
     save,
+    trim,
     write,
 )
 
@@ -98,9 +99,13 @@ def full_diff(core: Core, table: Table) -> None:
     """Look at every row and every shown record of a table: the backstop for whatever no trigger saw."""
     assert table.shape is not None
     now = core.now_ms()
-    width = len(table.shape.key)
-    for part in core.stream(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}", ENTRIES_MAX):
-        look(core, table, [Entry(tuple(row[:width]), now, False) for row in part])
+    # Kept aside: what surfaces meanwhile moves rows and definitions under an open cursor.
+    core.db.execute(f"CREATE TEMP TABLE _replica_scan AS SELECT {', '.join(table.key_columns)} FROM {table.sql}")
+    seen = 0
+    while part := core.rows("SELECT * FROM temp._replica_scan WHERE rowid > ? LIMIT ?", (seen, ENTRIES_MAX)):
+        look(core, table, [Entry(tuple(row), now, False) for row in part])
+        seen += len(part)
+    core.db.execute("DROP TABLE temp._replica_scan")
     sql = f"SELECT id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
     shown = core.db.execute(sql, (table.tbl,)).fetchall()
     for some in _parts(shown):
@@ -142,12 +147,12 @@ def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
 
 def note_local_row(core: Core, table: Table, pk: tuple[Any, ...], reason: str) -> None:
     """A row that cannot travel at all is listed as long as it is there."""
-    id_ = repr(pk).encode()[:1_000]
-    where = " AND ".join(f"{c} IS ?" for c in table.key_columns)
+    id_ = core.keys.digest(repr([(type(v).__name__, v) for v in pk]).encode())
+    where = " AND ".join(f"{c} IS {marks([v])}" for c, v in zip(table.key_columns, pk, strict=True))
     core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos = -1", (table.tbl, id_))
     if core.db.execute(f"SELECT 1 FROM {table.sql} WHERE {where}", pk).fetchone():
-        note = (table.tbl, id_, -1, f"row {pk!r}: {reason}"[:300])
-        core.db.execute("INSERT INTO _replica_local VALUES (?, ?, ?, ?)", note)
+        shown = ", ".join(repr(v)[:60] for v in pk)
+        core.db.execute("INSERT INTO _replica_local VALUES (?, ?, -1, ?)", (table.tbl, id_, f"row {shown}: {reason}"))
 
 
 def _record_keys(core: Core, table: Table, ids: dict[tuple[Any, ...], bytes]) -> dict[tuple[Any, ...], bytes]:
@@ -218,9 +223,8 @@ class _Looking:
         key = key_of(core, table, id_)
         if table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], key))
-        size = sum(len(v) if isinstance(v, str | bytes) else 9 for v in row)
         core.note(Change(table.collection, id_, "insert", False))
-        if state is None and table.plain and size * 4 < limits.RECORD_BYTES_MAX:
+        if state is None and table.plain and light(row):
             self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
             core.dirty[key] = 1
             return
@@ -231,7 +235,7 @@ class _Looking:
         state.checks.clear()
         for name, pos, packed in zip(table.names, table.at, pack_values(row), strict=True):
             self._write(state, name, pos, packed, stamp)
-        self._keep(state)
+        self._keep(state, stamp)
 
     def _update(self, entry: Entry, state: State, row: list[Any]) -> None:
         table, shadow = self._table, state.shadow
@@ -256,7 +260,7 @@ class _Looking:
         for name, pos, value in changed:
             state.checks.pop(pos, None)
             self._write(state, name, pos, value, stamp)
-        self._keep(state)
+        self._keep(state, stamp)
         self._core.note(Change(table.collection, state.record.id, "update", False))
 
     def _write(self, state: State, name: str, pos: int, packed: bytes, stamp: bytes) -> None:
@@ -266,20 +270,9 @@ class _Looking:
             where = (self._table.tbl, state.record.id, pos)
             self._core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos = ?", where)
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: State, stamp: bytes) -> None:
         """Take the state, without the values that make it too large to travel."""
-        registers = state.record.registers
-        size = len(state.record.encode())
-        for name in sorted(registers, key=lambda n: -len(registers[n][1])):
-            if size <= limits.RECORD_BYTES_MAX:
-                break
-            pos, value = self._table.positions[name], registers.pop(name)[1]
-            size -= len(value) + len(name)
-            state.checks[pos] = check(value)
-            state.local |= {pos}
-            reason = f"{len(value)} bytes do not fit into a record of at most {limits.RECORD_BYTES_MAX}"
-            note = (self._table.tbl, state.record.id, pos, reason)
-            self._core.db.execute("INSERT OR REPLACE INTO _replica_local VALUES (?, ?, ?, ?)", note)
+        trim(self._core, state, stamp)
         self._changed[state.key] = state
         self._touched.append(state.key)
 

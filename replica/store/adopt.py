@@ -6,6 +6,7 @@ one file hold identical records; where rows differ, one wins whole; any later wr
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,22 @@ from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
-from replica.store.show import engine_writes, leap, settle
-from replica.store.state import SHOWN, State, fresh_row, key_of, load, load_shadows, new, row_id, write
+from replica.store.show import engine_writes, leap, settle_anew
+from replica.store.state import (
+    SHOWN,
+    State,
+    check,
+    fresh_row,
+    key_of,
+    light,
+    load,
+    load_shadows,
+    new,
+    row_id,
+    save,
+    trim,
+    write,
+)
 
 ROWS = 4_096
 
@@ -45,6 +60,7 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
         actual = catalog.find(core.db, name) or name
         try:
             shape = catalog.shape(core.db, actual)
+            _check_writable(core, shape)
         except TableRefused as error:
             if names or natural:
                 raise
@@ -58,6 +74,21 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
     return results
 
 
+def _check_writable(core: Core, shape: Shape) -> None:
+    columns = [*shape.key, *shape.columns]
+    names = ", ".join(catalog.quote(c.name) for c in columns)
+    try:
+        marks = ", ".join("?" * len(columns))
+        sql = f"EXPLAIN INSERT INTO {catalog.quote(shape.name)}({names}) VALUES ({marks})"
+        core.db.execute(sql, [None] * len(columns)).fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_ERROR":
+            raise
+        raise TableRefused(
+            f"only the program that made table {shape.name!r} can write it ({error}): copy what you need into another"
+        ) from error
+
+
 def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
     table = core.table(fold(shape.name))
     agreed = ddl.described(core).get(table.collection)
@@ -66,21 +97,26 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
     ddl.publish(core, table)
     total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
     done = 0
+    merged: list[bytes] = []
     with engine_writes(core, [table]):
         for rows in core.stream(table.select, ROWS):
-            _take_rows(core, table, rows)
+            merged += _take_rows(core, table, rows)
             done += len(rows)
             if progress:
                 progress(f"adopting {shape.name}", done, total)
             if len(core.dirty) > put.FLUSH_AT:
                 index.flush(core)
+        # Only now that every row is known: they may stand in each other's way.
+        for start in range(0, len(merged), ROWS):
+            settle_anew(core, list(load(core, merged[start : start + ROWS]).values()))
     ddl.show_all(core, table.collection)
     if shape.autoincrement and not core.meta("founder"):
         leap(core, table)
     return done
 
 
-def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> list[bytes]:
+    """Take rows in. Returns the keys of those that the group knows: they may have to show something else."""
     assert table.shape is not None
     width = len(table.shape.key)
     found: dict[bytes, tuple[bytes, tuple[object, ...], list[object]]] = {}
@@ -97,27 +133,29 @@ def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> 
     for key, (id_, _, values) in found.items():
         packed = pack_values(values)  # type: ignore[arg-type]
         stamp = base_stamp(content_hash(table.packed_name + table.tail + pack_any(id_) + b"".join(packed)))
-        if table.plain and key not in known:
+        if table.plain and key not in known and light(values):
             fresh.append(fresh_row(core, table, key, id_, stamp, values))  # type: ignore[arg-type]
             core.dirty[key] = core.dirty.get(key, 0) + 1
         else:
             states.append(_merge(core, table, key, id_, stamp, packed))
     write(core, fresh)
+    save(core, states)
     if table.shape.rowid_alias:
         pairs = [(table.tbl, pk[0], key) for key, (_, pk, _) in found.items()]
         core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", pairs)
-    settle(core, states)
+    return list(known)
 
 
 def _merge(core: Core, table: Table, key: bytes, id_: bytes, stamp: bytes, packed: list[bytes]) -> State:
-    """The group knows this record already: the row is one more version of it, older than any write."""
+    """The row is one more version of what the group knows of the record, older than any write."""
     state = load(core, [key]).get(key) or new(table, key, id_)
-    row = {name: (stamp, value) for name, value in zip(table.names, packed, strict=True)}
     record = state.record
     record.born = max(record.born, stamp)
-    for name, register in row.items():
-        if register[0] > record.floor and register > record.registers.get(name, (b"", b"")):
-            record.registers[name] = register
+    for name, pos, value in zip(table.names, table.at, packed, strict=True):
+        if stamp > record.floor and (stamp, value) > record.registers.get(name, (b"", b"")):
+            record.registers[name] = stamp, value
+        if record.registers.get(name) != (stamp, value):
+            state.checks[pos] = check(value)
     state.flags |= SHOWN
-    state.before = row
+    trim(core, state, stamp)
     return state

@@ -142,7 +142,7 @@ class _Batch:
         core = self._core
         core.db.execute("SAVEPOINT replica_fast")
         try:
-            core.db.executemany(table.insert, [(*i.pk, *i.delta.values) for i in items])
+            core.insert(table.insert, table.marks, [(*i.pk, *i.delta.values) for i in items])
         except sqlite3.IntegrityError:
             core.db.execute("ROLLBACK TO replica_fast")
             core.db.execute("RELEASE replica_fast")
@@ -183,6 +183,7 @@ class _Batch:
         if not touched:
             return
         settle(core, [state for state, _ in touched.values()])
+        past = [lost for lost in past if lost[3] > states[lost[0]].record.floor]  # A delete erases values for good.
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
         self.changed += len(touched)
         for state, was_live in touched.values():
@@ -209,4 +210,3 @@ class _Batch:
 def _encode(delta: Delta) -> bytes:
     packed = pack_values(delta.values)
     return encode(*delta[:4], delta.names, delta.stamps, delta.which, packed)
-

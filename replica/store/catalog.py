@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
+from protocol import limits
 from protocol.record import array_header, fold
 from protocol.values import pack_any
 from replica.errors import TableRefused
@@ -66,6 +69,11 @@ class Shape:
         return any(all(name is None for name, _ in unique.parts) for unique in self.uniques)
 
 
+_NOT_THEIRS = (PREFIX.rstrip("_"), "sqlite_")
+_NO_CODE = re.compile(r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[[^]]*\]|`(?:[^`]|``)*`""", re.DOTALL)
+"""Comments, strings and quoted names in SQL."""
+
+
 def quote(name: str) -> str:
     """An identifier in SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -87,8 +95,9 @@ def affinity(declared: str, strict: bool) -> str:
 
 def user_tables(db: sqlite3.Connection) -> list[str]:
     """Names of the tables that are not ours and not SQLite's own."""
-    rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
-    return [n for (n,) in rows if not fold(n).startswith((PREFIX, "sqlite_"))]
+    shadow = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'"  # Parts of a virtual table.
+    names = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ({shadow}) ORDER BY rowid"
+    return [n for (n,) in db.execute(names).fetchall() if not fold(n).startswith(_NOT_THEIRS)]
 
 
 def find(db: sqlite3.Connection, name: str) -> str | None:
@@ -106,11 +115,13 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
         raise TableRefused(f"there is no table {name!r} in this database")
     if row[0] == "view":
         raise TableRefused(f"{name!r} is a view: adopt the tables that it reads")
+    if fold(name).startswith(_NOT_THEIRS):
+        raise TableRefused(f"{name!r} is no table of yours: names that begin so belong to the engine or to SQLite")
     sql = row[1] or ""
     if re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
         raise TableRefused(f"{name!r} is a virtual table: adopt the table that feeds it")
-    tail = sql[sql.rfind(")") :].upper()
-    strict, without_rowid = "STRICT" in tail, "WITHOUT" in tail
+    kinds = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?"
+    without_rowid, strict = map(bool, db.execute(kinds, (name,)).fetchone())
     indexes = db.execute('SELECT name, origin, partial FROM pragma_index_list(?) WHERE "unique"', (name,)).fetchall()
     uniques = []
     for index, origin, partial in indexes:
@@ -121,7 +132,7 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     info = db.execute(
         'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (name,)
     ).fetchall()
-    collations = _collations(db, name, [row[0] for row in info])
+    collations = _collations(sql, name, tuple(row[0] for row in info if not row[5]))
     for position, (column, declared, notnull, default, pk, hidden) in enumerate(info):
         if hidden:
             continue
@@ -134,10 +145,17 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
             f"table {name!r} has no primary key, so its rows cannot be told apart on another machine: make a copy of it "
             f"with one (for example: id TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(16))))) and adopt that"
         )
+    long = [n for n in (name, *(c.name for c in (*key, *columns))) if len(n.encode()) > limits.NAME_BYTES_MAX]
+    if long:
+        raise TableRefused(
+            f"the name {long[0][:40]!r}... cannot travel: a name has at most {limits.NAME_BYTES_MAX} bytes"
+        )
     key.sort(key=lambda c: c.key)
     alias = len(key) == 1 and not without_rowid and not any(u.primary for u in uniques)
     # Of several columns together, a single-column reference would be another constraint: only simple ones travel.
-    links = 'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?) GROUP BY id HAVING count(*) = 1'
+    links = (
+        'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?) GROUP BY id HAVING count(*) = 1'
+    )
     references = db.execute(links, (name,)).fetchall()
     return Shape(
         name,
@@ -146,21 +164,26 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
         tuple(uniques),
         tuple(references),
         alias,
-        alias and bool(re.search(r"\bAUTOINCREMENT\b", sql, re.IGNORECASE)),
+        alias and bool(re.search(r"\bAUTOINCREMENT\b", _NO_CODE.sub(" ", sql), re.IGNORECASE)),
         strict,
     )
 
 
-def _collations(db: sqlite3.Connection, table: str, columns: list[str]) -> dict[str, str]:
-    """Collation of each column. SQLite has no pragma for it, but a throw-away index over the columns inherits it; the
-    catalog of an existing index says the same for indexed columns, so only text needs the DDL's words."""
-    sql = db.execute("SELECT sql FROM sqlite_master WHERE name = ? AND type = 'table'", (table,)).fetchone()[0]
+@lru_cache(256)
+def _collations(sql: str, table: str, columns: tuple[str, ...]) -> dict[str, str]:
+    """Collation of each column. SQLite has no pragma for it, but an index inherits it: so this table is made, empty, in
+    a database of its own, and an index on each column."""
     found = {}
-    for column in columns:
-        names = rf"(?:\"{re.escape(column)}\"|\[{re.escape(column)}\]|`{re.escape(column)}`|\b{re.escape(column)}\b)"
-        match = re.search(names + r"[^,]*?\bCOLLATE\s+[\"\[`]?(\w+)", sql, re.IGNORECASE)
-        if match and match[1].upper() in {"NOCASE", "RTRIM"}:
-            found[column] = match[1].upper()
+    with (
+        closing(sqlite3.connect(":memory:")) as db,
+        suppress(sqlite3.Error),
+    ):  # It may need another program's functions.
+        db.execute(sql)
+        for column in columns:
+            with suppress(sqlite3.Error):
+                db.execute(f"CREATE INDEX _replica_i ON {quote(table)}({quote(column)})")
+                (found[column],) = db.execute("SELECT coll FROM pragma_index_xinfo('_replica_i') WHERE key").fetchone()
+                db.execute("DROP INDEX _replica_i")
     return found
 
 
@@ -205,7 +228,8 @@ class Table:
             self.value_columns = [quote(c.name) for c in columns]
             row = self.key_columns + self.value_columns
             self.select = f"SELECT {', '.join(row)} FROM {sql}"
-            self.insert = f"INSERT OR FAIL INTO {sql}({', '.join(row)}) VALUES({', '.join('?' * len(row))})"
+            self.insert = f"INSERT OR FAIL INTO {sql}({', '.join(row)}) VALUES "
+            self.marks = f"({', '.join('?' * len(row))})"
             self.where = " AND ".join(f"{c} IS ? COLLATE BINARY" for c in self.key_columns)
             self.seek = " AND ".join(f"{c} = ?" for c in self.key_columns) + f" AND {self.where}"
 

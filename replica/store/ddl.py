@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +21,15 @@ from protocol.values import Value, pack_value, unpack_value
 from replica.store import capture, catalog
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Core
-from replica.store.show import engine_writes, leap, settle
+from replica.store.show import engine_writes, leap, settle, settle_anew, stored
 from replica.store.state import SHOWN, State, check, key_of, load, new, save
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
 SYSTEM = frozenset({TABLES, COLUMNS, NODES})
+_CONSTANT = r"""(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|'(?:[^'\0]|'')*'|[xX]'[0-9a-fA-F]*'|TRUE|FALSE)"""
 _LITERAL = re.compile(
-    r"""\s*\(?\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'(?:[^']|'')*'|[xX]'[0-9a-fA-F]*'|NULL|TRUE|FALSE"""
-    r"""|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\)?\s*\Z""",
-    re.IGNORECASE,
+    rf"\s*(?:{_CONSTANT}|\(\s*{_CONSTANT}\s*\)|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\Z",
+    re.IGNORECASE | re.ASCII,
 )
 _AFFINITIES = frozenset({"TEXT", "NUMERIC", "INTEGER", "REAL", "BLOB"})
 _COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
@@ -51,6 +52,7 @@ def publish(core: Core, table: Table) -> None:
             {
                 "name": shape.name,
                 "natural": int(not table.surrogate),
+                "rowid": int(shape.rowid_alias),
                 "autoincrement": int(shape.autoincrement),
                 "keys": len(shape.key),
             },
@@ -147,7 +149,7 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
         for state in load(core, keys).values():
             fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
             names = unpack_id(state.record.id)[0]
-            if not state.record.live or not all(isinstance(n, str) for n in names):
+            if not state.record.live or not all(isinstance(n, str) and "\0" not in n for n in names):
                 continue
             table = found.setdefault(str(names[0]), ({}, {}))
             if collection == TABLES:
@@ -173,22 +175,22 @@ def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]
     name = fields.get("name")
     if not isinstance(name, str) or fold(name) != table.collection or "\0" in name:
         name = table.collection
-    keys = sorted((c for c, f in columns.items() if f.get("key")), key=lambda c: (str(columns[c].get("key")), c))
+    keys = sorted((c for c, f in columns.items() if f.get("key")), key=lambda c: (_number(columns[c], "key"), c))
     if not keys or len(keys) != fields.get("keys"):
         return  # The rest of the description has not arrived yet.
     surrogate = fields.get("natural") == 0
     core.db.execute("UPDATE _replica_table SET surrogate = ? WHERE tbl = ?", (int(surrogate), table.tbl))
     table.surrogate = surrogate
     if catalog.find(core.db, name) is not None:
-        state = f"there is a table {name!r} here that is not replicated: run `replica adopt`"
-        core.db.execute("UPDATE _replica_table SET state = ? WHERE tbl = ?", (state, table.tbl))
-        table.state = state
+        _set_state(core, table, f"there is a table {name!r} here that is not replicated: run `replica adopt`")
         return
-    rowid = len(keys) == 1 and columns[keys[0]].get("affinity") == "INTEGER"
+    rowid = len(keys) == 1 and fields.get("rowid") == 1
+    if rowid:
+        columns[keys[0]]["affinity"] = "INTEGER"
     auto = " AUTOINCREMENT" if rowid and fields.get("autoincrement") == 1 else ""
     lines = []
-    for column in sorted(columns, key=lambda c: (_position(columns[c]), c)):
-        line = _column_sql(column, columns[column])
+    for column in sorted(columns, key=lambda c: (_number(columns[c], "position"), c)):
+        line = _column_sql(column, columns[column], rowid)
         lines.append(f"{line} PRIMARY KEY{auto}" if rowid and column == keys[0] else line)
     if not rowid:
         lines.append(f"PRIMARY KEY({', '.join(quote(_spelled(k, columns)) for k in keys)})")
@@ -197,14 +199,38 @@ def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]
         parts = json.loads(unique)
         if all(part in columns for part in parts):
             lines.append(f"UNIQUE({', '.join(quote(_spelled(p, columns)) for p in parts)})")
-    core.db.execute(f"CREATE TABLE {quote(name)}({', '.join(lines)})")
+    refused = _define(core, f"CREATE TABLE {quote(name)}({', '.join(lines)})")
+    if refused:
+        _set_state(core, table, f"SQLite refuses to make this table here: {refused}")
+        return
     take(core, table, catalog.shape(core.db, name))
     show_all(core, table.collection)
 
 
-def _position(fields: Fields) -> int:
-    position = fields.get("position")
-    return position if isinstance(position, int) else 1 << 16
+def _set_state(core: Core, table: Table, state: str) -> None:
+    core.db.execute("UPDATE _replica_table SET state = ? WHERE tbl = ?", (state, table.tbl))
+    table.state = state
+
+
+def _define(core: Core, sql: str) -> str:
+    """Run a definition that was built from a peer's description. Returns why SQLite refuses it, or nothing: one table
+    that cannot be made must not keep the rest of the group's data out."""
+    core.db.execute("SAVEPOINT replica_define")
+    try:
+        core.db.execute(sql)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_ERROR":
+            raise
+        core.db.execute("ROLLBACK TO replica_define")
+        return str(error)
+    finally:
+        core.db.execute("RELEASE replica_define")
+    return ""
+
+
+def _number(fields: Fields, name: str) -> int:
+    number = fields.get(name)
+    return number if isinstance(number, int) else 1 << 16
 
 
 def _spelled(column: str, columns: dict[str, Fields]) -> str:
@@ -212,9 +238,12 @@ def _spelled(column: str, columns: dict[str, Fields]) -> str:
     return name if isinstance(name, str) and fold(name) == column and "\0" not in name else column
 
 
-def _column_sql(column: str, fields: Fields) -> str:
+def _column_sql(column: str, fields: Fields, rowid: bool = False) -> str:
     kind, collation, default = fields.get("affinity"), fields.get("collation"), fields.get("default")
-    parts = [quote(_spelled(column, {column: fields})), str(kind) if kind in _AFFINITIES else "BLOB"]
+    kind = str(kind) if kind in _AFFINITIES else "BLOB"
+    if kind == "INTEGER" and not rowid:
+        kind = "INT"  # As a key, a column of type INTEGER would be the rowid.
+    parts = [quote(_spelled(column, {column: fields})), kind]
     if collation in _COLLATIONS - {"BINARY"}:
         parts.append(f"COLLATE {collation}")
     if fields.get("notnull") == 1:
@@ -232,7 +261,7 @@ def _uniques(fields: Fields) -> list[list[str]]:
     text = fields.get("unique")
     try:
         lists = json.loads(text) if isinstance(text, str) else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [u for u in lists if isinstance(u, list) and u and all(isinstance(p, str) for p in u)]
 
@@ -246,14 +275,15 @@ def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
         fold(n)
         for (n,) in core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden > 0", (table.shape.name,))
     }
+    added = False
     for column in missing:
         if column in generated:
             continue
         fields = dict(columns[column])
-        if fields.get("default") is None or str(fields["default"]).upper().startswith("CURRENT"):
+        if fields.get("default") is None or str(fields["default"]).strip(" (").upper().startswith("CURRENT"):
             fields["notnull"], fields["default"] = 0, None
-        core.db.execute(f"ALTER TABLE {table.sql} ADD COLUMN {_column_sql(column, fields)}")
-    if set(missing) - generated:
+        added |= not _define(core, f"ALTER TABLE {table.sql} ADD COLUMN {_column_sql(column, fields)}")
+    if added:
         refit(core, table, catalog.shape(core.db, table.shape.name))
 
 
@@ -303,7 +333,7 @@ def refit(core: Core, table: Table, shape: Shape) -> None:
     if fresh:
         spots = ",".join(str(table.positions[n]) for n in fresh)
         where = f"flags & {SHOWN} AND key IN (SELECT key FROM _replica_extra WHERE pos IN ({spots}))"
-        _each(core, table, where, lambda states: _surface(core, table, set(fresh), states))
+        _each(core, table, where, lambda states: _surface(core, table, states))
     show_all(core, table.collection)
 
 
@@ -314,12 +344,9 @@ def _recheck(core: Core, table: Table, fresh: dict[str, int], states: list[State
     save(core, states)
 
 
-def _surface(core: Core, table: Table, fresh: set[str], states: list[State]) -> None:
-    for state in states:
-        for name in fresh & set(state.before):
-            del state.before[name]
+def _surface(core: Core, table: Table, states: list[State]) -> None:
     with engine_writes(core, [table]):
-        settle(core, states)
+        settle_anew(core, states)
 
 
 def _each(core: Core, table: Table, where: str, action: Callable[[list[State]], None]) -> None:
@@ -333,12 +360,7 @@ def check_of_default(core: Core, column: Column) -> int:
     """Check of what a row shows in a column that it has no value of its own for."""
     if column.default is None:
         return check(pack_value(None))
-    kind = column.affinity if column.affinity != "BLOB" else ""
-    core.db.execute(f"CREATE TEMP TABLE _replica_default(c {kind} DEFAULT ({column.default}))")
-    core.db.execute("INSERT INTO temp._replica_default DEFAULT VALUES")
-    (value,) = core.rows("SELECT c FROM temp._replica_default")[0]
-    core.db.execute("DROP TABLE temp._replica_default")
-    return check(pack_value(value))
+    return check(pack_value(stored(core, column.affinity, f"({column.default})")))
 
 
 def show_all(core: Core, collection: str) -> None:

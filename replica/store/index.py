@@ -9,13 +9,16 @@ Leaves have no rows: a leaf is a range of `_replica_record`, which is ordered by
 from __future__ import annotations
 
 from bisect import bisect_left
+from struct import Struct
 
 from protocol import limits
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
-from replica.store.core import Core
+from replica.store.core import Core, uncollected
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""
+
+_COUNTS = Struct(">16I")
 
 _Row = tuple[str, bytes, bytes]
 
@@ -43,6 +46,7 @@ def node(core: Core, prefix: str) -> Node:
     return Inner(tuple(d if d != EMPTY else b"" for d in _digests(row[0])))
 
 
+@uncollected()
 def flush(core: Core) -> None:
     """Bring the trie up to date with the records changed in this transaction."""
     if not core.dirty:
@@ -70,7 +74,7 @@ def _digests(blob: bytes) -> list[bytes]:
 
 
 def _counts(blob: bytes) -> list[int]:
-    return [int.from_bytes(blob[i : i + 4], "big") for i in range(0, 64, 4)]
+    return list(_COUNTS.unpack(blob))
 
 
 class _Update:
@@ -120,11 +124,14 @@ class _Update:
         if len(below) <= limits.LEAF_MAX:
             return leaf_digest(self._hash, below)
         parts = split(below, len(prefix))
-        digests = [self._from_entries(prefix + d, part) for d, part in zip(NIBBLES, parts, strict=True)]
-        return self._inner(prefix, digests, [len(part) for part in parts])
+        digests = [
+            leaf_digest(self._hash, part) if len(part) <= limits.LEAF_MAX else self._from_entries(prefix + digit, part)
+            for digit, part in zip(NIBBLES, parts, strict=True)
+        ]
+        return self._inner(prefix, digests, list(map(len, parts)))
 
     def _inner(self, prefix: str, digests: list[bytes], counts: list[int]) -> bytes:
-        self.rows.append((prefix, b"".join([c.to_bytes(4, "big") for c in counts]), b"".join(digests)))
+        self.rows.append((prefix, _COUNTS.pack(*counts), b"".join(digests)))
         return inner_digest(self._hash, [d if d != EMPTY else b"" for d in digests])
 
     def _forget(self, prefix: str) -> None:

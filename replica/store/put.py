@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
+from operator import itemgetter
 from typing import Any
 
 from protocol.errors import ValueRefused
@@ -20,7 +21,7 @@ from replica.errors import RowRefused, UsageError
 from replica.store import index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
-from replica.store.core import Change, Core
+from replica.store.core import Change, Core, uncollected
 from replica.store.show import PlainRows, user_triggers
 from replica.store.state import fresh_rows, write, write_new
 
@@ -57,11 +58,14 @@ class _Put:
         self._folded = {fold(n): n for n in order}
         self._fast_order = [c.name for c in (*table.shape.key, *table.columns)]
         self._checker = PlainRows(table)
-        self._fast = table.plain and not user_triggers(core, table) and set(self._fast_order) == set(order)
+        exact = all(column.collation == "BINARY" for column in table.shape.key)
+        self._fast = exact and table.plain and not user_triggers(core, table) and set(self._fast_order) == set(order)
         self._picks = [order.index(n) for n in self._fast_order] if self._fast else []
+        self._width = len(order)
         self._updates = False
         """Some rows were there already: look before inserting."""
 
+    @uncollected()
     def chunk(self, rows: list[Row], first: int) -> None:
         slow: list[tuple[int, Row]] = list(enumerate(rows, first)) if not self._fast else []
         if self._fast:
@@ -88,7 +92,8 @@ class _Put:
 
     def _chunk_fast(self, rows: list[Row], first: int) -> list[tuple[int, Row]]:
         """Insert the rows that are new and stored as they are. Returns the others."""
-        picked = list(map(self._pick, rows))
+        whole = self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
+        picked = list(map(itemgetter(*self._picks), rows)) if whole else list(map(self._pick, rows))
         numbers = [i for i, values in enumerate(picked) if values]
         found = [values for values in picked if values]
         if not self._fit(list(zip(*found, strict=True))):
@@ -105,7 +110,7 @@ class _Put:
         if type(row) is not tuple and isinstance(row, Mapping):
             by_name = self._fast_order
             return tuple(map(row.get, by_name)) if len(row) == len(by_name) and all(n in row for n in by_name) else ()
-        return tuple([row[i] for i in self._picks]) if len(row) == len(self._order) else ()
+        return tuple([row[i] for i in self._picks]) if len(row) == self._width else ()
 
     def _fit(self, columns: Sequence[Sequence[object]]) -> bool:
         """Whether the table stores all these values as they are, and a record can hold them."""
@@ -141,10 +146,14 @@ class _Put:
             known = {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", sorted(keys))}
             self._updates = self._updates or bool(known)
             new = [s not in taken and k not in known for s, k in zip(shown_by, keys, strict=True)]
-            numbers, found, shadows = (list(compress(some, new)) for some in (numbers, found, shadows))
+            numbers, found, shadows = (
+                list(compress(numbers, new)),
+                list(compress(found, new)),
+                list(compress(shadows, new)),
+            )
             write(core, shadows)
         core.mute()
-        core.db.executemany(table.insert, found)
+        core.insert(table.insert, table.marks, found)
         core.unmute()
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]

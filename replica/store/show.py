@@ -113,6 +113,14 @@ def settle(core: Core, states: Sequence[State]) -> None:
             _Placing(core, table).place(some)
 
 
+def settle_anew(core: Core, states: Sequence[State]) -> None:
+    """Settle shown records whose rows may show another value than their registers have."""
+    for state in states:
+        for name in {state.table.fields[pos] for pos in state.checks} & set(state.before):
+            del state.before[name]
+    settle(core, states)
+
+
 class _Placing:
     """Places records of one table. Runs inside `engine_writes`."""
 
@@ -122,6 +130,7 @@ class _Placing:
         self._columns = {c.folded: quote(c.name) for c in table.columns}
         self._affinity = {c.folded: c.affinity for c in table.columns}
         self._inserted = False
+        self._victim_table = ""
 
     def place(self, states: Sequence[State]) -> None:
         wanted = {state.key: state for state in states}
@@ -178,18 +187,11 @@ class _Placing:
             kind = type(value)
             if (self._shape.rowid_alias and kind is not int) or kind is IllFormedText:
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__}"
-            if kind not in _SAFE[column.affinity] and pack_id([self._stored(value, column.affinity)]) != pack_id([value]):
+            if kind not in _SAFE[column.affinity] and pack_id(
+                [stored(self._core, column.affinity, "?", value)]
+            ) != pack_id([value]):
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__} {value!r}"
         return None
-
-    def _stored(self, value: Value, affinity: str) -> Value:
-        """What a column makes of a value: text in an INTEGER column stays as it is unless it looks like a number."""
-        db = self._core.db
-        db.execute(f"CREATE TEMP TABLE _replica_stored(c {affinity})")
-        db.execute("INSERT INTO temp._replica_stored VALUES (?)", (value,))
-        (stored,) = db.execute("SELECT c FROM temp._replica_stored").fetchone()
-        db.execute("DROP TABLE temp._replica_stored")
-        return stored  # type: ignore[no-any-return]
 
     def _insert(self, state: State) -> None:
         sql, values = self._insert_sql(state, self._writable(state), "ABORT")
@@ -208,7 +210,7 @@ class _Placing:
     def _insert_sql(self, state: State, present: list[str], conflict: str) -> tuple[str, list[object]]:
         values: list[Value] = [*state.pk, *(unpack_value(state.record.registers[n][1]) for n in present)]
         columns = ", ".join([*self._table.key_columns, *(self._columns[n] for n in present)])
-        return f"INSERT OR {conflict} INTO {self._table.sql}({columns}) VALUES({_marks(values)})", list(values)
+        return f"INSERT OR {conflict} INTO {self._table.sql}({columns}) VALUES({marks(values)})", list(values)
 
     def _update(self, state: State) -> None:
         registers = state.record.registers
@@ -216,7 +218,7 @@ class _Placing:
         if not changed:
             return
         values = [unpack_value(registers[n][1]) for n in changed]
-        sets = ", ".join(f"{self._columns[n]} = {_marks([v])}" for n, v in zip(changed, values, strict=True))
+        sets = ", ".join(f"{self._columns[n]} = {marks([v])}" for n, v in zip(changed, values, strict=True))
         pk = state.pk
         for n in changed:
             state.checks.pop(self._table.positions[n], None)
@@ -280,17 +282,15 @@ class _Placing:
     @contextmanager
     def _victims_noted(self) -> Iterator[None]:
         db, keys = self._core.db, [f"k{i}" for i in range(len(self._shape.key))]
-        db.execute(f"CREATE TEMP TABLE _replica_victim({', '.join(keys)})")
+        victims = self._victim_table = f"_replica_victim{len(keys)}"
+        db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {victims}({', '.join(keys)})")
         old = ", ".join(f"OLD.{c}" for c in self._table.key_columns)
         db.execute(
             f"CREATE TEMP TRIGGER _replica_victims AFTER DELETE ON main.{self._table.sql} "
-            f"BEGIN INSERT INTO _replica_victim VALUES ({old}); END"
+            f"BEGIN INSERT INTO {victims} VALUES ({old}); END"
         )
-        try:
-            yield
-        finally:
-            db.execute("DROP TRIGGER temp._replica_victims")
-            db.execute("DROP TABLE temp._replica_victim")
+        yield
+        db.execute("DROP TRIGGER temp._replica_victims")
 
     def _victims(self, state: State) -> list[tuple[Value, ...]]:
         """Primary keys of the rows that this one would replace."""
@@ -299,9 +299,9 @@ class _Placing:
         db.execute("SAVEPOINT replica_trial")
         db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
         try:
-            db.execute("DELETE FROM temp._replica_victim")  # Deletes that were no trial left their rows there.
+            db.execute(f"DELETE FROM temp.{self._victim_table}")  # Deletes that were no trial left their rows there.
             db.execute(sql, values)
-            return self._core.rows("SELECT * FROM temp._replica_victim")
+            return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
         finally:
             db.execute("PRAGMA recursive_triggers = OFF")
             db.execute("ROLLBACK TO replica_trial")
@@ -336,7 +336,16 @@ class _Placing:
         return False
 
 
-def _marks(values: Sequence[object]) -> str:
+def stored(core: Core, affinity: str, sql: str, *values: object) -> Value:
+    """What a column of this affinity makes of the value of an SQL expression."""
+    columns = ", ".join(f'"{kind}" {kind}' for kind in _SAFE)
+    core.db.execute(f"CREATE TEMP TABLE IF NOT EXISTS _replica_stored({columns})")
+    core.db.execute("DELETE FROM temp._replica_stored")
+    core.db.execute(f'INSERT INTO temp._replica_stored("{affinity}") VALUES ({sql})', values)
+    return core.rows(f'SELECT "{affinity}" FROM temp._replica_stored')[0][0]  # type: ignore[no-any-return]
+
+
+def marks(values: Sequence[object]) -> str:
     """Placeholders; ill-formed text goes in as bytes and is cast, since Python cannot bind it."""
     return ", ".join("CAST(? AS TEXT)" if type(v) is IllFormedText else "?" for v in values)
 

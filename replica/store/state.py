@@ -12,6 +12,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from struct import Struct
 from typing import Any
 
@@ -25,8 +26,9 @@ from replica.store.core import Core
 SHOWN, EXTRA = 1, 2
 ABSENT = 0xFFFF
 _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
-_WRITE = f"INTO _replica_record({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_WRITE_FRESH = f"INTO _replica_record({_COLUMNS}) VALUES (?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
+_INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
+_MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
 _EMPTY_BIN = b"\xc4\x00"
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
@@ -144,35 +146,41 @@ def _store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
 
 def write(core: Core, rows: Iterable[ShadowRow]) -> None:
     """Store shadows. The caller keeps `core.dirty` up to date."""
-    _write(core, "INSERT OR REPLACE ", rows)
+    fresh, others = _stored(rows)
+    core.insert("INSERT OR REPLACE " + _INTO, _FRESH_MARKS, fresh)
+    core.insert("INSERT OR REPLACE " + _INTO, _MARKS, others)
 
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
     """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
-    rows = sorted(rows)
+    fresh, others = _stored(rows)
     before = core.db.total_changes
     try:
-        _write(core, "INSERT ", rows)
+        core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
+        core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
     except sqlite3.IntegrityError:
-        written = core.db.total_changes - before
-        core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [(row[0],) for row in rows[:written]])
+        written = [*fresh, *others][: core.db.total_changes - before]
+        core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
         return False
     return True
 
 
-def _write(core: Core, verb: str, rows: Iterable[ShadowRow]) -> None:
-    """Python's sqlite3 looks for an adapter of each `bytes` object, which takes longer than to store it; it asks nothing
-    about a `bytearray`. Most records are fresh ones, of which half of the columns say nothing new."""
+def _stored(rows: Iterable[ShadowRow]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Shadows as they are bound, in key order: (fresh ones, all others). Half of what a fresh one says is not new.
+
+    Python's sqlite3 looks for an adapter of every `bytes`, which takes longer than to store it; of a `bytearray` it asks
+    nothing."""
     own = bytearray
-    fresh, others = [], []
-    for key, tbl, id_, floor, born, stamps, which, checks, digest, flags in sorted(rows):
+    fresh: list[tuple[Any, ...]] = []
+    others: list[tuple[Any, ...]] = []
+    for row in sorted(rows, key=itemgetter(0)):
+        key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
         if floor or which or stamps != born or flags != SHOWN:
-            others.append((key, tbl, id_, floor, born, stamps, which, checks, digest, flags))
+            others.append(row)
         else:
             stamp = own(born)
             fresh.append((own(key), tbl, own(id_), stamp, stamp, own(checks), own(digest)))
-    core.db.executemany(verb + _WRITE_FRESH, fresh)
-    core.db.executemany(verb + _WRITE, others)
+    return fresh, others
 
 
 # --- the general form -------------------------------------------------------------------------------------------------
@@ -277,6 +285,7 @@ def save(core: Core, states: Iterable[State]) -> None:
     rows: list[ShadowRow] = []
     extras: list[tuple[bytes, int, bytes]] = []
     gone: list[tuple[bytes]] = []
+    erased: list[tuple[bytes, bytes]] = []
     for state in states:
         state.flags &= SHOWN
         record, table = state.record, state.table
@@ -297,6 +306,8 @@ def save(core: Core, states: Iterable[State]) -> None:
                 state.flags |= EXTRA
         for pos, shown in state.checks.items():
             checks[pos] = shown
+        if record.floor and (state.shadow is None or state.shadow.floor != record.floor):
+            erased.append((state.key, record.floor))
         stored, which = _store_form(stamps)
         digest = core.keys.digest(record.encode())
         head = (state.key, table.tbl, record.id, record.floor, record.born)
@@ -309,6 +320,30 @@ def save(core: Core, states: Iterable[State]) -> None:
     core.db.executemany("DELETE FROM _replica_record WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_extra WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_held WHERE key = ?", gone)
+    core.db.executemany("DELETE FROM _replica_past WHERE key = ? AND stamp <= ?", erased)
+
+
+def trim(core: Core, state: State, stamp: bytes) -> None:
+    """Leave out of a record what the event of this stamp wrote, largest first, until it is small enough to travel: such
+    a value stays here, listed with the reason."""
+    registers, table = state.record.registers, state.table
+    size = len(state.record.encode())
+    written = [n for n, (at, _) in registers.items() if at == stamp]
+    for name in sorted(written, key=lambda n: -len(registers[n][1])):
+        if size <= limits.RECORD_BYTES_MAX:
+            return
+        pos, value = table.positions[name], registers.pop(name)[1]
+        size -= len(value) + len(name)
+        state.checks[pos] = check(value)
+        state.local |= {pos}
+        reason = f"{name}: {len(value)} bytes do not fit into a record of at most {limits.RECORD_BYTES_MAX}"
+        note = (table.tbl, state.record.id, pos, reason)
+        core.db.execute("INSERT OR REPLACE INTO _replica_local VALUES (?, ?, ?, ?)", note)
+
+
+def light(values: Iterable[object]) -> bool:
+    """Whether a row of these values is certainly small enough to travel."""
+    return 4 * sum(len(v) if isinstance(v, str | bytes) else 9 for v in values) < limits.RECORD_BYTES_MAX
 
 
 def new(table: Table, key: bytes, id_: bytes) -> State:
@@ -345,9 +380,10 @@ def fresh_rows(
         return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
     packed = [pack_values(column) for column in columns]
     before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
+    rows = map(b"".join, zip(*packed, strict=True))
     bodies = [
-        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, *values))
-        for id_, stamp, *values in zip(ids, stamps, *packed, strict=True)
+        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, row))
+        for id_, stamp, row in zip(ids, stamps, rows, strict=True)
     ]
     if len(max(bodies, key=len, default=b"")) > limits.RECORD_BYTES_MAX:
         raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 
-from replica.store.core import connect
 from replica.store.store import Store, initialize
 from tests.bench.contacts import CREATE, INSERT, Contact, contacts, edits
 from tests.bench.figure import Figure, median, tell

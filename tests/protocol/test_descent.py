@@ -18,7 +18,7 @@ from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT
 from protocol.messages import Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Delta, Record, decode, pack_id
-from protocol.trie import fingerprint, slice_of
+from protocol.trie import Inner, fingerprint, slice_of
 from protocol.values import pack_value
 from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync
 from tests.protocol.strategies import change, colleagues, fill
@@ -165,12 +165,13 @@ def test_a_record_of_more_than_255_stamps_goes_whole_both_ways(mine: int, theirs
     assert converge(a, b).outcomes[0].rounds == 1
 
 
-def test_clones_that_wrote_different_values_under_one_stamp_become_equal() -> None:
-    a, b = twins()
-    stamp = ANN.tick(NOW_MS)
-    a.update(7, stamp, {"name": "original"})
-    b.update(7, stamp, {"name": "clone"})
-    assert converge(a, b).outcomes[0].rounds == 1
+@pytest.mark.parametrize("names", [("original", "clone"), ("clone", "original")])
+def test_clones_that_wrote_different_values_under_one_stamp_become_equal(names: tuple[str, str]) -> None:
+    for dialling in (0, 1):
+        stores, stamp = twins(), ANN.tick(NOW_MS)
+        for store, name in zip(stores, names, strict=True):
+            store.update(7, stamp, {"name": name})
+        assert converge(stores[dialling], stores[1 - dialling]).outcomes[0].rounds == 1
 
 
 def test_clones_that_used_one_stamp_for_a_delete_and_an_edit_become_equal() -> None:
@@ -234,6 +235,30 @@ def test_nothing_to_say_is_said_with_no_message() -> None:
     assert said(notes) == []
 
 
+def test_a_branch_that_the_peer_lacks_is_sent_at_once() -> None:
+    store = twins(300)[0]
+    node = store.node("")
+    assert isinstance(node, Inner)
+    theirs = [slice_of(child, 0) for child in node.children]
+    theirs[5] = b""
+    notes = agenda(store)
+    compare(Described("", True, tuple(theirs)), 0, notes)
+    turn = said(notes)
+    assert [type(m) for m in turn] == [Records]
+    assert sent(turn) == len(store.entries("5", b"", 300))
+
+
+def test_of_the_waiting_nodes_the_deepest_comes_first() -> None:
+    """So that few wait, however much differs."""
+    notes = agenda(twins(300)[0])
+    for prefix in ("0", "1", "10", "100"):
+        notes.describe(prefix)
+    notes.absent("2")
+    with limited(NODES_PER_TURN=1):
+        turns = [said(notes) for _ in range(5)]
+    assert [m.nodes[0].prefix for turn in turns for m in turn if isinstance(m, Nodes)] == ["2", "100", "10", "1", "0"]
+
+
 def test_a_question_about_an_unknown_record_asks_for_all_of_it() -> None:
     notes = agenda(MemoryStore())
     notes.answer(Have(0, False, (Question(b"abcdef", b"123"),)))
@@ -273,6 +298,15 @@ def test_a_wanted_record_that_is_gone_is_a_miss_and_no_error() -> None:
     notes = agenda(twins(40)[0])
     notes.wanted(Want(0, (("ab", (b"\0\0\0",)), ("f" * 32, (b"\1\1\1",)))))
     assert notes.empty
+
+
+def test_a_question_about_a_refused_record_is_not_answered_with_another() -> None:
+    store = twins(10)[0]
+    (key, _), *_ = store.entries("", b"", 1)
+    notes = agenda(store)
+    notes.refuse(Refusal(key, b"", "ahead"))
+    notes.answer(Have(0, False, (Question(key[:6], b"\0\0\0"),)))
+    assert [type(m) for m in said(notes)] == [Records]
 
 
 def test_nothing_refused_is_asked_for_again() -> None:

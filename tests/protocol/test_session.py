@@ -121,6 +121,42 @@ def test_if_both_keep_writing_the_session_ends_after_8_rounds_and_calls_it_caugh
     assert talk.outcomes[0].text == "both sides kept writing"
 
 
+@pytest.mark.parametrize(
+    ("applied", "refused", "rounds", "code"),
+    [
+        (1, 0, 1, None),
+        (1, 1, 1, None),
+        (0, 0, 1, None),
+        (0, 1, 1, REFUSED),
+        (1, 0, 8, CHANGING),
+        (1, 1, 8, CHANGING),
+        (0, 1, 8, REFUSED),
+        (0, 0, 8, UNEXPLAINED),
+    ],
+)
+def test_what_the_client_makes_of_the_end_of_a_round(applied: int, refused: int, rounds: int, code: str | None) -> None:
+    """None: it begins the next. The other side changed or refused something; here nothing happened."""
+    client = side(CLIENT, twins(20)[0])
+    client.open(NOW_MS)
+    tell(client, Hello(1, b"", GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+    for number in range(1, rounds + 1):
+        while client.state is State.SPEAKING:
+            client.pull(NOW_MS)
+        assert client.outcome.rounds == number
+        last = number == rounds
+        tell(client, End(ROOT, 0, True, applied if last else 1, refused if last else 0))
+    if code is None:
+        assert client.state is State.SPEAKING
+        assert client.outcome.rounds == rounds + 1
+    else:
+        assert client.outcome.code == code
+        frame = client.pull(NOW_MS)
+        assert frame is not None
+        bye = messages.decode(frame)
+        assert isinstance(bye, Bye)
+        assert bye.code == code
+
+
 def test_a_write_after_the_roots_were_compared_is_no_failure() -> None:
     server = listening(twins(20)[0])
     tell(server, Nodes(0, ()), End(ROOT, 0, True, 0, 0))
@@ -286,6 +322,17 @@ def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(fram
     assert server.outcome.reasons == []
 
 
+@pytest.mark.parametrize("code", sorted(session.ENDINGS))
+def test_3_a_stranger_cannot_say_how_a_session_ended_that_never_began(code: str) -> None:
+    store = twins(20)[0]
+    server = side(SERVER, store)
+    with pytest.raises(Malformed, match="how a session ended that never began") as caught:
+        tell(server, Bye(code, "", store.root()[0], 7, ("because",)))
+    assert server.farewell(caught.value) is None
+    assert not server.outcome.in_sync
+    assert (server.outcome.refused, server.outcome.reasons, server.outcome.peer) == (0, [], None)
+
+
 def test_3_a_long_first_frame_is_not_even_decoded() -> None:
     with pytest.raises(LimitExceeded, match="a first frame of 4097 bytes: at most 4096"):
         side(SERVER, MemoryStore()).receive(b"x" * 4_097, NOW_MS)
@@ -375,6 +422,13 @@ def test_4_turns_without_end_are_cut_off() -> None:
             tell(server, Nodes(0, ()), End(ROOT, 0, False, 0, 0))
             while server.speaking:
                 server.pull(NOW_MS)
+
+
+def test_4_rounds_without_end_are_cut_off() -> None:
+    server = listening(twins(30)[0])
+    tell(server, *(Nodes(number, ()) for number in range(limits.ROUNDS_MAX)))
+    with pytest.raises(Malformed, match="a frame of round 8 in round 7"):
+        tell(server, Nodes(limits.ROUNDS_MAX, ()))
 
 
 def test_4_nodes_without_end_are_cut_off() -> None:

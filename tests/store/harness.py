@@ -14,9 +14,12 @@ from random import Random
 from typing import Any
 
 from protocol.keys import CLIENT, SERVER, Secrets
+from protocol.record import Record, unpack_id
 from protocol.session import Outcome, Self, Session
+from protocol.values import Value
 from replica.store import catalog
 from replica.store.core import Core
+from replica.store.ddl import NODES
 from replica.store.store import Store, initialize
 
 NOW_MS = 1_700_000_000_000
@@ -96,6 +99,17 @@ class Machine:
     def dump(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
         """The tables as the other program sees them: see `table_dump`."""
         return table_dump(self.db, tables)
+
+    def records(self, *collections: str) -> list[Record]:
+        """All records of these collections, or of all but what every node says of itself."""
+        self.store.absorb()
+        every = self.store.records([key for key, _ in self.store.entries("", b"", -1)])
+        return [r for r in every if (r.collection in collections if collections else r.collection != NODES)]
+
+    def record(self, collection: str, *key: Value) -> Record:
+        """The one record under a key."""
+        (found,) = [r for r in self.records(collection) if unpack_id(r.id)[0] == key]
+        return found
 
     def held(self) -> dict[Any, str]:
         """Reason by key (a tuple, if it has several parts) of the records that no table shows."""

@@ -21,6 +21,7 @@ from protocol.values import pack_values
 from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
+from replica.store.fresh import fresh_row
 from replica.store.show import UNKNOWN, engine_writes, marks, settle
 from replica.store.state import (
     SHOWN,
@@ -28,7 +29,6 @@ from replica.store.state import (
     State,
     check,
     fetch_rows,
-    fresh_row,
     key_of,
     light,
     load,

@@ -20,12 +20,12 @@ from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
+from replica.store.fresh import fresh_row
 from replica.store.show import engine_writes, leap, settle_anew
 from replica.store.state import (
     SHOWN,
     State,
     check,
-    fresh_row,
     key_of,
     light,
     load,

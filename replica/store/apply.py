@@ -23,8 +23,9 @@ from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
+from replica.store.fresh import shadow_row
 from replica.store.show import PlainRows, engine_writes, leap, settle
-from replica.store.state import ShadowRow, State, key_of, load, new, shadow_row, write
+from replica.store.state import ShadowRow, State, key_of, load, new, write
 
 
 def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:

@@ -24,7 +24,7 @@ from replica.errors import NotAStore, StoreReadOnly, from_sqlite
 from replica.store import catalog, schema
 
 BUSY_MS = 10_000
-CHUNK = 500
+CHUNK = 512
 """Values of one IN list."""
 ROWS_AT_ONCE = 100
 """Rows of one INSERT."""

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from protocol import limits
 from protocol.hlc import base_stamp
 from protocol.keys import content_hash
 from protocol.record import fold, pack_id, unpack_id
@@ -149,7 +150,7 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
         for state in load(core, keys).values():
             fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
             names = unpack_id(state.record.id)[0]
-            if not state.record.live or not all(isinstance(n, str) and "\0" not in n for n in names):
+            if not state.record.live or not all(_is_name(n) for n in names):
                 continue
             table = found.setdefault(str(names[0]), ({}, {}))
             if collection == TABLES:
@@ -157,6 +158,10 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
             elif len(names) == 2:
                 table[1][str(names[1])] = fields
     return found
+
+
+def _is_name(value: Value) -> bool:
+    return isinstance(value, str) and "\0" not in value and len(value.encode()) <= limits.NAME_BYTES_MAX
 
 
 def materialize(core: Core) -> None:
@@ -216,16 +221,16 @@ def _define(core: Core, sql: str) -> str:
     """Run a definition that was built from a peer's description. Returns why SQLite refuses it, or nothing: one table
     that cannot be made must not keep the rest of the group's data out."""
     core.db.execute("SAVEPOINT replica_define")
+    refused = ""
     try:
         core.db.execute(sql)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname != "SQLITE_ERROR":
             raise
         core.db.execute("ROLLBACK TO replica_define")
-        return str(error)
-    finally:
-        core.db.execute("RELEASE replica_define")
-    return ""
+        refused = str(error)
+    core.db.execute("RELEASE replica_define")
+    return refused
 
 
 def _number(fields: Fields, name: str) -> int:

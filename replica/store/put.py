@@ -22,8 +22,9 @@ from replica.store import index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
 from replica.store.core import Change, Core, uncollected
+from replica.store.fresh import fresh_rows
 from replica.store.show import PlainRows, user_triggers
-from replica.store.state import fresh_rows, write, write_new
+from replica.store.state import write, write_new
 
 ROWS = 16_384
 FLUSH_AT = 262_144

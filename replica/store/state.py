@@ -1,8 +1,8 @@
 """The state of records between the tables that hold it and the `Record` that the protocol knows.
 
 A record's stamps stand in `_replica_record`, its values in the user's row, and what the row does not reproduce byte for
-byte in `_replica_extra`. Digest = stamps + (extra, else the row). `State` is the general form; a fresh row that is whole
-and uniform (one stamp) never becomes one: `fresh_row` makes its shadow directly, and a test holds the two equal.
+byte in `_replica_extra`. Digest = stamps + (extra, else the row). `State` is the general form; `fresh`
+has short ways for records that are whole and of one stamp.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from struct import Struct
 from typing import Any
 
 from protocol import limits
 from protocol.errors import ValueRefused
-from protocol.record import Delta, Record, Register, pack_id, unpack_id
-from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_values
+from protocol.record import Delta, Record, Register, pack_id, pack_ids, unpack_id
+from protocol.values import IllFormedText, Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
 
@@ -29,7 +28,6 @@ _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
 _INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
 _MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
-_EMPTY_BIN = b"\xc4\x00"
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
 
@@ -260,11 +258,9 @@ def fetch_rows(core: Core, table: Table, pks: Sequence[Sequence[object]]) -> dic
         rows: Iterable[tuple[Any, ...]] = core.select_in(sql, [pk[0] for pk in pks])
     else:
         rows = _fetch_composite(core, table, pks, width)
-    found = {}
-    for row in rows:
-        if None not in row[:width]:
-            found[pack_id(row[:width])] = list(row[width:])
-    return found
+    rows = list(rows)
+    ids = pack_ids([[row[i] for row in rows] for i in range(width)])
+    return {id_: list(row[width:]) for id_, row in zip(ids, rows, strict=True)}
 
 
 def _fetch_composite(
@@ -354,105 +350,3 @@ def new(table: Table, key: bytes, id_: bytes) -> State:
 def join(state: State, delta: Delta) -> bool:
     """Merge a fragment into a state. Returns whether it changed."""
     return state.record.join(delta)
-
-
-# --- the fast form ----------------------------------------------------------------------------------------------------
-
-
-def fresh_row(
-    core: Core, table: Table, key: bytes, id_: bytes, stamp: bytes, values: Sequence[Value], floor: bytes = b""
-) -> ShadowRow:
-    """Shadow of a record that is shown, whole and written by one event. Only for a table that is `plain`."""
-    packed = pack_values(values)
-    return shadow_row(core, table, key, id_, floor, stamp, stamp, b"", packed)
-
-
-def fresh_rows(
-    core: Core,
-    table: Table,
-    keys: Sequence[bytes],
-    ids: Sequence[bytes],
-    stamps: Sequence[bytes],
-    columns: Sequence[Sequence[Value]],
-) -> list[ShadowRow]:
-    """`fresh_row` of many records at once, from the local columns. Raises ValueRefused for a record over the limit."""
-    if not columns:
-        return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
-    packed = [pack_values(column) for column in columns]
-    before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
-    rows = map(b"".join, zip(*packed, strict=True))
-    bodies = [
-        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, row))
-        for id_, stamp, row in zip(ids, stamps, rows, strict=True)
-    ]
-    if len(max(bodies, key=len, default=b"")) > limits.RECORD_BYTES_MAX:
-        raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
-    digests = core.keys.digests(bodies)
-    checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
-    tbl = table.tbl
-    return [
-        (key, tbl, id_, b"", stamp, stamp, b"", check, digest, SHOWN)
-        for key, id_, stamp, check, digest in zip(keys, ids, stamps, checks, digests, strict=True)
-    ]
-
-
-def shadow_row(
-    core: Core,
-    table: Table,
-    key: bytes,
-    id_: bytes,
-    floor: bytes,
-    born: bytes,
-    stamps: bytes,
-    which: bytes,
-    packed: list[bytes],
-) -> ShadowRow:
-    """Shadow of a shown record whose registers are exactly the local columns of a plain table."""
-    body = (
-        table.head,
-        pack_any(id_),
-        pack_any(floor or None),
-        pack_any(born),
-        table.tail,
-        pack_any(stamps if packed else b""),
-        pack_any(which),
-        table.values_header,
-        *packed,
-    )
-    digest = core.keys.digest(b"".join(body))
-    checks = array("I", list(map(zlib.crc32, packed))).tobytes()
-    stored = which
-    if which:
-        stored = array("H", list(which) if len(stamps) <= 256 * 16 else [*_pairs(which)]).tobytes()
-    return (key, table.tbl, id_, floor, born, stamps if packed else b"", stored, checks, digest, SHOWN)
-
-
-def _pairs(which: bytes) -> Iterable[int]:
-    return (int.from_bytes(which[i : i + 2], "big") for i in range(0, len(which), 2))
-
-
-def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
-    """Canonical encodings of records, by the shortest way for each."""
-    sql = "SELECT key, tbl, id, floor, born, stamps, which, checks, flags FROM _replica_record WHERE key IN ("
-    fast: dict[int, list[tuple[Any, ...]]] = {}
-    slow: list[bytes] = []
-    for row in core.select_in(sql, keys):
-        table = core.tables[row[1]]
-        if row[8] == SHOWN and not row[6] and table.plain and len(row[7]) == 4 * len(table.fields) and row[5]:
-            fast.setdefault(row[1], []).append(row)
-        else:
-            slow.append(row[0])
-    out = []
-    for tbl, rows in fast.items():
-        table = core.tables[tbl]
-        pks = [unpack_id(row[2])[0] for row in rows]
-        values = fetch_rows(core, table, pks)
-        for row, pk in zip(rows, pks, strict=True):
-            _, _, id_, floor, born, stamps, _, _, _ = row
-            found = values.get(pack_id(pk) if table.surrogate else id_)
-            if found is None:
-                continue
-            head = (table.head, pack_any(id_), pack_any(floor or None), pack_any(born or None), table.tail)
-            out.append(b"".join((*head, pack_any(stamps), _EMPTY_BIN, table.values_header, *pack_values(found))))
-    out.extend(state.record.encode() for state in load(core, slow).values())
-    return out

@@ -28,9 +28,10 @@ from replica.store import absorb, ddl, index, put, report, schema
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.core import Change, Core, connect
+from replica.store.fresh import encoded
 from replica.store.mend import follow_schema
 from replica.store.put import Row
-from replica.store.state import encoded, load, load_shadows
+from replica.store.state import load, load_shadows
 from replica.store.verify import verify
 
 _T = TypeVar("_T")

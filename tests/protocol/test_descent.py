@@ -81,7 +81,7 @@ def test_any_two_stores_become_equal_in_one_round(
 @given(st.integers(0, 10_000))
 def test_the_same_if_everything_takes_many_frames_and_turns(seed: int) -> None:
     bounds = {"LEAF_MAX": 2, "COMPARED_MAX": 4, "NODES_PER_TURN": 3, "QUESTIONS_PER_FRAME": 2, "BATCH_RECORDS_MAX": 2}
-    with limited(**bounds, STAMPS_PER_TURN=5), mock.patch.object(descent, "SCAN", 2):
+    with limited(**bounds, STAMPS_PER_TURN=5, NODES_HEARD_MAX=3), mock.patch.object(descent, "SCAN", 2):
         talk = converge(*colleagues(seed, 80, 20, 20))
     assert talk.outcomes[0].rounds <= 1
     assert talk.outcomes[0].round_trips > 4

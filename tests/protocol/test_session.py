@@ -121,6 +121,24 @@ def test_if_both_keep_writing_the_session_ends_after_8_rounds_and_calls_it_caugh
     assert talk.outcomes[0].text == "both sides kept writing"
 
 
+def test_who_still_has_nodes_to_describe_is_not_idle() -> None:
+    store = MemoryStore()
+    fill(store, Clock(b"founder."), 600)
+    server = listening(store)
+    tell(server, Nodes(0, (Described("", True, (b"lie",) * 16),)), End(ROOT, 0, True, 0, 0))
+    idle = []
+    with limited(NODES_PER_TURN=6):
+        for _ in range(3):
+            while server.state is State.SPEAKING:
+                frame = server.pull(NOW_MS)
+                assert frame is not None
+                message = messages.decode(frame)
+                if isinstance(message, End):
+                    idle.append(message.idle)
+            tell(server, End(ROOT, 0, True, 0, 0))
+    assert idle == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("applied", "refused", "rounds", "code"),
     [

@@ -1,0 +1,129 @@
+"""The short ways: records of a `plain` table that are shown, whole, and of one stamp never become a `State`.
+
+What `state` makes of a record one at a time, this makes of many at once, column by column, to the same bytes: most of
+a first load, of absorption and of a first sync is such records. A test holds both ways equal.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Any
+
+from protocol import limits
+from protocol.errors import ValueRefused
+from protocol.record import pack_id, unpack_id
+from protocol.values import Value, pack_any, pack_plain, pack_values
+from replica.store.catalog import Table
+from replica.store.core import Core
+from replica.store.state import SHOWN, ShadowRow, fetch_rows, load
+
+_EMPTY_BIN = b"\xc4\x00"
+
+
+def fresh_row(
+    core: Core, table: Table, key: bytes, id_: bytes, stamp: bytes, values: Sequence[Value], floor: bytes = b""
+) -> ShadowRow:
+    """Shadow of a record that is shown, whole and written by one event. Only for a table that is `plain`."""
+    packed = pack_values(values)
+    return shadow_row(core, table, key, id_, floor, stamp, stamp, b"", packed)
+
+
+def fresh_rows(
+    core: Core,
+    table: Table,
+    keys: Sequence[bytes],
+    ids: Sequence[bytes],
+    stamps: Sequence[bytes],
+    columns: Sequence[Sequence[Value]],
+) -> list[ShadowRow]:
+    """`fresh_row` of many records at once, from the local columns. Raises ValueRefused for a record over the limit."""
+    if not columns:
+        return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
+    packed = [pack_values(column) for column in columns]
+    before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
+    rows = map(b"".join, zip(*packed, strict=True))
+    bodies = [
+        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, row))
+        for id_, stamp, row in zip(ids, stamps, rows, strict=True)
+    ]
+    if len(max(bodies, key=len, default=b"")) > limits.RECORD_BYTES_MAX:
+        raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
+    digests = core.keys.digests(bodies)
+    checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
+    tbl = table.tbl
+    return [
+        (key, tbl, id_, b"", stamp, stamp, b"", check, digest, SHOWN)
+        for key, id_, stamp, check, digest in zip(keys, ids, stamps, checks, digests, strict=True)
+    ]
+
+
+def shadow_row(
+    core: Core,
+    table: Table,
+    key: bytes,
+    id_: bytes,
+    floor: bytes,
+    born: bytes,
+    stamps: bytes,
+    which: bytes,
+    packed: list[bytes],
+) -> ShadowRow:
+    """Shadow of a shown record whose registers are exactly the local columns of a plain table."""
+    body = (
+        table.head,
+        pack_any(id_),
+        pack_any(floor or None),
+        pack_any(born),
+        table.tail,
+        pack_any(stamps if packed else b""),
+        pack_any(which),
+        table.values_header,
+        *packed,
+    )
+    digest = core.keys.digest(b"".join(body))
+    checks = array("I", list(map(zlib.crc32, packed))).tobytes()
+    stored = which
+    if which:
+        stored = array("H", list(which) if len(stamps) <= 256 * 16 else [*_pairs(which)]).tobytes()
+    return (key, table.tbl, id_, floor, born, stamps if packed else b"", stored, checks, digest, SHOWN)
+
+
+def _pairs(which: bytes) -> Iterable[int]:
+    return (int.from_bytes(which[i : i + 2], "big") for i in range(0, len(which), 2))
+
+
+def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
+    """Canonical encodings of records, by the shortest way for each."""
+    sql = "SELECT key, tbl, id, floor, born, stamps, which, checks, flags FROM _replica_record WHERE key IN ("
+    fast: dict[int, list[tuple[Any, ...]]] = {}
+    slow: list[bytes] = []
+    for row in core.select_in(sql, keys):
+        table = core.tables[row[1]]
+        if row[8] == SHOWN and not row[6] and table.plain and len(row[7]) == 4 * len(table.fields) and row[5]:
+            fast.setdefault(row[1], []).append(row)
+        else:
+            slow.append(row[0])
+    out = []
+    for tbl, rows in fast.items():
+        out += _from_rows(core, core.tables[tbl], rows)
+    out.extend(state.record.encode() for state in load(core, slow).values())
+    return out
+
+
+def _from_rows(core: Core, table: Table, shadows: Sequence[tuple[Any, ...]]) -> list[bytes]:
+    """Canonical encodings of shown records of one stamp: their values are what the user's rows say."""
+    pks = [unpack_id(shadow[2])[0] for shadow in shadows]
+    rows = fetch_rows(core, table, pks)
+    ids = map(pack_id, pks) if table.surrogate else (shadow[2] for shadow in shadows)
+    found = [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]
+    packed = map(pack_values, zip(*(row for _, row in found), strict=True))
+    bodies = map(b"".join, zip(*packed, strict=True))
+    between = table.values_header
+    out = []
+    for ((_, _, id_, floor, born, stamps, _, _, _), _), body in zip(found, bodies, strict=True):
+        head = (table.head, pack_plain(id_), pack_plain(floor or None), pack_plain(born or None), table.tail)
+        out.append(b"".join((*head, pack_plain(stamps), _EMPTY_BIN, between, body)))
+    return out

@@ -185,7 +185,8 @@ async def dial(
     except TimeoutError:
         raise Unreachable(f"{url} did not answer within {OPEN_SECONDS} s") from None
     except ssl.SSLError as error:
-        raise Unreachable(f"{url}: the encrypted connection failed: {error.reason or error}") from None
+        why = getattr(error, "verify_message", "") or error.reason or error
+        raise Unreachable(f"{url}: the encrypted connection failed: {why}") from None
     except OSError as error:
         raise Unreachable(f"{url} cannot be reached: {error.strerror or error}") from None
     except (InvalidHandshake, EOFError) as error:

@@ -37,7 +37,7 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_arrows_point_down(name: str) -> None:
     own = {i for i in imports(ROOT / name) if i.split(".")[0] in {"protocol", "replica", "sim", "tests"}}
-    assert {i.split(".")[0] for i in own} <= LAYERS[name.split("/")[0]]
+    assert {i.split(".")[0] for i in own} <= LAYERS[name.split("/", maxsplit=1)[0]]
     if name.startswith("replica/store/") and (room := Path(name).stem) in STORE:
         above = set(STORE[STORE.index(room) :])
         assert not {i.split(".")[2] for i in own if i.startswith("replica.store.") and i.count(".") >= 2} & above

@@ -91,6 +91,7 @@ class Agenda:
         self._deltas: dict[bytes, bytes] = {}
         self._whole: dict[bytes, None] = {}
         self._streams: dict[str, frozenset[bytes]] = {}
+        self._at_once = 16
         self._asked: set[bytes] = set()
         self._heard = self._nodes_heard = self._stamps_left = 0
         self._refused: set[bytes] = set()
@@ -254,8 +255,7 @@ class Agenda:
             for record in self._store.records(part):
                 yield from self._delta(record, deltas)
         whole, self._whole = self._whole, {}
-        for keys in _chunks(list(whole), SCAN):
-            yield from self._store.encoded(keys)
+        yield from self._encoded(list(whole))
         streams, self._streams = self._streams, {}
         for prefix, but in streams.items():
             after = b""
@@ -264,7 +264,16 @@ class Agenda:
                 if but:
                     prints = self.prints(entries, attempt)
                     entries = [e for e, p in zip(entries, prints, strict=True) if p not in but]
-                yield from self._store.encoded([key for key, _ in entries])
+                yield from self._encoded([key for key, _ in entries])
+
+    def _encoded(self, keys: Sequence[bytes]) -> Iterator[bytes]:
+        """Read records as they are sent, as many at a time as make about a batch: a few photos, or hundreds of contacts."""
+        while keys:
+            part, keys = keys[: self._at_once], keys[self._at_once :]
+            records = self._store.encoded(part)
+            yield from records
+            size = sum(map(len, records))
+            self._at_once = max(1, min(SCAN, len(part) * limits.BATCH_BYTES_AIM // max(size, 1)))
 
     def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[bytes]:
         key = self._keys.record_key(pack_plain(record.collection), record.id)

@@ -134,7 +134,7 @@ Message = Hello | Sample | Nodes | Have | Want | Records | End | Bye
 
 
 def _compress(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=False).compress(data)
+    return zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True).compress(data)
 
 
 def encode(message: Message) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, unpack_id
-from protocol.values import pack_values
+from protocol.values import IllFormedText, pack_values
 from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
@@ -44,12 +44,21 @@ ENTRIES_MAX = 8_192
 """Outbox entries absorbed in one transaction: other programs wait for the write lock meanwhile."""
 
 
+_ROW, _ROWS = -1, -2
+"""Instead of a field's position: a row that cannot travel, or any number of rows with NULL in the key."""
+
+
 class Entry(NamedTuple):
-    """A row to look at: when it was touched, and whether the one that was there before is another record."""
+    """A row to look at. `stamps`: of what happened to it, and of its insertion if another record was there before; none
+    if they are to be issued when something is found."""
 
     pk: tuple[Any, ...]
-    at: int
-    anew: bool
+    stamps: tuple[bytes, ...] = ()
+
+    @property
+    def anew(self) -> bool:
+        """Whether the record that was there before is another one."""
+        return len(self.stamps) > 1
 
 
 def backlog(core: Core) -> int:
@@ -67,22 +76,29 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     if not rows:
         return 0
-    by_table: dict[int, dict[tuple[Any, ...], tuple[int, bool, bool]]] = {}
+    touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool, bool]] = {}
     for _, tbl, op, at, *key in rows:
         table = core.tables.get(tbl)
         if table is None or table.shape is None:
             continue
         pk = tuple(key[: len(table.shape.key)])
-        seen = by_table.setdefault(tbl, {})
-        _, left, anew = seen.pop(pk, (0, False, False))  # The last place in the order counts.
+        place = tbl, pk, IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
+        _, left, anew = touched.pop(place, (0, False, False))  # The last place in the order counts.
         if op in {capture.DELETE, capture.LEFT}:
             left = True
         elif op != capture.VICTIM and left:
             anew = True
-        seen[pk] = (at, left, anew)
-    for tbl, seen in by_table.items():
-        table = core.tables[tbl]
-        look(core, table, [Entry(pk, at, anew) for pk, (at, _, anew) in seen.items()])
+        touched[place] = at, left, anew
+    # Stamps are issued over all tables in one order, before any table is looked at: else what was written to one table in
+    # the morning would get stamps after what was written to another in the evening.
+    now = core.now_ms()
+    by_table: dict[int, list[Entry]] = {}
+    for (tbl, pk, _), (at, _, anew) in touched.items():
+        wall = max(0, min(at, now)) if type(at) is int else now
+        stamps = tuple(core.clock.tick(wall) for _ in range(1 + anew))
+        by_table.setdefault(tbl, []).append(Entry(pk, stamps))
+    for tbl, entries in by_table.items():
+        look(core, core.tables[tbl], entries)
     last = rows[-1][0]
     if len(rows) < limit:
         core.db.execute("DELETE FROM _replica_outbox")
@@ -98,12 +114,12 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
 def full_diff(core: Core, table: Table) -> None:
     """Look at every row and every shown record of a table: the backstop for whatever no trigger saw."""
     assert table.shape is not None
-    now = core.now_ms()
+    core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND pos < 0", (table.tbl,))  # Noted anew if still there.
     # Kept aside: what surfaces meanwhile moves rows and definitions under an open cursor.
     core.db.execute(f"CREATE TEMP TABLE _replica_scan AS SELECT {', '.join(table.key_columns)} FROM {table.sql}")
     seen = 0
     while part := core.rows("SELECT * FROM temp._replica_scan WHERE rowid > ? LIMIT ?", (seen, ENTRIES_MAX)):
-        look(core, table, [Entry(tuple(row), now, False) for row in part])
+        look(core, table, [Entry(tuple(row)) for row in part])
         seen += len(part)
     core.db.execute("DROP TABLE temp._replica_scan")
     sql = f"SELECT id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
@@ -111,7 +127,7 @@ def full_diff(core: Core, table: Table) -> None:
     for some in _parts(shown):
         pks = [unpack_id(id_)[0] for (id_,) in some]
         there = fetch_rows(core, table, pks)
-        look(core, table, [Entry(pk, now, False) for pk in pks if pack_id(pk) not in there])
+        look(core, table, [Entry(pk) for pk in pks if pack_id(pk) not in there])
 
 
 def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
@@ -119,10 +135,13 @@ def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
 
 
 def _count_differs(core: Core, table: Table) -> bool:
-    shown = f"SELECT count(*) FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
-    rows = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
-    local = "SELECT count(*) FROM _replica_local WHERE tbl = ? AND pos = -1"
-    expected = core.db.execute(shown, (table.tbl,)).fetchone()[0] + core.db.execute(local, (table.tbl,)).fetchone()[0]
+    keyed = " AND ".join(f"{c} IS NOT NULL" for c in table.key_columns)
+    (rows,) = core.db.execute(f"SELECT count(*) FROM {table.sql} WHERE {keyed}").fetchone()
+    (expected,) = core.db.execute(
+        f"SELECT (SELECT count(*) FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}) + "
+        "(SELECT count(*) FROM _replica_local WHERE tbl = ? AND pos = ?)",
+        (table.tbl, table.tbl, _ROW),
+    ).fetchone()
     return bool(rows != expected)
 
 
@@ -149,10 +168,11 @@ def note_local_row(core: Core, table: Table, pk: tuple[Any, ...], reason: str) -
     """A row that cannot travel at all is listed as long as it is there."""
     id_ = core.keys.digest(repr([(type(v).__name__, v) for v in pk]).encode())
     where = " AND ".join(f"{c} IS {marks([v])}" for c, v in zip(table.key_columns, pk, strict=True))
-    core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos = -1", (table.tbl, id_))
+    core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ? AND pos < 0", (table.tbl, id_))
     if core.db.execute(f"SELECT 1 FROM {table.sql} WHERE {where}", pk).fetchone():
         shown = ", ".join(repr(v)[:60] for v in pk)
-        core.db.execute("INSERT INTO _replica_local VALUES (?, ?, -1, ?)", (table.tbl, id_, f"row {shown}: {reason}"))
+        note = (table.tbl, id_, _ROWS if None in pk else _ROW, f"row {shown}: {reason}")
+        core.db.execute("INSERT INTO _replica_local VALUES (?, ?, ?, ?)", note)
 
 
 def _record_keys(core: Core, table: Table, ids: dict[tuple[Any, ...], bytes]) -> dict[tuple[Any, ...], bytes]:
@@ -189,24 +209,22 @@ class _Looking:
 
     def __init__(self, core: Core, table: Table, rows: dict[bytes, list[Any]], states: dict[bytes, State]) -> None:
         self._core, self._table, self._rows, self._states = core, table, rows, states
-        self._now = core.now_ms()
         self._fresh: dict[bytes, ShadowRow] = {}
         self._changed: dict[bytes, State] = {}
         self._shown_rows: list[tuple[int, object, bytes]] = []
         self._touched: list[bytes] = []
 
-    def _stamp(self, at: object) -> bytes:
-        wall = at if type(at) is int else self._now
-        return self._core.clock.tick(max(0, min(wall, self._now)))
+    def _stamp(self, entry: Entry, number: int = -1) -> bytes:
+        return entry.stamps[number] if entry.stamps else self._core.clock.tick(self._core.now_ms())
 
     def at(self, entry: Entry, id_: bytes, key: bytes | None) -> None:
         row, state = self._rows.get(id_), self._states.get(key) if key else None
         if row is None:
             if state is not None and state.shown:
-                self._delete(state, self._stamp(entry.at))
+                self._delete(state, self._stamp(entry))
             return
         if state is not None and state.shown and entry.anew and self._table.surrogate:
-            self._delete(state, self._stamp(entry.at))
+            self._delete(state, self._stamp(entry, 0))
             state = None
         if self._table.surrogate and (state is None or not state.record.live):
             self._insert(entry, None, id_, row)
@@ -217,7 +235,7 @@ class _Looking:
 
     def _insert(self, entry: Entry, state: State | None, id_: bytes, row: list[Any]) -> None:
         core, table = self._core, self._table
-        stamp = self._stamp(entry.at)
+        stamp = self._stamp(entry)
         if table.surrogate:
             id_ = pack_id(entry.pk, Birth(stamp))
         key = key_of(core, table, id_)
@@ -255,7 +273,7 @@ class _Looking:
             return
         if not state.shown and table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], state.key))
-        stamp = self._stamp(entry.at)
+        stamp = self._stamp(entry)
         state.flags |= SHOWN
         for name, pos, value in changed:
             state.checks.pop(pos, None)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from protocol import limits
 from protocol.descent import Applied, Refusal
@@ -23,9 +24,9 @@ from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
-from replica.store.fresh import shadow_row
+from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.show import PlainRows, engine_writes, leap, settle
-from replica.store.state import ShadowRow, State, key_of, load, new, write
+from replica.store.state import State, load, load_shadows, new, write
 
 
 def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
@@ -40,11 +41,11 @@ def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
     return Applied(batch.changed, batch.held, batch.refused)
 
 
-class _Item:
-    __slots__ = ("delta", "key", "pk", "table")
-
-    def __init__(self, delta: Delta, key: bytes, pk: tuple[Value, ...], table: Table) -> None:
-        self.delta, self.key, self.pk, self.table = delta, key, pk, table
+class _Item(NamedTuple):
+    delta: Delta
+    key: bytes
+    pk: tuple[Value, ...]
+    table: Table
 
 
 class _Batch:
@@ -58,50 +59,69 @@ class _Batch:
         self.refused: list[Refusal] = []
 
     def join(self, deltas: Sequence[Delta]) -> None:
-        items = [item for item in map(self._admit, deltas) if item is not None]
-        existing = {
-            key
-            for (key,) in self._core.select_in("SELECT key FROM _replica_record WHERE key IN (", [i.key for i in items])
-        }
-        fresh: dict[int, list[_Item]] = {}
-        rest: list[_Item] = []
-        checkers: dict[int, PlainRows] = {}
-        for item in items:
-            table, delta = item.table, item.delta
-            if item.key not in existing and table.plain and delta.names == table.names and delta.born > delta.floor:
-                checker = checkers.get(table.tbl) or checkers.setdefault(table.tbl, PlainRows(table))
-                if len(item.pk) == len(table.key_columns) and checker.holds((*item.pk, *delta.values)):
-                    fresh.setdefault(table.tbl, []).append(item)
-                    existing.add(item.key)
-                    continue
-            rest.append(item)
+        by_name: dict[str, list[Delta]] = {}
+        for delta in deltas:
+            by_name.setdefault(delta.collection, []).append(delta)
+        items = [item for name, some in by_name.items() for item in self._admit(name, some)]
+        fresh, rest = self._fresh(items)
         with engine_writes(self._core, list({i.table.tbl: i.table for i in items}.values())):
-            for tbl, some in fresh.items():
-                rest.extend(self._insert(self._core.tables[tbl], some))
+            for tbl, some_items in fresh.items():
+                rest.extend(self._insert(self._core.tables[tbl], some_items))
             self._merge(rest)
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
-    def _admit(self, delta: Delta) -> _Item | None:
+    def _admit(self, collection: str, deltas: Sequence[Delta]) -> list[_Item]:
         core = self._core
-        if fold(delta.collection) != delta.collection:
-            raise Malformed(f"the collection {delta.collection!r} is not folded to lower case")
-        table = core.table(delta.collection)
-        pk, _ = unpack_id(delta.id)
-        key = key_of(core, table, delta.id)
-        greatest = delta.greatest()
-        if greatest[:8] > self._horizon:
-            kept = self._defer(delta, key)
-            if kept is None:
-                return None
-            delta, greatest = kept, kept.greatest()
-        node = core.clock.node
-        if node in delta.stamps or node == delta.born[8:] or node == delta.floor[8:]:
-            mine = [s for s in {*delta.register_stamps(), delta.born, delta.floor} if s[8:] == node]
-            if mine and max(mine)[:8] > self._issued:
-                self._become_another()
-        core.clock.observe(greatest)
-        return _Item(delta, key, pk, table)
+        table = core.by_name.get(collection)
+        if table is None:
+            if fold(collection) != collection:
+                raise Malformed(f"the collection {collection!r} is not folded to lower case")
+            table = core.table(collection)
+        ids = [delta.id for delta in deltas]
+        keys = core.keys.record_keys(table.packed_name, ids)
+        items = [_Item(d, key, unpack_id(id_)[0], table) for d, key, id_ in zip(deltas, keys, ids, strict=True)]
+        newest = max(delta.greatest() for delta in deltas)
+        if newest[:8] > self._horizon:
+            items = [kept for item in items if (kept := self._in_time(item)) is not None]
+            newest = max((item.delta.greatest() for item in items), default=b"")
+        for delta in (item.delta for item in items):
+            node = core.clock.node
+            if node in delta.stamps or node == delta.born[8:] or node == delta.floor[8:]:
+                mine = [s for s in {*delta.register_stamps(), delta.born, delta.floor} if s[8:] == node]
+                if mine and max(mine)[:8] > self._issued:
+                    self._become_another()
+        core.clock.observe(newest)
+        return items
+
+    def _in_time(self, item: _Item) -> _Item | None:
+        """The item, or what is left of it without stamps too far ahead."""
+        if item.delta.greatest()[:8] <= self._horizon:
+            return item
+        kept = self._defer(item.delta, item.key)
+        return item._replace(delta=kept) if kept is not None else None
+
+    def _fresh(self, items: Sequence[_Item]) -> tuple[dict[int, list[_Item]], list[_Item]]:
+        """New records that their tables store as they are, by table; and all others."""
+        keys = [item.key for item in items]
+        seen = {key for (key,) in self._core.select_in("SELECT key FROM _replica_record WHERE key IN (", keys)}
+        fresh: dict[int, list[_Item]] = {}
+        rest: list[_Item] = []
+        for item in items:
+            table, delta = item.table, item.delta
+            new = item.key not in seen and table.plain and delta.born > delta.floor and delta.names == table.names
+            if new and len(item.pk) == len(table.key_columns):
+                fresh.setdefault(table.tbl, []).append(item)
+                seen.add(item.key)
+            else:
+                rest.append(item)
+        for tbl, some in fresh.items():
+            checker = PlainRows(self._core.tables[tbl])
+            if not checker.hold(list(zip(*((*i.pk, *i.delta.values) for i in some), strict=True))):
+                fits = [checker.holds((*i.pk, *i.delta.values)) for i in some]
+                rest += [i for i, fit in zip(some, fits, strict=True) if not fit]
+                fresh[tbl] = [i for i, fit in zip(some, fits, strict=True) if fit]
+        return fresh, rest
 
     def _defer(self, delta: Delta, key: bytes) -> Delta | None:
         """The part of a fragment whose stamps are not too far ahead, if any. What is left out is not stored: the peer
@@ -116,15 +136,14 @@ class _Batch:
             "the clocks agree"
         )
         self.refused.append(Refusal(key, self._core.keys.digest(_encode(delta)), reason[: limits.TEXT_CHARS_MAX]))
-        if delta.born[:8] > self._horizon:
-            return None
+        if max(delta.born, delta.floor)[:8] > self._horizon:
+            return None  # Without its delete, a record would come back to life; without its insert, it has no fields.
         kept = [i for i, s in enumerate(stamps) if s[:8] <= self._horizon]
         packed, which = gather([stamps[i] for i in kept])
-        floor = delta.floor if delta.floor[:8] <= self._horizon else b""
-        if not (kept or floor or delta.born):
+        if not (kept or delta.floor or delta.born):
             return None
         names, values = tuple(delta.names[i] for i in kept), tuple(delta.values[i] for i in kept)
-        return delta._replace(floor=floor, names=names, values=values, stamps=packed, which=which)
+        return delta._replace(names=names, values=values, stamps=packed, which=which)
 
     def _become_another(self) -> None:
         core = self._core
@@ -141,21 +160,28 @@ class _Batch:
     def _insert(self, table: Table, items: list[_Item]) -> list[_Item]:
         """Insert new records as they are. Returns them for the general path if a constraint refuses one."""
         core = self._core
-        core.db.execute("SAVEPOINT replica_fast")
         try:
-            core.insert(table.insert, table.marks, [(*i.pk, *i.delta.values) for i in items])
+            with core.trial():
+                core.insert(table.insert, table.marks, [(*i.pk, *i.delta.values) for i in items])
         except sqlite3.IntegrityError:
-            core.db.execute("ROLLBACK TO replica_fast")
-            core.db.execute("RELEASE replica_fast")
             return items
-        core.db.execute("RELEASE replica_fast")
-        rows: list[ShadowRow] = []
-        for item in items:
+        even = [i for i in items if i.delta.born == i.delta.stamps and not i.delta.floor]
+        rows = fresh_rows(
+            core,
+            table,
+            [i.key for i in even],
+            [i.delta.id for i in even],
+            [i.delta.born for i in even],
+            list(zip(*(i.delta.values for i in even), strict=True)),
+        )
+        for item in items if len(even) < len(items) else ():
             d = item.delta
-            packed = pack_values(d.values)
-            rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
-            core.dirty[item.key] = 1
-            core.note(Change(table.collection, d.id, "insert", True))
+            if d.floor or d.born != d.stamps:
+                packed = pack_values(d.values)
+                rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
+        core.dirty.update(dict.fromkeys([i.key for i in items], 1))
+        if core.on_change is not None:
+            core.changes.extend(Change(table.collection, i.delta.id, "insert", True) for i in items)
         write(core, rows)
         assert table.shape is not None
         if table.shape.rowid_alias:
@@ -171,15 +197,19 @@ class _Batch:
     def _merge(self, items: list[_Item]) -> None:
         core = self._core
         states = load(core, list({i.key for i in items}))
+        # A record whose row vanished without a delete has lost its values here; what the peer sends restores it.
+        unread = load_shadows(core, [i.key for i in items if i.key not in states])
         touched: dict[bytes, tuple[State, bool]] = {}
         past: list[tuple[bytes, int, bytes, bytes, bytes]] = []
         for item in items:
             state = states.get(item.key)
             if state is None:
                 state = states[item.key] = new(item.table, item.key, item.delta.id)
+                state.shadow = unread.get(item.key)
             was_live = state.record.live
-            past.extend(self._losers(state, item.delta))
-            if state.record.join(item.delta):
+            lost = self._losers(state, item.delta)
+            if self._join(state, item):
+                past.extend(lost)
                 touched.setdefault(item.key, (state, was_live))
         if not touched:
             return
@@ -192,6 +222,25 @@ class _Batch:
             self.held += int(live and not state.shown and state.table.collection not in ddl.SYSTEM)
             kind = "update" if live and was_live else "insert" if live else "delete"
             core.note(Change(state.table.collection, state.record.id, kind, True))
+
+    def _join(self, state: State, item: _Item) -> bool:
+        """Join a fragment, unless the record would then be too large to send on. Returns whether anything changed."""
+        record = state.record
+        before = record.floor, record.born, dict(record.registers)
+        if not record.join(item.delta):
+            return False
+        size = sum(len(name) + len(value) + 32 for name, (_, value) in record.registers.items())
+        if size > limits.RECORD_BYTES_MAX or len(record.registers) > limits.FIELDS_MAX:
+            record.floor, record.born, record.registers = before
+            shown = ", ".join(map(str, item.pk))
+            reason = (
+                f"{state.table.label} {shown}: both copies together make a record of {size} bytes in "
+                f"{len(item.delta.names)} fields, over the limit of {limits.RECORD_BYTES_MAX}: shorten it on one side"
+            )
+            digest = self._core.keys.digest(_encode(item.delta))
+            self.refused.append(Refusal(item.key, digest, reason[: limits.TEXT_CHARS_MAX]))
+            return False
+        return True
 
     def _losers(self, state: State, delta: Delta) -> list[tuple[bytes, int, bytes, bytes, bytes]]:
         if not state.record.registers:

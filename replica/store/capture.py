@@ -48,10 +48,12 @@ def triggers(tbl: int, shape: Shape) -> dict[str, str]:
         columns = ", ".join(f"x.{quote(k)}" for k in keys)
         probe = f"{_into(len(keys))} SELECT {tbl}, {VICTIM}, {_NOW}, {columns} FROM {table} AS x WHERE {match}"
         parts = [quote(name) for name, _ in unique.parts if name is not None]
-        changed = " OR ".join(_differs(f"OLD.{p}", f"NEW.{p}") for p in parts)
+        changed = f"{_LOUD} AND ({' OR '.join(_differs(f'OLD.{p}', f'NEW.{p}') for p in parts)})"
+        if unique.partial or len(parts) < len(unique.parts):
+            changed = _LOUD  # Any column may be what the condition or the expression reads.
         same = " AND ".join(f"x.{quote(k)} IS OLD.{quote(k)}" for k in keys)
         add(f"bi{number}", "BEFORE INSERT", _LOUD, probe)
-        add(f"bu{number}", "BEFORE UPDATE", f"{_LOUD} AND ({changed})", f"{probe} AND NOT ({same})")
+        add(f"bu{number}", "BEFORE UPDATE", changed, f"{probe} AND NOT ({same})")
     return made
 
 

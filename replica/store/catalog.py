@@ -72,6 +72,8 @@ class Shape:
 _NOT_THEIRS = (PREFIX.rstrip("_"), "sqlite_")
 _NO_CODE = re.compile(r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[[^]]*\]|`(?:[^`]|``)*`""", re.DOTALL)
 """Comments, strings and quoted names in SQL."""
+_NAME = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|[^\W\d][\w$]*')
+_WORDS = frozenset({"NULL", "CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP"})
 
 
 def quote(name: str) -> str:
@@ -138,7 +140,7 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
             continue
         kind = affinity(declared, strict)
         collation = collations.get(column, "BINARY")
-        item = Column(column, fold(column), kind, collation, bool(notnull), default, pk, position)
+        item = Column(column, fold(column), kind, collation, bool(notnull), _default(default), pk, position)
         (key if pk else columns).append(item)
     if not key:
         raise TableRefused(
@@ -167,6 +169,17 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
         alias and bool(re.search(r"\bAUTOINCREMENT\b", _NO_CODE.sub(" ", sql), re.IGNORECASE)),
         strict,
     )
+
+
+def _default(sql: str | None) -> str | None:
+    """A default as an expression that means the same anywhere: `DEFAULT abc` and `DEFAULT "abc"` are text, which in a
+    trigger would be the name of a column."""
+    if sql is None or not _NAME.fullmatch(sql) or sql.upper() in _WORDS:
+        return sql
+    if sql.upper() in {"TRUE", "FALSE"}:
+        return str(int(sql.upper() == "TRUE"))  # Words since SQLite 3.23 only.
+    name = sql[1:-1].replace(sql[0] * 2, sql[0]) if sql[0] in '"`' else sql.strip("[]")
+    return "'" + name.replace("'", "''") + "'"
 
 
 @lru_cache(256)

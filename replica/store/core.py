@@ -83,6 +83,10 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+class Collision(Exception):
+    """A row cannot stand beside others, and there is no savepoint to go back to."""
+
+
 class Core:
     """An open store. `now_ms` and `random` are the only sources of time and chance."""
 
@@ -103,6 +107,8 @@ class Core:
         self.on_change: Callable[[list[Change]], None] | None = None
         self.dirty: dict[bytes, int] = {}
         """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
+        self.bold = False
+        """Run without savepoints: whoever sets this tries again without it after a Collision."""
         self._seen: tuple[int, int] = (-1, -1)
         self._last_saved = b""
         with self.reporting():
@@ -231,6 +237,25 @@ class Core:
     def schema_followed(self) -> None:
         """What stands in the file now is what the engine knows."""
         self.set_meta("schema_version", self.db.execute("PRAGMA schema_version").fetchone()[0])
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Undo what is done here if it raises. A savepoint makes each statement that may fire a trigger copy its pages anew,
+        which is slow and takes memory; so a `bold` transaction keeps none, and a collision ends it."""
+        if self.bold:
+            try:
+                yield
+            except sqlite3.IntegrityError as error:
+                raise Collision from error
+            return
+        self.db.execute("SAVEPOINT replica_trial")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK TO replica_trial")
+            raise
+        finally:
+            self.db.execute("RELEASE replica_trial")
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
 from replica.store.core import Change, Core, uncollected
 from replica.store.fresh import fresh_rows
-from replica.store.show import PlainRows, user_triggers
+from replica.store.show import PlainRows, uncaptured, user_triggers
 from replica.store.state import write, write_new
 
 ROWS = 16_384
@@ -153,9 +153,8 @@ class _Put:
                 list(compress(shadows, new)),
             )
             write(core, shadows)
-        core.mute()
-        core.insert(table.insert, table.marks, found)
-        core.unmute()
+        with uncaptured(core, table, len(found)):
+            core.insert(table.insert, table.marks, found)
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
+from replica.store import capture
 from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.schema import PREFIX
@@ -34,6 +35,9 @@ _SAFE: dict[str, frozenset[type]] = {
     "BLOB": frozenset({str, bytes, int, float, type(None)}),
 }
 """Affinity -> types of values that a column stores as they are, whatever their value."""
+
+ROWS_MIN = 4_096
+"""Below this, dropping a trigger and making it again costs more than it saves."""
 
 UNKNOWN = b""
 """The blocker of a record that is held because of a row that is no record: its key cannot travel, or no trigger saw it."""
@@ -88,6 +92,23 @@ def engine_writes(core: Core, tables: Sequence[Table]) -> Iterator[None]:
         core.schema_followed()
 
 
+@contextmanager
+def uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
+    """Insert so many rows into a table without user's triggers, as the engine. A trigger that stays silent still costs each
+    row a third of its price, so for thousands of rows ours are dropped and made again, inside the transaction."""
+    assert table.shape is not None
+    ours = capture.triggers(table.tbl, table.shape) if rows >= ROWS_MIN else {}
+    for name in ours:
+        core.db.execute(f"DROP TRIGGER {quote(name)}")
+    core.mute()
+    yield
+    core.unmute()
+    for sql in ours.values():
+        core.db.execute(sql)
+    if ours:
+        core.schema_followed()
+
+
 def user_triggers(core: Core, table: Table) -> list[tuple[str, str]]:
     """(name, SQL) of the triggers on a table that are not ours."""
     assert table.shape is not None
@@ -135,16 +156,14 @@ class _Placing:
     def place(self, states: Sequence[State]) -> None:
         wanted = {state.key: state for state in states}
         self._add_waiting(wanted, list(wanted))
-        self._core.db.execute("SAVEPOINT replica_place")
         flags = {key: state.flags for key, state in wanted.items()}
         try:
-            self._place_together(list(wanted.values()))
+            with self._core.trial():
+                self._place_together(list(wanted.values()))
         except sqlite3.IntegrityError:
-            self._core.db.execute("ROLLBACK TO replica_place")
             for key, before in flags.items():
                 wanted[key].flags = before
             self._place_in_order(wanted)
-        self._core.db.execute("RELEASE replica_place")
         self._read_back([s for s in wanted.values() if s.shown])
         save(self._core, wanted.values())
         shown = [(s.key,) for s in wanted.values() if s.shown or not s.record.live]

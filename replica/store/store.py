@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from protocol.descent import Applied
 from protocol.keys import Keys, Secrets
 from protocol.messages import QUESTION_KEY_BYTES
-from protocol.record import Record, decode
+from protocol.record import Delta, Record, decode
 from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
@@ -27,7 +27,7 @@ from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, index, put, report, schema
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
-from replica.store.core import Change, Core, connect
+from replica.store.core import Change, Collision, Core, connect, uncollected
 from replica.store.fresh import encoded
 from replica.store.mend import follow_schema
 from replica.store.put import Row
@@ -35,6 +35,9 @@ from replica.store.state import load, load_shadows
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
+
+CAUTIOUS = 16
+"""Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
 
 
 def initialize(
@@ -95,6 +98,7 @@ class Store:
         """`durable=False` gives up FULL durability: a power cut may lose the last commits, never consistency. Raises
         NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
         self.path = str(path)
+        self._cautious = 0
         self._db = db or connect(path, durable=durable)
         try:
             self._core = Core(self._db, self.path, now_ms, random, follow_schema)
@@ -244,15 +248,31 @@ class Store:
         """The records under these keys."""
         return self._read(lambda: [state.record for state in load(self._core, keys).values()])
 
+    @uncollected()
     def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
         """Their canonical encodings."""
         return self._read(lambda: encoded(self._core, keys))
 
+    @uncollected()
     def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
         deltas = [decode(record) for record in records]
+        if self._cautious:
+            self._cautious -= 1
+        else:
+            try:
+                return self._apply(deltas, now_ms, bold=True)
+            except Collision:
+                self._cautious = CAUTIOUS
+        return self._apply(deltas, now_ms, bold=False)
+
+    def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
         with self._transaction() as core:
-            return apply(core, deltas, now_ms)
+            core.bold = bold
+            try:
+                return apply(core, deltas, now_ms)
+            finally:
+                core.bold = False
 
     def _base(self, condition: str, parameters: Sequence[object]) -> list[Entry]:
         system_tables = [t.tbl for t in self._core.tables.values() if t.collection in ddl.SYSTEM]

@@ -15,7 +15,7 @@ from protocol import descent, limits, messages
 from protocol.descent import Agenda, Refusal, compare
 from protocol.errors import LimitExceeded
 from protocol.hlc import Clock, pack
-from protocol.keys import CLIENT
+from protocol.keys import CLIENT, SERVER
 from protocol.messages import Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Delta, Record, decode, pack_id
 from protocol.trie import Inner, fingerprint, slice_of
@@ -145,6 +145,24 @@ def test_a_record_that_one_side_lacks_goes_whole_once() -> None:
     a.insert(99, ANN.tick(NOW_MS), {"name": "new"})
     talk = converge(a, b)
     assert [delta.id for delta in moved(talk)] == [pack_id([99])]
+
+
+@pytest.mark.parametrize("dialling", [0, 1])
+def test_what_both_have_does_not_travel_even_if_nearly_everything_does(dialling: int) -> None:
+    big = twins(300)[0]
+    little = MemoryStore(record.encode() for record in list(big.state.values())[:10])
+    stores = big, little
+    assert len(moved(converge(stores[dialling], stores[1 - dialling]), [CLIENT, SERVER][dialling])) == 290
+
+
+def test_a_batch_is_closed_at_its_size_and_a_large_record_goes_alone() -> None:
+    store = MemoryStore()
+    for number in range(30):
+        store.insert(number, ANN.tick(NOW_MS), {"note": "x" * (5_000 if number % 10 == 0 else 100)})
+    with limited(BATCH_BYTES_AIM=1_000):
+        batches = [m.records for m in heard(converge(store, MemoryStore()), Records) if isinstance(m, Records)]
+    assert max(len(batch) for batch in batches) > 2
+    assert all(sum(map(len, batch)) <= 1_000 or len(batch) == 1 for batch in batches)
 
 
 # --- what stamps cannot tell apart -----------------------------------------------------------------------------------

@@ -193,7 +193,9 @@ def test_rows_whose_key_cannot_travel_stay_and_are_listed(machine: Make) -> None
 
 def test_a_table_with_a_name_too_long_to_travel_is_refused(machine: Make) -> None:
     long = "x" * (limits.NAME_BYTES_MAX + 1)
-    a = machine("a", f"CREATE TABLE {long}(k TEXT PRIMARY KEY); CREATE TABLE t(k TEXT PRIMARY KEY, {long});", adopt=False)
+    a = machine(
+        "a", f"CREATE TABLE {long}(k TEXT PRIMARY KEY); CREATE TABLE t(k TEXT PRIMARY KEY, {long});", adopt=False
+    )
     assert all("at most 1024 bytes" in (r.refused or "") for r in a.store.adopt())
 
 
@@ -201,7 +203,9 @@ def test_a_table_that_only_another_program_can_write_is_refused(machine: Make) -
     a = machine("a", "CREATE TABLE x(k TEXT PRIMARY KEY);")
     a.db.create_function("theirs", 1, lambda v: v, deterministic=True)
     a.sql("CREATE TABLE t(k TEXT PRIMARY KEY, v CHECK(theirs(v)))")
-    with pytest.raises(TableRefused, match=r"only the program that made table .t. can write it \(unknown function: theirs"):
+    with pytest.raises(
+        TableRefused, match=r"only the program that made table .t. can write it \(unknown function: theirs"
+    ):
         a.store.adopt(["t"])
 
 

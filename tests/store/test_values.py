@@ -46,7 +46,11 @@ def test_a_value_of_any_kind_reads_back_as_it_was_written(machine: Make, kind: s
 @pytest.mark.parametrize("there", ["TEXT", "INTEGER", "NUMERIC", "REAL", "BLOB"])
 @pytest.mark.parametrize("here", ["TEXT", "INTEGER", "NUMERIC", "REAL", "BLOB"])
 def test_a_value_survives_a_machine_whose_column_changes_it(machine: Make, here: str, there: str) -> None:
-    a, b, c = machine("a", schema(here)), machine("b", schema(there), adopt=False), machine("c", schema(here), adopt=False)
+    a, b, c = (
+        machine("a", schema(here)),
+        machine("b", schema(there), adopt=False),
+        machine("c", schema(here), adopt=False),
+    )
     b.store.adopt()
     b.sql("DELETE FROM _replica_mute")
     write_all(a)

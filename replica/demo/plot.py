@@ -16,22 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from replica.demo.subject import Subject, Value, candidates, is_text, quote, references, unique_columns
+
 NODES = ("hq", "branch", "laptop")
-ROWS_TRIED_MAX = 200  # candidates looked at per table before it is passed over
 BULK_ROWS_MAX = 1_000  # enough to be a bulk update, few enough for a short demonstration
-
-Value = str | int | float | bytes | None
-
-
-class Subject(NamedTuple):
-    """A table that the story can be told about."""
-
-    table: str
-    key: str  # its one primary key column
-    fields: tuple[str, ...]  # text columns that take free text
-    rows: int
-    assigned: bool  # AUTOINCREMENT: SQLite picks the key of a new row
-    preferred: str = "1 = 1"  # an SQL condition: rows that satisfy it are used first
 
 
 class Edit(NamedTuple):
@@ -135,10 +123,6 @@ def plan(connection: sqlite3.Connection, script: Script | None = None) -> Plot:
     )
 
 
-def quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 # --- Tables -----------------------------------------------------------------------------------------------
 
 
@@ -155,11 +139,11 @@ def _subject(connection: sqlite3.Connection, table: str, script: Script | None) 
     keys = [name for _, name, _, _, _, position, _ in columns if position]
     if len(keys) != 1:
         return None
-    closed = {*keys, *_unique(connection, table), *_references(connection, table)}
+    closed = {*keys, *unique_columns(connection, table), *references(connection, table)}
     names = [
         name
         for _, name, declared, _, _, _, hidden in columns
-        if not hidden and name not in closed and _is_text(declared)
+        if not hidden and name not in closed and is_text(declared)
     ]
     (rows,) = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()
     (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
@@ -168,7 +152,7 @@ def _subject(connection: sqlite3.Connection, table: str, script: Script | None) 
     if script is not None:
         names = [name for name in script.fields if name in names]
         subject = subject._replace(preferred=script.preferred)
-    row = next(_candidates(connection, subject), None)
+    row = next(candidates(connection, subject), None)
     # Only a trial finds out about CHECKs, triggers and functions that live in another program.
     free = tuple(name for name in names if _accepts(connection, _write("hq", subject, name, "trial ✓", row)))
     return subject._replace(fields=free) if row is not None and free else None
@@ -178,42 +162,7 @@ def _interest(subject: Subject) -> tuple[bool, bool, int]:
     return len(subject.fields) > 1, subject.rows > 3, subject.rows
 
 
-def _is_text(declared: str) -> bool:
-    """SQLite's own rule for TEXT affinity."""
-    folded = declared.upper()
-    return "INT" not in folded and any(word in folded for word in ("CHAR", "CLOB", "TEXT"))
-
-
-def _unique(connection: sqlite3.Connection, table: str) -> set[str]:
-    indexes = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
-    return {
-        str(name)
-        for _, index, unique, *_ in indexes
-        if unique
-        for _, _, name in connection.execute(f"PRAGMA index_info({quote(index)})").fetchall()
-        if name is not None
-    }
-
-
-def _references(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {str(row[3]) for row in connection.execute(f"PRAGMA foreign_key_list({quote(table)})").fetchall()}
-
-
 # --- Rows -------------------------------------------------------------------------------------------------
-
-
-def _candidates(connection: sqlite3.Connection, subject: Subject) -> Iterator[Value]:
-    """Keys that can be typed on a command line: integers from 0 up, printable text without a leading dash."""
-    key = quote(subject.key)
-    rows = connection.execute(
-        f"SELECT {key} FROM {quote(subject.table)} WHERE typeof({key}) IN ('integer', 'text') "
-        f"ORDER BY {subject.preferred} DESC, {key} LIMIT ?",
-        (ROWS_TRIED_MAX,),
-    ).fetchall()
-    for (value,) in rows:
-        text = str(value)
-        if text and text.isprintable() and not text.startswith("-"):
-            yield value
 
 
 class _Rows:
@@ -223,7 +172,7 @@ class _Rows:
         self.connection = connection
         self.subject = subject
         self.taken: list[Value] = []
-        self.free = list(_candidates(connection, subject))
+        self.free = list(candidates(connection, subject))
 
     def take(
         self, write: Callable[[Value], tuple[Edit, ...]], *, unreferenced: bool = False
@@ -382,7 +331,7 @@ def _new(rows: _Rows, texts: Texts) -> Chapter | None:
     template = (rows.free or rows.taken)[0]  # a row that no other chapter deletes
     sample, top = connection.execute(f"SELECT typeof(max({key})), max({key}) FROM {table}").fetchone()
     columns = connection.execute(f"PRAGMA table_xinfo({table})").fetchall()
-    closed = _unique(connection, subject.table)
+    closed = unique_columns(connection, subject.table)
     edits: list[Edit] = []
     for place, node in enumerate(NODES):
         made: dict[str, tuple[str, tuple[Value, ...]]] = {}  # column: expression, its values

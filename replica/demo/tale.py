@@ -18,6 +18,7 @@ from typing import NamedTuple
 from replica.demo import crm, plot, stage
 from replica.demo.plot import NODES, Chapter, Edit, Outcome, Plot
 from replica.demo.stage import DemoError, Servers
+from replica.demo.subject import quote
 
 HEALING_ROUNDS_MAX = 4  # one is enough for a chain of three; a second means that something is odd
 EDITING_ORDER = ("branch", "hq", "laptop")  # the laptop writes last, so that "later" means the laptop
@@ -302,7 +303,7 @@ def _row_counts(connection: sqlite3.Connection) -> list[tuple[str, int]]:
         if kind == "table" and not name.startswith("sqlite_")
     ]
     counted = [
-        (name, int(connection.execute(f"SELECT count(*) FROM {plot.quote(name)}").fetchone()[0]))
+        (name, int(connection.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()[0]))
         for name in names
     ]
     return sorted(counted, key=lambda table: (-table[1], table[0]))

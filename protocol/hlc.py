@@ -100,7 +100,8 @@ class Clock:
 
     def tick(self, now_ms: int) -> bytes:
         """The next stamp: the wall clock if it is ahead, else one more than the last."""
-        return self.ticks(now_ms, 1)[0]
+        self._time = self._issued = max(self._time + 1, now_ms << 16, 1 << 16)
+        return self._time.to_bytes(8, "big") + self.node
 
     def ticks(self, now_ms: int, count: int) -> list[bytes]:
         """The next so many stamps, of things that happen at one time."""

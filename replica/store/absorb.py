@@ -13,15 +13,16 @@ each:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from protocol.errors import ValueRefused
-from protocol.record import Birth, pack_id, unpack_id
+from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import capture
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
-from replica.store.fresh import fresh_row
+from replica.store.core import Change, Core, uncollected
+from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.show import UNKNOWN, engine_writes, marks, settle
 from replica.store.state import (
     SHOWN,
@@ -40,12 +41,16 @@ from replica.store.state import (
     write,
 )
 
-ENTRIES_MAX = 8_192
+ENTRIES_MAX = 32_768
 """Outbox entries absorbed in one transaction: other programs wait for the write lock meanwhile."""
 
 
 _ROW, _ROWS = -1, -2
 """Instead of a field's position: a row that cannot travel, or any number of rows with NULL in the key."""
+
+
+_GONE = frozenset({capture.DELETE, capture.LEFT})
+_UNTOUCHED = (0, False, False)
 
 
 class Entry(NamedTuple):
@@ -71,20 +76,23 @@ def pending(core: Core) -> bool:
     return core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() is not None
 
 
+@uncollected()
 def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     """Absorb up to `limit` outbox entries, in the caller's transaction. Returns how many are left at least (0: none)."""
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     if not rows:
         return 0
     touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool, bool]] = {}
-    for _, tbl, op, at, *key in rows:
-        table = core.tables.get(tbl)
-        if table is None or table.shape is None:
+    ends = {tbl: 4 + len(table.shape.key) for tbl, table in core.tables.items() if table.shape is not None}
+    odd = any(IllFormedText in map(type, column) for column in list(zip(*rows, strict=True))[4:])
+    for row in rows:
+        tbl, op, at = row[1:4]
+        if tbl not in ends:
             continue
-        pk = tuple(key[: len(table.shape.key)])
-        place = tbl, pk, IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
-        _, left, anew = touched.pop(place, (0, False, False))  # The last place in the order counts.
-        if op in {capture.DELETE, capture.LEFT}:
+        pk = row[4 : ends[tbl]]
+        place = tbl, pk, odd and IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
+        _, left, anew = touched.pop(place, _UNTOUCHED)  # The last place in the order counts.
+        if op in _GONE:
             left = True
         elif op != capture.VICTIM and left:
             anew = True
@@ -93,9 +101,10 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     # the morning would get stamps after what was written to another in the evening.
     now = core.now_ms()
     by_table: dict[int, list[Entry]] = {}
+    tick = core.clock.tick
     for (tbl, pk, _), (at, _, anew) in touched.items():
         wall = max(0, min(at, now)) if type(at) is int else now
-        stamps = tuple(core.clock.tick(wall) for _ in range(1 + anew))
+        stamps = (tick(wall), tick(wall)) if anew else (tick(wall),)
         by_table.setdefault(tbl, []).append(Entry(pk, stamps))
     for tbl, entries in by_table.items():
         look(core, core.tables[tbl], entries)
@@ -147,21 +156,29 @@ def _count_differs(core: Core, table: Table) -> bool:
 
 def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
     """Look at rows of one table, in order, and stamp what changed."""
-    ids: dict[tuple[Any, ...], bytes] = {}
-    for entry in entries:
-        try:
-            ids[entry.pk] = row_id(entry.pk)
-        except ValueRefused as error:
-            note_local_row(core, table, entry.pk, str(error))
+    ids = _row_ids(core, table, [entry.pk for entry in entries])
     rows = fetch_rows(core, table, list(ids))
     keys = _record_keys(core, table, ids)
     states = load(core, list(keys.values()))
     _add_missing_rows(core, table, keys, states, rows, ids)
     looking = _Looking(core, table, rows, states)
-    for entry in entries:
-        if entry.pk in ids:
-            looking.at(entry, ids[entry.pk], keys.get(entry.pk))
+    for one in looking.take_new([(entry, ids[entry.pk], keys.get(entry.pk)) for entry in entries if entry.pk in ids]):
+        looking.at(*one)
     looking.finish()
+
+
+def _row_ids(core: Core, table: Table, pks: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], bytes]:
+    columns = list(zip(*pks, strict=True))
+    if not any(IllFormedText in map(type, column) for column in columns):
+        with suppress(ValueRefused):
+            return dict(zip(pks, pack_ids(columns), strict=True))
+    ids = {}
+    for pk in pks:
+        try:
+            ids[pk] = row_id(pk)
+        except ValueRefused as error:
+            note_local_row(core, table, pk, str(error))
+    return ids
 
 
 def note_local_row(core: Core, table: Table, pk: tuple[Any, ...], reason: str) -> None:
@@ -178,7 +195,7 @@ def note_local_row(core: Core, table: Table, pk: tuple[Any, ...], reason: str) -
 def _record_keys(core: Core, table: Table, ids: dict[tuple[Any, ...], bytes]) -> dict[tuple[Any, ...], bytes]:
     assert table.shape is not None
     if not table.shape.rowid_alias:
-        return {pk: key_of(core, table, id_) for pk, id_ in ids.items()}
+        return dict(zip(ids, core.keys.record_keys(table.packed_name, ids.values()), strict=True))
     sql = "SELECT pk, key FROM _replica_row WHERE tbl = ? AND pk IN ("
     found: dict[object, bytes] = dict(core.select_in(sql, [pk[0] for pk in ids], table.tbl))
     keys = {pk: found[pk[0]] for pk in ids if pk[0] in found}
@@ -204,6 +221,10 @@ def _add_missing_rows(
         states[key] = state
 
 
+_Found = tuple[Entry, bytes, bytes | None]
+"""An entry, the packed key of its row, and the key of the record that is known by that, if any."""
+
+
 class _Looking:
     """One pass over touched rows of a table."""
 
@@ -216,6 +237,33 @@ class _Looking:
 
     def _stamp(self, entry: Entry, number: int = -1) -> bytes:
         return entry.stamps[number] if entry.stamps else self._core.clock.tick(self._core.now_ms())
+
+    def take_new(self, some: Sequence[_Found]) -> Sequence[_Found]:
+        """Take the rows that are no record yet, all at once, where that comes to the same. Returns the others."""
+        core, table = self._core, self._table
+        new = [one for one in some if one[2] not in self._states and one[1] in self._rows]
+        if not table.plain or not new:
+            return some
+        stamps = [self._stamp(entry) for entry, _, _ in new]
+        if table.surrogate:
+            ids = [pack_id(entry.pk, Birth(stamp)) for (entry, _, _), stamp in zip(new, stamps, strict=True)]
+        else:
+            ids = [id_ for _, id_, _ in new]
+        keys = core.keys.record_keys(table.packed_name, ids)
+        columns = list(zip(*(self._rows[id_] for _, id_, _ in new), strict=True))
+        try:
+            rows = fresh_rows(core, table, keys, ids, stamps, columns)
+        except ValueRefused:  # One of them is too large.
+            return some
+        self._fresh = dict(zip(keys, rows, strict=True))
+        core.dirty.update(dict.fromkeys(keys, 1))
+        if table.shape is not None and table.shape.rowid_alias:
+            pks = (entry.pk[0] for entry, _, _ in new)
+            self._shown_rows = [(table.tbl, pk, key) for pk, key in zip(pks, keys, strict=True)]
+        if core.on_change is not None:
+            core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
+        taken = {id_ for _, id_, _ in new}
+        return [one for one in some if one[1] not in taken]
 
     def at(self, entry: Entry, id_: bytes, key: bytes | None) -> None:
         row, state = self._rows.get(id_), self._states.get(key) if key else None

@@ -8,7 +8,10 @@ Leaves have no rows: a leaf is a range of `_replica_record`, which is ordered by
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 from struct import Struct
 
 from protocol import limits
@@ -17,6 +20,9 @@ from replica.store.core import Core, uncollected
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""
+
+READ_MAX, RANGES = 256, 128
+"""A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
 
 _COUNTS = Struct(">16I")
 
@@ -55,7 +61,7 @@ def flush(core: Core) -> None:
     core.dirty.clear()
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.node("", count, changes)
+    digest, count = update.change(count, changes)
     update.write()
     if digest != before:
         core.set_meta("root", digest)
@@ -77,6 +83,21 @@ def _counts(blob: bytes) -> list[int]:
     return list(_COUNTS.unpack(blob))
 
 
+@dataclass(slots=True)
+class _Part:
+    """A prefix under which records changed: those from `low` to `high` in the list of changes."""
+
+    prefix: str
+    before: int
+    low: int
+    high: int
+    count: int
+    digest: bytes = EMPTY
+    counts: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    children: list[_Part] = field(default_factory=list)
+
+
 class _Update:
     def __init__(self, core: Core) -> None:
         self._core, self._hash = core, core.keys.trie
@@ -85,29 +106,70 @@ class _Update:
     def write(self) -> None:
         self._core.db.executemany("INSERT OR REPLACE INTO _replica_trie VALUES (?, ?, ?)", self.rows)
 
-    def node(self, prefix: str, before: int, changes: list[tuple[bytes, int]]) -> tuple[bytes, int]:
-        """Digest and count of a prefix that held `before` records and of which these keys changed."""
-        count = before + sum(delta for _, delta in changes)
-        was_inner = before > limits.LEAF_MAX
-        if count <= limits.LEAF_MAX:
-            if was_inner:
-                self._forget(prefix)
-            return leaf_digest(self._hash, entries(self._core, prefix)), count
-        if not was_inner or 4 * len(changes) > count:
-            if was_inner:
-                self._forget(prefix)
-            return self.build(prefix, count)
-        row = self._core.db.execute("SELECT counts, digests FROM _replica_trie WHERE prefix = ?", (prefix,)).fetchone()
-        counts, digests = _counts(row[0]), _digests(row[1])
-        low = 0
-        for i, digit in enumerate(NIBBLES):
-            child = prefix + digit
-            bound = key_range(child)[1]
-            high = bisect_left(changes, (bound, 2), low)
-            if high > low:
-                digests[i], counts[i] = self.node(child, counts[i], changes[low:high])
+    def change(self, before: int, changes: list[tuple[bytes, int]]) -> tuple[bytes, int]:
+        """Root and count of a trie that held `before` records and of which these keys changed, ascending. It goes down
+        level by level, so that one query reads many nodes and one many leaves."""
+        self._keys = [key for key, _ in changes]
+        self._sums = [0, *accumulate(delta for _, delta in changes)]
+        root = _Part("", before, 0, len(changes), before + self._sums[-1])
+        levels: list[list[_Part]] = []
+        few: list[_Part] = []
+        level = [root]
+        while level:
+            inner: list[_Part] = []
+            for part in level:
+                many = part.count > limits.LEAF_MAX
+                if many and part.before > limits.LEAF_MAX and 4 * (part.high - part.low) <= part.count:
+                    inner.append(part)
+                    continue
+                if part.before > limits.LEAF_MAX:
+                    self._forget(part.prefix)
+                if part.count <= READ_MAX:
+                    few.append(part)
+                else:
+                    part.digest, part.count = self.build(part.prefix, part.count)
+            self._open(inner)
+            levels.append(inner)
+            level = [child for part in inner for child in part.children]
+        self._read(few)
+        for part in chain.from_iterable(reversed(levels)):
+            for child in part.children:
+                digit = int(child.prefix[-1], 16)
+                part.digests[digit], part.counts[digit] = child.digest, child.count
+            part.digest = self._inner(part.prefix, part.digests, part.counts)
+        return root.digest, root.count
+
+    def _open(self, inner: list[_Part]) -> None:
+        """Read these inner nodes, and find their children that changed."""
+        sql = "SELECT prefix, counts, digests FROM _replica_trie WHERE prefix IN ("
+        stored = {row[0]: row for row in self._core.select_in(sql, [part.prefix for part in inner])}
+        for part in inner:
+            _, counts, digests = stored[part.prefix]
+            part.counts, part.digests = _counts(counts), _digests(digests)
+            byte, odd = divmod(len(part.prefix), 2)
+            low = part.low
+            while low < part.high:
+                digit = self._keys[low][byte] & 15 if odd else self._keys[low][byte] >> 4
+                prefix = part.prefix + NIBBLES[digit]
+                high = bisect_right(self._keys, key_range(prefix)[1], low, part.high)
+                before = part.counts[digit]
+                part.children.append(_Part(prefix, before, low, high, before + self._sums[high] - self._sums[low]))
                 low = high
-        return self._inner(prefix, digests, counts), count
+
+    def _read(self, few: list[_Part]) -> None:
+        """Make these small parts from their records."""
+        for start in range(0, len(few), RANGES):
+            some = few[start : start + RANGES]
+            ranges = [key_range(part.prefix) for part in some]
+            rows = self._core.db.execute(
+                f"WITH r(low, high) AS (VALUES {', '.join(['(?, ?)'] * len(some))}) "
+                "SELECT low, key, digest FROM r CROSS JOIN _replica_record WHERE key BETWEEN low AND high",
+                list(chain.from_iterable(ranges)),
+            ).fetchall()
+            below = {low: [row[1:] for row in found] for low, found in groupby(rows, itemgetter(0))}
+            for part, (low, _) in zip(some, ranges, strict=True):
+                entries_ = below.get(low, [])
+                part.digest, part.count = self._from_entries(part.prefix, entries_), len(entries_)
 
     def build(self, prefix: str, estimate: int) -> tuple[bytes, int]:
         """Digest and count of a prefix, made from its records."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import compress
 from operator import itemgetter
 from typing import Any
@@ -18,17 +19,19 @@ from protocol.errors import ValueRefused
 from protocol.record import Birth, fold, pack_id, pack_ids
 from protocol.values import INT_MAX, INT_MIN, check
 from replica.errors import RowRefused, UsageError
-from replica.store import index
+from replica.store import capture, index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
 from replica.store.core import Change, Core, uncollected
 from replica.store.fresh import fresh_rows
-from replica.store.show import PlainRows, uncaptured, user_triggers
+from replica.store.show import PlainRows, user_triggers
 from replica.store.state import write, write_new
 
 ROWS = 16_384
 FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
+UNCAPTURED_MIN = 4_096
+"""Below so many rows, dropping the triggers and making them again costs more than it saves."""
 
 Row = Mapping[str, object] | Sequence[object]
 
@@ -153,7 +156,7 @@ class _Put:
                 list(compress(shadows, new)),
             )
             write(core, shadows)
-        with uncaptured(core, table, len(found)):
+        with _uncaptured(core, table, len(found)):
             core.insert(table.insert, table.marks, found)
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
@@ -181,3 +184,20 @@ def _by_columns(
 ) -> Iterator[tuple[tuple[str, ...], list[tuple[object, ...]]]]:
     for columns, some in itertools.groupby(rows, key=lambda r: tuple(r[1])):
         yield columns, [tuple(values.values()) for _, values in some]
+
+
+@contextmanager
+def _uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
+    """Insert so many rows into a table without user's triggers, as the engine. A trigger that stays silent still costs each
+    row a third of its price, so for thousands of rows ours are dropped and made again, inside the transaction."""
+    assert table.shape is not None
+    ours = capture.triggers(table.tbl, table.shape) if rows >= UNCAPTURED_MIN else {}
+    for name in ours:
+        core.db.execute(f"DROP TRIGGER {quote(name)}")
+    core.mute()
+    yield
+    core.unmute()
+    for sql in ours.values():
+        core.db.execute(sql)
+    if ours:
+        core.schema_followed()

@@ -171,8 +171,9 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
         stamp, value = record.registers[field_name]
         entry: Json = {"field": field_name, "value": printable(unpack_value(value)), **_stamp(core, stamp)}
         if field_name in past:
-            _, lost_stamp, lost = past[field_name]
-            entry["overwrote"] = {"value": printable(unpack_value(lost)), **_stamp(core, lost_stamp)}
+            winner, lost_stamp, lost = past[field_name]
+            if winner == stamp:
+                entry["overwrote"] = {"value": printable(unpack_value(lost)), **_stamp(core, lost_stamp)}
         fields.append(entry)
     held = core.db.execute("SELECT reason FROM _replica_held WHERE key = ?", (state.key,)).fetchone()
     return {

@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
-from replica.store import capture
 from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.schema import PREFIX
@@ -35,9 +34,6 @@ _SAFE: dict[str, frozenset[type]] = {
     "BLOB": frozenset({str, bytes, int, float, type(None)}),
 }
 """Affinity -> types of values that a column stores as they are, whatever their value."""
-
-ROWS_MIN = 4_096
-"""Below this, dropping a trigger and making it again costs more than it saves."""
 
 UNKNOWN = b""
 """The blocker of a record that is held because of a row that is no record: its key cannot travel, or no trigger saw it."""
@@ -89,23 +85,6 @@ def engine_writes(core: Core, tables: Sequence[Table]) -> Iterator[None]:
     for _, sql in triggers:
         core.db.execute(sql)
     if triggers:
-        core.schema_followed()
-
-
-@contextmanager
-def uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
-    """Insert so many rows into a table without user's triggers, as the engine. A trigger that stays silent still costs each
-    row a third of its price, so for thousands of rows ours are dropped and made again, inside the transaction."""
-    assert table.shape is not None
-    ours = capture.triggers(table.tbl, table.shape) if rows >= ROWS_MIN else {}
-    for name in ours:
-        core.db.execute(f"DROP TRIGGER {quote(name)}")
-    core.mute()
-    yield
-    core.unmute()
-    for sql in ours.values():
-        core.db.execute(sql)
-    if ours:
         core.schema_followed()
 
 
@@ -165,6 +144,11 @@ class _Placing:
                 wanted[key].flags = before
             self._place_in_order(wanted)
         self._read_back([s for s in wanted.values() if s.shown])
+        for state in wanted.values():
+            if state.local and not state.record.live:
+                where = (self._table.tbl, state.record.id)
+                self._core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND id = ?", where)
+                state.kept.clear()
         save(self._core, wanted.values())
         shown = [(s.key,) for s in wanted.values() if s.shown or not s.record.live]
         self._core.db.executemany("DELETE FROM _replica_held WHERE key = ?", shown)
@@ -227,8 +211,10 @@ class _Placing:
         return [n for n in state.record.registers if n in self._columns and at[n] not in state.local]
 
     def _insert_sql(self, state: State, present: list[str], conflict: str) -> tuple[str, list[object]]:
-        values: list[Value] = [*state.pk, *(unpack_value(state.record.registers[n][1]) for n in present)]
-        columns = ", ".join([*self._table.key_columns, *(self._columns[n] for n in present)])
+        kept = {n: v for n, v in ((self._table.fields[pos], v) for pos, v in state.kept.items()) if n in self._columns}
+        packed = [*(state.record.registers[n][1] for n in present), *kept.values()]
+        values: list[Value] = [*state.pk, *map(unpack_value, packed)]
+        columns = ", ".join([*self._table.key_columns, *(self._columns[n] for n in (*present, *kept))])
         return f"INSERT OR {conflict} INTO {self._table.sql}({columns}) VALUES({marks(values)})", list(values)
 
     def _update(self, state: State) -> None:
@@ -246,6 +232,9 @@ class _Placing:
 
     def _delete(self, state: State) -> None:
         pk = state.pk
+        if state.local and state.record.live:  # Nobody else has these values.
+            (row,) = fetch_rows(self._core, self._table, [pk]).values()
+            state.kept = {at: v for at, v in zip(self._table.at, pack_values(row), strict=True) if at in state.local}
         self._core.db.execute(f"DELETE FROM {self._table.sql} WHERE {self._table.seek}", [*pk, *pk])
         if self._table.surrogate or self._shape.rowid_alias:
             self._core.db.execute("DELETE FROM _replica_row WHERE tbl = ? AND pk = ?", (self._table.tbl, pk[0]))
@@ -343,6 +332,8 @@ class _Placing:
 
     def _doubtful(self, state: State) -> bool:
         registers = state.record.registers
+        if state.kept:
+            return True
         for name, kind in self._affinity.items():
             register = registers.get(name)
             if register is None:

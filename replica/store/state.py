@@ -72,6 +72,8 @@ class State:
     flags: int = 0
     local: frozenset[int] = frozenset()
     """Positions whose value here is over the limits of the wire, and stays here."""
+    kept: dict[int, bytes] = field(default_factory=dict)
+    """Those values, while no row shows them; in `extra` they stand under ~position."""
 
     @property
     def shown(self) -> bool:
@@ -210,6 +212,7 @@ def load(core: Core, keys: Sequence[bytes]) -> dict[bytes, State]:
         }
         state = State(record, key, table, shadow, before=dict(record.registers), flags=shadow.flags)
         state.local = local.get((shadow.tbl, shadow.id), frozenset())
+        state.kept = {~pos: value for pos, value in packed.items() if pos < 0}
         if shadow.shown:
             own = extras.get(key, {})
             state.checks = {
@@ -302,6 +305,9 @@ def save(core: Core, states: Iterable[State]) -> None:
                 state.flags |= EXTRA
         for pos, shown in state.checks.items():
             checks[pos] = shown
+        if not state.shown:
+            extras.extend((state.key, ~pos, value) for pos, value in state.kept.items())
+            state.flags |= EXTRA if state.kept else 0
         if record.floor and (state.shadow is None or state.shadow.floor != record.floor):
             erased.append((state.key, record.floor))
         stored, which = _store_form(stamps)

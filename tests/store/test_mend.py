@@ -1,0 +1,342 @@
+"""Definitions change under the engine, and arrive from peers: nothing is lost, and nothing that a peer says is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from protocol.hlc import Millis, pack
+from protocol.record import Record, pack_id
+from protocol.values import Value, pack_value, unpack_value
+from replica.store.ddl import COLUMNS, TABLES
+from tests.store.harness import Machine, all_meet, check_equal, meet
+
+Make = Callable[..., Machine]
+
+SCHEMA = "CREATE TABLE t(k TEXT PRIMARY KEY, v, u UNIQUE); INSERT INTO t VALUES ('a', 1, 1), ('b', 2, 2);"
+
+
+def state(machine: Machine, table: str = "t") -> str:
+    """Why a table is not replicated here, as status says it."""
+    return next(str(t["state"]) for t in machine.store.status()["tables"] if t["table"] == table)
+
+
+def two(machine: Make, schema: str = SCHEMA) -> tuple[Machine, Machine]:
+    """Two machines that are equal; one got its tables from the other."""
+    a, b = machine("a", schema), machine("b")
+    meet(a, b)
+    check_equal([a, b])
+    return a, b
+
+
+def healthy(*machines: Machine) -> None:
+    """All meet; in the end roots are equal and nothing is wrong, though tables may differ in their columns."""
+    all_meet(machines)
+    assert len({m.store.root() for m in machines}) == 1
+    assert [m.store.verify() for m in machines] == [[] for _ in machines]
+
+
+def columns(machine: Machine, table: str = "t") -> list[str]:
+    """Names of a table's columns."""
+    return [name for (name,) in machine.rows("SELECT name FROM pragma_table_xinfo(?)", (table,))]
+
+
+# --- ALTER TABLE ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["n", "n INTEGER NOT NULL DEFAULT 7", "n TEXT COLLATE NOCASE DEFAULT 'x'", "n DEFAULT x",
+                                    "n REAL DEFAULT 1", "n DEFAULT (1)", "n DEFAULT NULL", "n DEFAULT -1.5"])  # fmt: skip
+def test_an_added_column_appears_everywhere_with_its_default(machine: Make, column: str) -> None:
+    a, b = two(machine)
+    a.sql(f"ALTER TABLE t ADD COLUMN {column}")
+    healthy(a, b)
+    assert columns(b) == ["k", "v", "u", "n"]
+    check_equal([a, b])
+    b.sql("INSERT INTO t(k) VALUES ('c')", "UPDATE t SET n = 9 WHERE k = 'a'")
+    a.sql("UPDATE t SET n = 8 WHERE k = 'b'")
+    healthy(a, b)
+    check_equal([a, b])
+
+
+def test_a_column_that_two_add_differently_keeps_the_values_of_both(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t ADD COLUMN n TEXT DEFAULT 'here'", "UPDATE t SET n = '1' WHERE k = 'a'")
+    b.sql("ALTER TABLE t ADD COLUMN N INTEGER", "UPDATE t SET n = 2 WHERE k = 'b'")
+    healthy(a, b)
+    for row in ("a", "b"):
+        assert a.record("t", row) == b.record("t", row)
+    assert a.value("SELECT n FROM t WHERE k = 'b'") == "2"
+    assert b.value("SELECT n FROM t WHERE k = 'a'") == 1
+    assert unpack_value(a.record("t", "a").registers["n"][1]) == "1"
+
+
+def test_values_of_a_dropped_column_come_back_as_held_and_are_shown_when_it_is_added_again(machine: Make) -> None:
+    a, b = two(machine)
+    rows = b.rows("SELECT * FROM t")
+    a.sql("ALTER TABLE t DROP COLUMN v", "UPDATE t SET u = 3 WHERE k = 'b'")
+    healthy(a, b)
+    assert columns(a) == ["k", "u"]
+    assert b.rows("SELECT * FROM t") == [rows[0], ("b", 2, 3)]
+    assert unpack_value(a.record("t", "a").registers["v"][1]) == 1
+    b.sql("UPDATE t SET v = 'later' WHERE k = 'b'")
+    healthy(a, b)
+    a.reopen()
+    a.sql("ALTER TABLE t ADD COLUMN v")
+    healthy(a, b)
+    check_equal([a, b])
+    assert a.rows("SELECT k, v FROM t") == [("a", 1), ("b", "later")]
+
+
+def test_an_indexed_column_can_be_dropped_once_its_index_is(machine: Make) -> None:
+    a, b = two(machine, "CREATE TABLE t(k TEXT PRIMARY KEY, u, w); CREATE UNIQUE INDEX i ON t(u); INSERT INTO t VALUES (1, 2, 3);")
+    a.sql("DROP INDEX i")
+    a.store.absorb()
+    a.sql("ALTER TABLE t DROP COLUMN u")
+    healthy(a, b)
+    assert a.rows("SELECT * FROM t") == [("1", 3)]
+
+
+def test_a_renamed_column_is_a_new_one_and_the_old_name_keeps_its_values_at_the_peers(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t RENAME COLUMN v TO w", "ALTER TABLE t RENAME u TO U")
+    healthy(a, b)
+    assert a.rows("SELECT k, w, u FROM t") == b.rows("SELECT k, w, u FROM t") == [("a", 1, 1), ("b", 2, 2)]
+    assert [v for (v,) in b.rows("SELECT v FROM t ORDER BY k")] == [1, 2]
+    assert columns(a) == ["k", "w", "U"]
+
+
+def test_a_renamed_table_keeps_its_collection(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("INSERT INTO t VALUES ('before', 0, NULL)", "ALTER TABLE t RENAME TO person", "INSERT INTO person VALUES ('c', 3, 3)")
+    healthy(a, b)
+    b.sql("UPDATE t SET v = 'b' WHERE k = 'c'", "DELETE FROM t WHERE k = 'a'")
+    healthy(a, b)
+    assert sorted(a.rows("SELECT k, v FROM person")) == [("b", 2), ("before", 0), ("c", "b")]
+    assert a.dump("person")["person"] == b.dump("t")["t"]
+    assert state(a, "person") == ""
+
+
+def test_a_new_unique_index_is_watched_and_a_dropped_one_forgotten(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("CREATE UNIQUE INDEX i ON t(v)")
+    a.store.absorb()
+    a.sql("INSERT OR REPLACE INTO t VALUES ('c', 1, NULL)")
+    healthy(a, b)
+    check_equal([a, b])
+    assert not a.record("t", "a").live
+    a.sql("DROP INDEX i", "INSERT OR REPLACE INTO t VALUES ('d', 1, NULL)")
+    healthy(a, b)
+    assert a.value("SELECT count(*) FROM t WHERE v = 1") == 2
+
+
+def test_a_definition_that_was_rolled_back_changes_nothing(machine: Make) -> None:
+    a, b = two(machine)
+    root = a.store.root()
+    a.sql("BEGIN", "ALTER TABLE t ADD COLUMN n DEFAULT 5", "DROP TABLE t", "CREATE TABLE t(x)", "ROLLBACK")
+    assert a.store.root() == root
+    healthy(a, b)
+
+
+def test_vacuum_changes_nothing(machine: Make) -> None:
+    a, b = two(machine, SCHEMA + "CREATE TABLE n(k INTEGER PRIMARY KEY, v); INSERT INTO n VALUES (5, 1), (9, 2);")
+    a.sql("DELETE FROM t WHERE k = 'a'", "INSERT INTO n(v) VALUES (3)")
+    root = a.store.root()
+    a.sql("VACUUM")
+    assert a.store.root() == root
+    a.sql("UPDATE n SET v = v + 1", "INSERT INTO t VALUES ('z', 1, 1)")
+    healthy(a, b)
+    check_equal([a, b])
+
+
+# --- tables that go and come ------------------------------------------------------------------------------------------
+
+NEW = "CREATE TABLE {}(k TEXT PRIMARY KEY, v TEXT NOT NULL DEFAULT '', u INT, extra DEFAULT 'e', UNIQUE(u))"
+REBUILDS = {
+    "new first": [NEW.format("new_t"), "INSERT INTO new_t(k, v, u) SELECT * FROM t", "DROP TABLE t",
+                  "ALTER TABLE new_t RENAME TO t"],
+    "old first": ["ALTER TABLE t RENAME TO old_t", NEW.format("t"), "INSERT INTO t(k, v, u) SELECT * FROM old_t",
+                  "DROP TABLE old_t"],
+    "old first, old names": ["PRAGMA legacy_alter_table = ON", "ALTER TABLE t RENAME TO old_t", NEW.format("t"),
+                             "INSERT INTO t(k, v, u) SELECT * FROM old_t", "DROP TABLE old_t"],
+    "aside": ["CREATE TEMP TABLE aside AS SELECT * FROM t", "DROP TABLE t", NEW.format("t"),
+              "INSERT INTO t(k, v, u) SELECT * FROM aside"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_table_rebuilt_by_an_orm_goes_on_without_a_word(machine: Make, rebuild: str, atomic: bool) -> None:
+    a, b = two(machine)
+    a.sql("UPDATE t SET v = 'pending' WHERE k = 'a'")
+    pragmas = [s for s in REBUILDS[rebuild] if s.startswith("PRAGMA")]
+    steps = [s for s in REBUILDS[rebuild] if s not in pragmas]
+    a.sql(*pragmas, *(["BEGIN", *steps, "COMMIT"] if atomic else steps), "DELETE FROM t WHERE k = 'b'")
+    a.sql("INSERT INTO t(k, v) VALUES ('after', 1)")
+    healthy(a, b)
+    check_equal([a, b])
+    assert b.rows("SELECT k, v, extra FROM t ORDER BY k") == [("a", "pending", "e"), ("after", "1", "e")]
+    a.sql("INSERT OR REPLACE INTO t VALUES ('last', 'l', 1, 'x')")
+    healthy(a, b)
+    check_equal([a, b])
+
+
+def test_a_table_whose_key_a_rebuild_changed_is_given_up_in_words_and_adopted_again(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("BEGIN", "ALTER TABLE t RENAME TO old", "CREATE TABLE t(k TEXT, v, u, PRIMARY KEY(k, u))",
+          "INSERT INTO t SELECT * FROM old", "DROP TABLE old", "COMMIT")  # fmt: skip
+    healthy(a, b)
+    assert "the primary key of 't' changed" in state(a)
+    assert "adopt it again" in state(a)
+    assert a.rows("SELECT * FROM t") == b.rows("SELECT * FROM t"), "nothing is deleted, here or there"
+    a.sql("INSERT INTO t VALUES ('here', 1, 1)")
+    healthy(a, b)
+    assert b.value("SELECT count(*) FROM t") == 2
+
+
+def test_a_renamed_key_column_is_another_key(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t RENAME COLUMN k TO id")
+    healthy(a, b)
+    assert "adopt it again" in state(a)
+    assert a.value("SELECT count(*) FROM t") == b.value("SELECT count(*) FROM t") == 2
+    a.sql("ALTER TABLE t RENAME COLUMN id TO k")
+    a.store.adopt()
+    healthy(a, b)
+    check_equal([a, b])
+
+
+def test_a_dropped_table_is_no_delete_and_comes_back_when_it_is_made_and_adopted_again(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("DROP TABLE t")
+    healthy(a, b)
+    assert "was dropped here" in state(a)
+    assert b.value("SELECT count(*) FROM t") == 2
+    assert len(a.records("t")) == 2, "its records came back from the peer"
+    b.sql("INSERT INTO t VALUES ('c', 3, 3)")
+    healthy(a, b)
+    assert a.rows("SELECT name FROM sqlite_master WHERE name = 't'") == []
+    a.sql("CREATE TABLE t(k TEXT PRIMARY KEY, v, u UNIQUE)", "INSERT INTO t VALUES ('mine', 4, 4)")
+    a.store.adopt(["t"])
+    healthy(a, b)
+    check_equal([a, b])
+    assert a.value("SELECT count(*) FROM t") == 4
+
+
+@pytest.mark.parametrize("which", ["ai", "ad", "au", "ak", "bi0", "bu0", "%"])
+def test_triggers_that_were_dropped_are_made_again_and_what_they_missed_is_found(machine: Make, which: str) -> None:
+    a, b = two(machine)
+    made = a.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+    for name, _ in made:
+        if name.endswith(which) or which == "%":
+            a.sql(f'DROP TRIGGER "{name}"')
+    a.sql("INSERT INTO t VALUES ('c', 3, 3)", "DELETE FROM t WHERE k = 'b'", "UPDATE t SET k = 'z' WHERE k = 'a'",
+          "INSERT OR REPLACE INTO t VALUES ('r', 4, 3)", "UPDATE OR REPLACE t SET u = 1, v = 'n' WHERE k = 'r'")  # fmt: skip
+    healthy(a, b)
+    check_equal([a, b])
+    assert b.rows("SELECT * FROM t") == [("r", "n", 1)]
+    assert a.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name") == made
+
+
+# --- schema that arrives ----------------------------------------------------------------------------------------------
+
+RICH = """
+CREATE TABLE parent("Id" INTEGER PRIMARY KEY AUTOINCREMENT, "The Name" TEXT COLLATE NOCASE NOT NULL DEFAULT 'it''s' UNIQUE);
+CREATE TABLE child(z REAL DEFAULT -1.5, b BLOB, a INTEGER NOT NULL DEFAULT 0, parent INT REFERENCES parent("Id"),
+                   t TEXT COLLATE RTRIM, n NUMERIC, x, "at" DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY(t, a), UNIQUE(b, n));
+"""
+
+
+def described(machine: Machine, table: str) -> dict[str, Any]:
+    """What SQLite says of a table: columns in order, their indexes and foreign keys."""
+    indexes = machine.rows('SELECT name FROM pragma_index_list(?) WHERE "unique" ORDER BY origin', (table,))
+    parts = 'SELECT name, coll, "desc" FROM pragma_index_xinfo(?) WHERE key'
+    return {
+        "columns": machine.rows('SELECT name, "notnull", dflt_value, pk FROM pragma_table_info(?)', (table,)),
+        "uniques": sorted(machine.rows(parts, index) for index in indexes),
+        "references": machine.rows('SELECT "from", lower("table"), lower("to") FROM pragma_foreign_key_list(?)', (table,)),
+    }
+
+
+def test_a_table_arrives_with_order_defaults_uniques_collations_and_foreign_keys(machine: Make) -> None:
+    a, b = machine("a", RICH), machine("b")
+    a.sql("""INSERT INTO parent("The Name") VALUES ('x')""", "INSERT INTO child(t, parent) VALUES ('c', 1)")
+    healthy(a, b)
+    check_equal([a, b])
+    for table in ("parent", "child"):
+        assert described(b, table) == described(a, table)
+    b.sql("INSERT INTO parent DEFAULT VALUES")
+    assert b.value("SELECT seq FROM sqlite_sequence") == b.value('SELECT max("Id") FROM parent') > 1
+    healthy(a, b)
+    check_equal([a, b])
+
+
+def test_a_table_of_the_same_name_that_was_not_adopted_is_left_alone_and_said_so(machine: Make) -> None:
+    a, b = machine("a", SCHEMA), machine("b", "CREATE TABLE T(secret); INSERT INTO T VALUES ('mine');", adopt=False)
+    healthy(a, b)
+    assert b.rows("SELECT * FROM t") == [("mine",)]
+    assert "that is not replicated: run `replica adopt`" in state(b)
+    assert len(a.records("t")) == len(b.records("t")) == 2
+    b.sql("INSERT INTO T VALUES ('more')")
+    healthy(a, b)
+    assert len(a.records("t")) == 2
+
+
+HOSTILE: list[Value] = [
+    "0); DROP TABLE safe; --", "(SELECT load_extension('x'))", "x'00' CHECK(0)", "'a' REFERENCES safe(k)", "1 UNIQUE",
+    "(1); DELETE FROM safe", "safe", 'a"b', "TEXT); DROP TABLE safe; --", "\0", "NOCASE UNIQUE", 5, None, b"\xff", -1, 1e300,
+    '"; DROP TABLE safe; --', "t.k); DROP TABLE safe; --", 'p"p.q"q', '[["k"], ["k\\"); DROP TABLE safe; --"]]', "[[[[", "[[1]]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["name", "affinity", "collation", "key", "notnull", "default", "unique", "references", "position"])
+def test_what_a_peer_says_of_a_column_is_never_executed(machine: Make, field: str) -> None:
+    stamp = pack(Millis(1_000), 1, b"peerpeer")
+    good: dict[str, Value] = {
+        "name": "v", "affinity": "TEXT", "collation": "BINARY", "key": 0, "notnull": 0, "default": None, "unique": None,
+        "references": None, "position": 1,
+    }  # fmt: skip
+    a = machine("a", "CREATE TABLE safe(k TEXT PRIMARY KEY); INSERT INTO safe VALUES ('kept');")
+
+    def record(collection: str, key: list[Value], fields: dict[str, Value]) -> bytes:
+        registers = {name: (stamp, pack_value(value)) for name, value in fields.items()}
+        return Record(collection, pack_id(key), b"", stamp, registers).encode()
+
+    for number, value in enumerate(HOSTILE):
+        name = f"t{number}"
+        table: dict[str, Value] = {"name": name, "natural": 1, "rowid": 0, "autoincrement": 0, "keys": 1}
+        key = record(COLUMNS, [name, "k"], {**good, "name": "k", "key": 1, "position": 0})
+        bad = record(COLUMNS, [name, "v"], {**good, field: value})
+        odd = record(COLUMNS, ["safe", name], {**good, "name": name, field: value})
+        a.store.apply([record(TABLES, [name], table), key, bad, odd, record(name, ["row"], {"v": "x"})], a.clock())
+    assert a.rows("SELECT k FROM safe") == [("kept",)]
+    tables = {name for (name,) in a.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 1) = 't'")}
+    assert len(tables) > len(HOSTILE) // 2
+    assert a.store.verify() == []
+    assert not a.rows("SELECT sql FROM sqlite_master WHERE sql LIKE '%load_extension%' OR sql LIKE '%CHECK%'")
+    a.sql("INSERT INTO safe(k) VALUES ('still writable')")
+    a.store.absorb()
+
+
+def test_a_table_of_which_not_all_key_columns_arrived_waits_for_them(machine: Make) -> None:
+    a, b = machine("a", "CREATE TABLE t(k, j, v, PRIMARY KEY(k, j)); INSERT INTO t VALUES (1, 2, 3);"), machine("b")
+    described = [r for r in a.records(TABLES, COLUMNS)]
+    late = [r for r in described if r.id == pack_id(["t", "j"])]
+    b.store.apply([r.encode() for r in described if r not in late], b.clock())
+    b.store.apply([r.encode() for r in a.records("t")], b.clock())
+    assert b.rows("SELECT name FROM sqlite_master WHERE name = 't'") == []
+    b.store.apply([r.encode() for r in late], b.clock())
+    assert b.rows("SELECT * FROM t") == [(1, 2, 3)]
+    healthy(a, b)
+
+
+def test_what_a_table_says_of_itself_is_what_its_records_hold(machine: Make) -> None:
+    a = machine("a", RICH)
+    fields = {r.id: {n: unpack_value(v) for n, (_, v) in r.registers.items()} for r in a.records(COLUMNS)}
+    assert fields[pack_id(["child", "n"])] == {
+        "name": "n", "affinity": "NUMERIC", "collation": "BINARY", "key": 0, "notnull": 0, "default": None,
+        "unique": json.dumps([["b", "n"]]), "references": None, "position": 5,
+    }  # fmt: skip
+    assert fields[pack_id(["child", "parent"])]["references"] == "parent.id"

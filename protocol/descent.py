@@ -71,8 +71,9 @@ class Port(Protocol):
     def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
 
-    def sample(self, limit: int) -> list[Entry]:
-        """The first adopted, never changed records in key order."""
+    def sample(self, limit: int, peer: bytes) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records in key order; none if this store and that of the
+        node `peer` were equal once."""
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""

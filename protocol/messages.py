@@ -41,7 +41,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The first adopted records of mine in key order: (key, digest), to tell copies from strangers."""
+    """The first adopted records of mine in key order: (key, birth stamp), to tell copies from strangers."""
 
     entries: tuple[tuple[bytes, bytes], ...]
 

@@ -247,7 +247,7 @@ class Session:
     def _speeches(self) -> Iterator[Message]:
         if self._sample and self._role == CLIENT:
             self._sample = False
-            entries = self._store.sample(limits.SAMPLE_MAX)
+            entries = self._store.sample(limits.SAMPLE_MAX, self.outcome.peer.node if self.outcome.peer else b"")
             if entries:
                 yield Sample(tuple(entries))
         yield from self._agenda.speech(self._round)

@@ -114,7 +114,7 @@ def _print_json(document: object) -> None:
 
 def _init(options: argparse.Namespace) -> None:
     text = sys.stdin.read() if options.join == "-" else options.join
-    invite = invites.decode(text) if text else None
+    invite = invites.decode(text) if text is not None else None
     initialize(options.file, options.name or Path(options.file).stem, invite.secrets if invite else None)
     with Store(options.file) as store:
         if invite and invite.url:
@@ -194,8 +194,8 @@ def _held(options: argparse.Namespace) -> None:
         if options.delete:
             store.held_delete(options.delete)
         if options.rekey:
-            key = store.held_rekey(options.rekey[0], _literal(options.rekey[1]) if options.rekey[1:] else None)
-            print(f"it is now under key {key}", file=sys.stderr)
+            key, notes = store.held_rekey(options.rekey[0], _literal(options.rekey[1]) if options.rekey[1:] else None)
+            print("\n".join([f"it is now under key {key}", *notes]), file=sys.stderr)
         rows = store.held()
     if options.json:
         _print_json(rows)
@@ -224,6 +224,8 @@ def _rescan(options: argparse.Namespace) -> None:
 
 
 def _sql(options: argparse.Namespace) -> None:
+    if "_replica_" in options.statement.lower() and not options.statement.lower().lstrip().startswith("select"):
+        raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
     with Store(options.file) as store:
         columns, rows = store.execute(options.statement)
     if options.json:
@@ -243,7 +245,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
+    if not host or not port.isdecimal() or int(port) > 65_535:
         raise UsageError(f"{text!r} is no address to listen on: it looks like 127.0.0.1:8470")
     return host.strip("[]"), int(port)
 

@@ -72,6 +72,10 @@ class RecordChange:
 class _StoreThread(aiosqlite.Connection):
     """aiosqlite's thread, with a public way to run one function there."""
 
+    def join(self) -> None:
+        """Wait for the thread to end."""
+        self._thread.join()
+
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         result: _T = await self._execute(function, *args)  # type: ignore[no-untyped-call]
         return result
@@ -119,7 +123,12 @@ class Node:
     async def start(self) -> Node:
         """Open the file. Raises StoreError."""
         thread = self._thread = _StoreThread(lambda: connect(self.path, durable=self._durable), 64)
-        await thread
+        try:
+            await thread
+        except BaseException:
+            # aiosqlite leaves its thread to itself when opening fails: it must not outlive the loop that it reports to.
+            await asyncio.to_thread(thread.join)
+            raise
         try:
             self._store = await thread.call(lambda: Store(self.path, db=thread._conn))
         except BaseException:
@@ -266,6 +275,7 @@ class Node:
             await socket.close()
             await self.call(self.store.remember, session.outcome, url)
         session.outcome.reasons.extend(await self.call(self.store.notices))
+        session.outcome.held = await self.call(self.store.held_count)
         return SyncReport.of(url, session.outcome, traffic, system.monotonic() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:

@@ -81,9 +81,11 @@ def status(report: Json) -> None:
     print(f"clock  {when(report['clock']['now_ms'])}" + (f", newest stamp {ahead / 1000:.1f} s ahead" if ahead else ""))
     print(f"waiting to be absorbed: {report['backlog']} captured writes")
     print()
-    columns = ("table", "live", "deleted", "held", "hidden_edits", "state")
+    columns = ("table", "live", "deleted", "held", "hidden_edits")
     table(columns, [[t[c] for c in columns] for t in report["tables"]])
     for entry in report["tables"]:
+        if entry["state"]:
+            print(f"  {clean(entry['table'])}: {clean(entry['state'])}")
         for reason in entry["held_reasons"]:
             print(f"  held in {clean(entry['table'])}: {reason['records']} because {clean(reason['reason'])}")
     if report["orphans"]:
@@ -116,6 +118,11 @@ def _stamp(stamp: Json) -> str:
     return f"{clean(stamp['by'])} at {when(stamp['millis'])} #{stamp['counter']}"
 
 
+def _short(value: object) -> str:
+    text = clean(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= 300 else f"{text[:300]}… ({len(text)} characters; all of it with --json)"
+
+
 def why(report: Json) -> None:
     """Fields, their writers, their losers."""
     state = "shown" if report["shown"] else f"held: {clean(report['held'])}" if report["live"] else "deleted"
@@ -126,11 +133,11 @@ def why(report: Json) -> None:
     if report["deleted"]:
         print(f"  deleted by {_stamp(report['deleted'])}")
     for field in report["fields"]:
-        print(f"  {clean(field['field'])} = {clean(json.dumps(field['value'], ensure_ascii=False))}")
+        print(f"  {clean(field['field'])} = {_short(field['value'])}")
         print(f"      by {_stamp(field)}")
         if "overwrote" in field:
             lost = field["overwrote"]
-            print(f"      over {clean(json.dumps(lost['value'], ensure_ascii=False))} by {_stamp(lost)}")
+            print(f"      over {_short(lost['value'])} by {_stamp(lost)}")
 
 
 def held(rows: Sequence[Json]) -> None:
@@ -151,6 +158,8 @@ def synced(report: SyncReport) -> None:
         print(f"  failed: {clean(report.text)}")
         return
     print(f"  records: {report.sent} sent, {report.received} received, {report.held} held")
+    if report.held:
+        print("  held records are in no table here: `replica held FILE` says which, and why")
     print(
         f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {report.round_trips} round trips, "
         f"{report.seconds:.2f} s"

@@ -12,7 +12,8 @@ from replica.transport import Traffic
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """How a sync went. `outcome` is "in sync" when both roots were equal; bytes are websocket payload."""
+    """How a sync went. `outcome` is "in sync" when both roots were equal; `held` counts the live records that no table
+    shows here now; bytes are websocket payload."""
 
     url: str
     peer: str

@@ -181,16 +181,24 @@ async def dial(
         raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port") from None
     except InvalidStatus as error:
         body = (error.response.body or b"")[:200].decode(errors="replace").strip()
+        if error.response.status_code not in {400, 426, 503}:
+            raise Unreachable(f"{url} is not a replica node: it answered {error.response.status_code}") from None
         raise PeerRefused(str(error.response.status_code), body or "no reason given") from None
     except TimeoutError:
         raise Unreachable(f"{url} did not answer within {OPEN_SECONDS} s") from None
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or error
-        raise Unreachable(f"{url}: the encrypted connection failed: {why}") from None
+        raise Unreachable(
+            f"{url}: the encrypted connection failed: {why} (an own authority is named by --ca)"
+        ) from None
+    except ValueError as error:  # A port that cannot be.
+        raise UsageError(f"{url!r} is no address of a node: {error}") from None
     except OSError as error:
-        raise Unreachable(f"{url} cannot be reached: {error.strerror or error}") from None
+        raise Unreachable(f"{url} cannot be reached: {error.strerror or error or type(error).__name__}") from None
     except (InvalidHandshake, EOFError) as error:
-        raise Unreachable(f"{url} is not a replica node: {error}") from None
+        raise Unreachable(
+            f"{url} is not a replica node, or it wants wss:// or a client certificate (--cert, --key): {error}"
+        ) from None
     try:
         assert socket.response is not None
         answer = socket.response.headers
@@ -277,7 +285,7 @@ def client_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLCont
     """A context from the files of `--ca`, `--cert` and `--key`; None if there are none."""
     if not (ca or cert):
         return None
-    return _with_files(ssl.create_default_context(cafile=ca), cert, key)
+    return _with_files(_context(ssl.Purpose.SERVER_AUTH, ca), cert, key)
 
 
 def server_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -286,10 +294,17 @@ def server_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLCont
         if ca or key:
             raise UsageError("--ca and --key go with --cert")
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
+    context = _context(ssl.Purpose.CLIENT_AUTH, ca)
     if ca:
         context.verify_mode = ssl.CERT_REQUIRED
     return _with_files(context, cert, key)
+
+
+def _context(purpose: ssl.Purpose, ca: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(purpose, cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the authority {ca} cannot be used: {error}") from None
 
 
 def _with_files(context: ssl.SSLContext, cert: str | None, key: str | None) -> ssl.SSLContext:

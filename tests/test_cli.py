@@ -79,7 +79,7 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
     assert isinstance(why, dict)
     assert why["fields"][0]["value"] == "陈思源"
     assert why["fields"][0]["by"] == "hq"
-    assert "inserted by adopted" in terminal.run("why", hq, "CONTACTS", "c000001")
+    assert "inserted by its adoption" in terminal.run("why", hq, "CONTACTS", "c000001")
     assert "all well" in terminal.run("verify", hq)
     with program(hq) as db:
         db.execute("INSERT INTO _replica_mute VALUES (1)")
@@ -125,7 +125,12 @@ def test_held_records_are_listed_edited_rekeyed_and_deleted(terminal: Terminal, 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["status", "missing/x.db"], FILE, "cannot open"),
+        (["status", "missing/x.db"], FILE, "no such file"),
+        (["init", "missing/x.db"], FILE, "cannot open"),
+        (["init", "new.db", "--join", ""], USAGE, "an invite begins with"),
+        (["sync", "hq.db", "ws://127.0.0.1:99999"], USAGE, "no address of a node"),
+        (["sync", "hq.db", "wss://127.0.0.1:1", "--ca", "nope.pem"], USAGE, "cannot be used"),
+        (["sql", "hq.db", "DELETE FROM _replica_meta"], USAGE, "the engine's own"),
         (["status", "plain.db"], FILE, "run `replica init"),
         (["status", "text.db"], FILE, "not an SQLite database"),
         (["status", "newer.db"], FILE, "newer version"),

@@ -42,7 +42,10 @@ from replica.store.state import (
 )
 
 ENTRIES_MAX = 32_768
-"""Outbox entries absorbed in one transaction: other programs wait for the write lock meanwhile."""
+"""Outbox entries absorbed in one transaction: about half a second, for which other programs wait for the write lock."""
+
+AT_ONCE = 4_096
+"""Rows that are looked at together: what is made of them still fits into the processor's cache."""
 
 
 _ROW, _ROWS = -1, -2
@@ -107,7 +110,8 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
         stamps = (tick(wall), tick(wall)) if anew else (tick(wall),)
         by_table.setdefault(tbl, []).append(Entry(pk, stamps))
     for tbl, entries in by_table.items():
-        look(core, core.tables[tbl], entries)
+        for some in _parts(entries):
+            look(core, core.tables[tbl], some)
     last = rows[-1][0]
     if len(rows) < limit:
         core.db.execute("DELETE FROM _replica_outbox")
@@ -127,7 +131,7 @@ def full_diff(core: Core, table: Table) -> None:
     # Kept aside: what surfaces meanwhile moves rows and definitions under an open cursor.
     core.db.execute(f"CREATE TEMP TABLE _replica_scan AS SELECT {', '.join(table.key_columns)} FROM {table.sql}")
     seen = 0
-    while part := core.rows("SELECT * FROM temp._replica_scan WHERE rowid > ? LIMIT ?", (seen, ENTRIES_MAX)):
+    while part := core.rows("SELECT * FROM temp._replica_scan WHERE rowid > ? LIMIT ?", (seen, AT_ONCE)):
         look(core, table, [Entry(tuple(row)) for row in part])
         seen += len(part)
     core.db.execute("DROP TABLE temp._replica_scan")
@@ -140,7 +144,7 @@ def full_diff(core: Core, table: Table) -> None:
 
 
 def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (rows[i : i + ENTRIES_MAX] for i in range(0, len(rows), ENTRIES_MAX))
+    return (rows[i : i + AT_ONCE] for i in range(0, len(rows), AT_ONCE))
 
 
 def _count_differs(core: Core, table: Table) -> bool:

@@ -120,6 +120,8 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     if fold(name).startswith(_NOT_THEIRS):
         raise TableRefused(f"{name!r} is no table of yours: names that begin so belong to the engine or to SQLite")
     sql = row[1] or ""
+    if db.execute("SELECT 1 FROM pragma_table_list(?) WHERE schema = 'main' AND type = 'shadow'", (name,)).fetchone():
+        raise TableRefused(f"{name!r} belongs to a virtual table: adopt the table that feeds that one")
     if re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
         raise TableRefused(f"{name!r} is a virtual table: adopt the table that feeds it")
     kinds = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?"

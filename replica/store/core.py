@@ -41,11 +41,15 @@ class Change(NamedTuple):
     remote: bool
 
 
-def connect(path: str | Path, *, durable: bool = True, readonly: bool = False) -> sqlite3.Connection:
+def connect(
+    path: str | Path, *, durable: bool = True, readonly: bool = False, create: bool = False
+) -> sqlite3.Connection:
     """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise. Raises StoreError."""
     path = str(path)
+    if not create and not Path(path).exists():
+        raise NotAStore(f"{path}: there is no such file; `replica init {path}` would make one")
     try:
-        uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+        uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512)
     except sqlite3.Error as error:
         raise from_sqlite(error, path) from error
@@ -54,9 +58,7 @@ def connect(path: str | Path, *, durable: bool = True, readonly: bool = False) -
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -65536")
-        if readonly:
-            db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        else:
+        if (create or schema.installed(db)) and not readonly:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal" and path != ":memory:":
                 raise StoreReadOnly(f"{path} cannot use write-ahead logging: move it to a local, writable disk")

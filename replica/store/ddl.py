@@ -18,12 +18,12 @@ from protocol import limits
 from protocol.hlc import base_stamp
 from protocol.keys import content_hash
 from protocol.record import fold, pack_id, unpack_id
-from protocol.values import Value, pack_value, unpack_value
+from protocol.values import Value, pack_value, pack_values, unpack_value
 from replica.store import capture, catalog
 from replica.store.catalog import Column, Shape, Table, quote
-from replica.store.core import Core
+from replica.store.core import Change, Core
 from replica.store.show import engine_writes, leap, settle, settle_anew, stored
-from replica.store.state import SHOWN, State, check, key_of, load, new, save
+from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, new, save, trim
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
 SYSTEM = frozenset({TABLES, COLUMNS, NODES})
@@ -343,9 +343,24 @@ def refit(core: Core, table: Table, shape: Shape) -> None:
 
 
 def _recheck(core: Core, table: Table, fresh: dict[str, int], states: list[State]) -> None:
+    """Take each row as it stands: what differs from what was last seen of it was written by somebody before or after the
+    definition changed, and is a local edit like any other."""
+    rows = fetch_rows(core, table, [state.pk for state in states])
+    now = core.now_ms()
     for state in states:
-        for name, default in fresh.items():
-            state.checks[table.positions[name]] = default
+        seen = state.shadow.checks if state.shadow else []
+        stamp = b""
+        for name, pos, value in zip(table.names, table.at, pack_values(rows[pack_id(state.pk)]), strict=True):
+            last = fresh.get(name, seen[pos] if pos < len(seen) else None)
+            if name in fresh:
+                state.checks[pos] = fresh[name]
+            if last is not None and last != check(value):
+                stamp = stamp or core.clock.tick(now)
+                state.checks.pop(pos, None)
+                state.record.registers[name] = (stamp, value)
+        if stamp:
+            trim(core, state, stamp)
+            core.note(Change(table.collection, state.record.id, "update", False))
     save(core, states)
 
 

@@ -8,9 +8,10 @@ as in plain SQL. A test holds both ways equal.
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import compress
 from operator import itemgetter
 from typing import Any
@@ -27,7 +28,7 @@ from replica.store.fresh import fresh_rows
 from replica.store.show import PlainRows, user_triggers
 from replica.store.state import write, write_new
 
-ROWS = 16_384
+ROWS = 8_192
 FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
 UNCAPTURED_MIN = 4_096
@@ -66,6 +67,7 @@ class _Put:
         self._fast = exact and table.plain and not user_triggers(core, table) and set(self._fast_order) == set(order)
         self._picks = [order.index(n) for n in self._fast_order] if self._fast else []
         self._width = len(order)
+        self._others = any(not unique.primary for unique in table.shape.uniques)
         self._updates = False
         """Some rows were there already: look before inserting."""
 
@@ -89,6 +91,11 @@ class _Put:
             items = dict(zip(self._order, row, strict=True))
         else:
             raise UsageError(f"row {number + 1} has {len(row)} values, {self._shape.name} {len(self._order)} columns")
+        for column in () if self._shape.rowid_alias else self._shape.key:
+            if items.get(column.name) is None and (column.name in items or column.default is None):
+                raise RowRefused(
+                    f"row {number + 1} has no value for its key, {column.name}: it could not be replicated"
+                )
         try:
             return number, {n: check(v) for n, v in items.items()}
         except ValueRefused as error:
@@ -103,11 +110,27 @@ class _Put:
         if not self._fit(list(zip(*found, strict=True))):
             numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit([(v,) for v in picked[i]])]
             found = [picked[i] for i in numbers]
+        if len(numbers) < len(rows):
+            numbers = self._apart(rows, picked, numbers, first)
+            found = [picked[i] for i in numbers]
         try:
-            done = self._insert(numbers, found)
+            done = self._insert(numbers, found, len(rows))
         except (ValueRefused, UnicodeEncodeError):
             done = set()  # The careful way says which row it is, and why.
         return [(first + i, row) for i, row in enumerate(rows) if i not in done] if len(done) < len(rows) else []
+
+    def _apart(self, rows: list[Row], picked: list[tuple[object, ...]], numbers: list[int], first: int) -> list[int]:
+        """Of these rows, those that no other of the chunk is about: only their order cannot matter. Not even theirs, if
+        SQLite is to choose a number or to change a key."""
+        width, fast, keys = len(self._shape.key), set(numbers), set()
+        for i, row in enumerate(rows):
+            if i in fast:
+                continue
+            values = picked[i] or tuple(self._values(first + i, row)[1].get(n, self) for n in self._fast_order)
+            if not self._checker.hold([(v,) for v in values[:width]]):
+                return []
+            keys.add(values[:width])
+        return [i for i in numbers if picked[i][:width] not in keys]
 
     def _pick(self, row: Row) -> tuple[object, ...]:
         """The values of a row with all columns, in the order of `_fast_order`; none of any other."""
@@ -128,8 +151,9 @@ class _Put:
                 return False
         return True
 
-    def _insert(self, numbers: list[int], found: list[tuple[object, ...]]) -> set[int]:
-        """Insert those rows that are new; returns their numbers. Raises ValueRefused before anything is written."""
+    def _insert(self, numbers: list[int], found: list[tuple[object, ...]], of: int) -> set[int]:
+        """Insert those rows that are new, of so many in the chunk; returns their numbers. Raises ValueRefused before
+        anything is written."""
         core, table, width = self._core, self._table, len(self._shape.key)
         if not found:
             return set()
@@ -146,7 +170,8 @@ class _Put:
         if self._shape.rowid_alias:
             sql = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
             taken.update(pk for (pk,) in core.select_in(sql, columns[0], table.tbl))
-        if taken or self._updates or not write_new(core, shadows):
+        mixed = self._others and len(found) < of
+        if mixed or taken or self._updates or not write_new(core, shadows):
             known = {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", sorted(keys))}
             self._updates = self._updates or bool(known)
             new = [s not in taken and k not in known for s, k in zip(shown_by, keys, strict=True)]
@@ -155,9 +180,17 @@ class _Put:
                 list(compress(found, new)),
                 list(compress(shadows, new)),
             )
-            write(core, shadows)
-        with _uncaptured(core, table, len(found)):
-            core.insert(table.insert, table.marks, found)
+            mixed = self._others and len(found) < of
+            try:
+                with core.trial() if mixed else nullcontext():
+                    write(core, shadows)
+                    self._insert_rows(found)
+            except sqlite3.IntegrityError:
+                if not mixed:
+                    raise
+                return set()  # A unique value may move from one row to another: then only their own order will do.
+        else:
+            self._insert_rows(found)
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
@@ -165,6 +198,10 @@ class _Put:
         if core.on_change is not None:
             core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)
+
+    def _insert_rows(self, rows: list[tuple[object, ...]]) -> None:
+        with _uncaptured(self._core, self._table, len(rows)):
+            self._core.insert(self._table.insert, self._table.marks, rows)
 
     def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         keys = [c.name for c in self._shape.key]

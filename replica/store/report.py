@@ -191,7 +191,7 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
 def _stamp(core: Core, stamp: bytes) -> Json:
     millis, counter, node = unpack(stamp)
     if is_base(stamp):
-        return {"stamp": stamp.hex(), "millis": 0, "counter": counter, "node": "", "by": "adopted, never changed since"}
+        return {"stamp": stamp.hex(), "millis": 0, "counter": counter, "node": "", "by": "its adoption"}
     mine = node == core.clock.node
     return {
         "stamp": stamp.hex(),
@@ -265,9 +265,17 @@ def held_delete(core: Core, ref: str) -> None:
         settle(core, [state])
 
 
-def held_rekey(core: Core, ref: str, key: object | None) -> object:
+def held_count(core: Core) -> int:
+    """Live records that no table shows."""
+    system = [t.tbl for t in core.tables.values() if t.collection in SYSTEM]
+    sql = f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {SHOWN} AND tbl NOT IN "
+    return int(core.db.execute(f"{sql} ({','.join('?' * len(system))})", system).fetchone()[0])
+
+
+def held_rekey(core: Core, ref: str, key: object | None) -> tuple[object, list[str]]:
     """Insert a held record anew under another key (the next free one, if none is given), and delete the held one, in the
-    caller's transaction. Returns the key. References to the old key are the caller's to follow."""
+    caller's transaction. Returns the key, and which rows refer to the old one: nobody but a person can tell whose they
+    are."""
     state = _by_ref(core, ref)
     table = state.table
     if table.shape is None or len(table.shape.key) != 1 or not state.record.live:
@@ -278,8 +286,21 @@ def held_rekey(core: Core, ref: str, key: object | None) -> object:
     values = {columns[n]: unpack_value(v) for n, (_, v) in state.record.registers.items() if n in columns}
     if key is not None:
         values[table.shape.key[0].name] = check(key)
+    notes = _referring(core, table, state.pk[0])
     held_delete(core, ref)
     names = ", ".join(map(quote, values))
     sql = f"INSERT INTO {table.sql}({names}) VALUES({', '.join('?' * len(values))})"
     cursor = core.db.execute(sql if values else f"INSERT INTO {table.sql} DEFAULT VALUES", list(values.values()))
-    return cursor.lastrowid if key is None else key
+    return cursor.lastrowid if key is None else key, notes
+
+
+def _referring(core: Core, table: Table, key: Value) -> list[str]:
+    notes = []
+    for other in core.tables.values():
+        for column, target, _ in other.shape.references if other.shape is not None else ():
+            if fold(target) == table.collection:
+                sql = f"SELECT count(*) FROM {other.sql} WHERE {quote(column)} = ?"
+                (rows,) = core.db.execute(sql, (key,)).fetchone()
+                if rows:
+                    notes.append(f"{rows} rows of {other.label} refer by {column} to {key!r}: check whose they are")
+    return notes

@@ -53,7 +53,7 @@ def initialize(
     path = str(path)
     if not name or len(name) > 64 or not name.isprintable():
         raise UsageError("a node's name has 1 to 64 printable characters")
-    db = connect(path)
+    db = connect(path, create=True)
     try:
         db.execute("BEGIN IMMEDIATE")
         if schema.installed(db):
@@ -278,21 +278,23 @@ class Store:
         system_tables = [t.tbl for t in self._core.tables.values() if t.collection in ddl.SYSTEM]
         marks = ",".join("?" * len(system_tables))
         return self._db.execute(
-            f"SELECT key, digest FROM _replica_record WHERE tbl NOT IN ({marks}) AND stamps = born AND floor = x'' "
+            f"SELECT key, born FROM _replica_record WHERE tbl NOT IN ({marks}) AND stamps = born AND floor = x'' "
             f"AND substr(born, 1, 8) = x'0000000000000001' AND {condition}",
             (*system_tables, *parameters),
         ).fetchall()
 
-    def sample(self, limit: int) -> list[Entry]:
-        """The first adopted, never changed records in key order."""
+    def sample(self, limit: int, peer: bytes) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records; none if `peer` and this node were equal once."""
+        if self.knows(peer):
+            return []
         return self._read(lambda: self._base("1 ORDER BY key LIMIT ?", (limit,)))
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
         marks = ",".join("?" * len(entries))
         mine = dict(self._read(lambda: self._base(f"key IN ({marks})", [key for key, _ in entries])))
-        common = [(key, digest) for key, digest in entries if key in mine]
-        return len(common), sum(mine[key] != digest for key, digest in common)
+        common = [(key, born) for key, born in entries if key in mine]
+        return len(common), sum(mine[key] != born for key, born in common)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 
@@ -329,17 +331,22 @@ class Store:
         with self._transaction() as core:
             report.held_delete(core, ref)
 
-    def held_rekey(self, ref: str, key: object | None = None) -> object:
-        """Give a held record another key, so that it can be shown. Returns the key."""
+    def held_count(self) -> int:
+        """How many live records no table shows."""
+        return self._read(lambda: report.held_count(self._core))
+
+    def held_rekey(self, ref: str, key: object | None = None) -> tuple[object, list[str]]:
+        """Give a held record another key, so that it can be shown. Returns the key, and who refers to the old one."""
         with self._transaction() as core:
-            new_key = report.held_rekey(core, ref, key)
+            done = report.held_rekey(core, ref, key)
             while absorb.absorb(core):
                 pass
-            return new_key
+            return done
 
     def home(self) -> str:
-        """The address that the invite named, or empty."""
-        return str(self._core.meta("home") or "")
+        """The address that the invite named, else that of the peer last met by address, or empty."""
+        row = self._db.execute("SELECT url FROM _replica_peer WHERE url <> '' ORDER BY met_ms DESC LIMIT 1").fetchone()
+        return str(self._core.meta("home") or (row[0] if row else ""))
 
     def set_home(self, url: str) -> None:
         """Sync with this address when none is named."""

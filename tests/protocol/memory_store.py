@@ -147,12 +147,12 @@ class MemoryStore:
         names, values = tuple(delta.names[i] for i in near), tuple(delta.values[i] for i in near)
         return delta._replace(names=names, values=values, stamps=packed, which=which)
 
-    def sample(self, limit: int) -> list[Entry]:
-        return [entry for entry in self._sorted() if self._adopted(entry[0])][:limit]
+    def sample(self, limit: int, peer: bytes) -> list[Entry]:
+        return [(key, self.state[key].born) for key, _ in self._sorted() if self._adopted(key)][:limit]
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
-        common = [(key, digest) for key, digest in entries if self._adopted(key)]
-        return len(common), sum(self._digests[key] != digest for key, digest in common)
+        common = [(key, born) for key, born in entries if self._adopted(key)]
+        return len(common), sum(self.state[key].born != born for key, born in common)
 
     def _adopted(self, key: bytes) -> bool:
         return key in self.state and all(is_base(stamp) for stamp in self.state[key].stamps())

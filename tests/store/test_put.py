@@ -17,6 +17,7 @@ from protocol.errors import OurFault
 from protocol.values import INT_MAX
 from replica.errors import RowRefused, UsageError
 from replica.store import put
+from replica.store.show import PlainRows
 from tests.store.harness import Machine, check_equal, foreign, meet, table_dump
 
 Make = Callable[..., Machine]
@@ -87,8 +88,8 @@ def test_both_ways_make_the_same_records(machine: Make, monkeypatch: pytest.Monk
     slow.sql("CREATE TABLE t(k TEXT PRIMARY KEY, v, w)")
     slow.store.adopt()
     fast.store.put_many("t", rows)
-    monkeypatch.setattr(put.PlainRows, "hold", lambda *_: False)
-    monkeypatch.setattr(put.PlainRows, "holds", lambda *_: False)
+    monkeypatch.setattr(PlainRows, "hold", lambda *_: False)
+    monkeypatch.setattr(PlainRows, "holds", lambda *_: False)
     slow.store.put_many("t", rows)
     assert fast.dump() == slow.dump()
     for one, two in zip(fast.records("t"), slow.records("t"), strict=True):
@@ -143,7 +144,7 @@ def test_a_row_that_cannot_be_refuses_all_and_says_which(
 
 def test_a_number_over_64_bits_as_a_key_is_refused_in_the_same_words(machine: Make) -> None:
     m = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY, v);")
-    with pytest.raises(RowRefused, match="row 2: .* does not fit into 64 bits"):
+    with pytest.raises(RowRefused, match=r"row 2: \d+ does not fit into 64 bits"):
         m.store.put_many("t", [(1, 1), (1 << 63, 1)])
 
 

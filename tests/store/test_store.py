@@ -1,0 +1,345 @@
+"""The store as a whole: its file, its transactions, other processes beside it, and every way in which a file can fail."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from protocol.keys import CLIENT, SERVER
+from protocol.session import Self, Session
+from replica.errors import DiskFull, NewerStore, NotAStore, StoreBusy, StoreError, StoreReadOnly, UsageError
+from replica.store import core, schema
+from replica.store.store import Store, initialize
+from tests.store.harness import NONCES, SECRETS, Machine, check_equal, foreign, meet
+
+Make = Callable[..., Machine]
+
+T = "CREATE TABLE t(k TEXT PRIMARY KEY, v);"
+
+
+# --- what other programs and processes do -----------------------------------------------------------------------------
+
+
+def test_what_a_program_wrote_by_plain_sql_is_in_the_root(machine: Make) -> None:
+    a = machine("a", T)
+    roots = {a.store.root()[0]}
+    for statement in ("INSERT INTO t VALUES ('a', 1)", "UPDATE t SET v = 2", "UPDATE t SET k = 'b'", "DELETE FROM t"):
+        a.sql(statement)
+        roots.add(a.store.root()[0])
+    assert len(roots) == 5
+
+
+def test_two_stores_on_one_file_see_each_others_tables_fields_and_stamps(machine: Make) -> None:
+    a = machine("a", T)
+    with Store(a.path, now_ms=a.clock) as other:
+        a.sql("INSERT INTO t VALUES ('a', 1)")
+        assert other.root() == a.store.root()
+        other.execute("ALTER TABLE t ADD COLUMN w DEFAULT 5")
+        a.store.put_many("t", [("b", 1, 2)])
+        other.execute("CREATE TABLE s(k TEXT PRIMARY KEY)")
+        other.adopt(["s"])
+        a.store.put_many("s", [("x",)])
+        other.put_many("t", [("c", 1, 2)])
+        assert other.root() == a.store.root()
+    stamps = [s for r in a.records("t", "s") for s in {r.born}]
+    assert len(stamps) == len(set(stamps)) == 4
+    assert a.store.verify() == []
+
+
+WRITER = """
+import sys
+from replica.store.store import Store
+with Store(sys.argv[1], durable=False) as store:
+    for turn in range(40):
+        store.put_many("t", [(f"{sys.argv[2]}-{turn}-{row}", turn) for row in range(5)])
+        store.execute("UPDATE t SET v = v + 1 WHERE k LIKE ?", (f"{sys.argv[2]}-{turn}-%",))
+"""
+
+
+def test_two_processes_on_one_file_never_issue_one_stamp_twice(machine: Make) -> None:
+    a = machine("a", T)
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, a.path, name]) for name in "xy"]
+    for turn in range(40):
+        a.sql(f"INSERT INTO t VALUES ('sql-{turn}', 0)")
+        a.store.root()
+    assert [w.wait(120) for w in writers] == [0, 0]
+    events = [s for r in a.records("t") for s in r.stamps()]
+    assert a.value("SELECT count(*) FROM t") == 440
+    assert len(events) == len(set(events)) == 440 + 400
+    assert a.store.verify() == []
+
+
+def test_a_program_may_write_in_the_middle_of_a_session(machine: Make) -> None:
+    a, b = machine("a", T), machine("b")
+    a.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO t SELECT i, i FROM n"
+    )
+    one = Session(CLIENT, a.store.group_keys, a.store, Self(a.store.node_id, b"a" * 16, "a"), NONCES)
+    two = Session(SERVER, b.store.group_keys, b.store, Self(b.store.node_id, b"b" * 16, "b"), NONCES)
+    frame: bytes | None = one.open(a.clock())
+    turn = 0
+    while frame is not None:
+        (two if one.speaking or turn == 0 else one).receive(frame, a.clock())
+        turn += 1
+        a.sql(f"UPDATE t SET v = 'during {turn}' WHERE k = '{turn % 7}'", f"DELETE FROM t WHERE k = '{turn + 100}'")
+        speaker = one if one.speaking else two
+        frame = speaker.pull(a.clock()) if speaker.speaking else None
+        if frame is not None and speaker is two:
+            one.receive(frame, a.clock())
+            frame = None if not (one.speaking or two.speaking) else (one if one.speaking else two).pull(a.clock())
+        assert turn < 500
+    meet(a, b)
+    check_equal([a, b])
+
+
+def test_a_reader_is_not_kept_waiting_by_a_writer(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = machine("a", T)
+    a.core.db.execute("PRAGMA busy_timeout = 0")
+    with closing(foreign(a.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO t VALUES ('uncommitted', 1)")
+        assert a.store.root()[1] > 0
+        assert a.store.verify() == []
+        assert a.store.query("SELECT * FROM t") == []
+        other.execute("COMMIT")
+    assert len(a.records("t")) == 1
+
+
+# --- one transaction each ---------------------------------------------------------------------------------------------
+
+
+def test_a_method_that_raises_leaves_the_file_as_it_was(machine: Make) -> None:
+    a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    before = a.store.root(), a.dump(), a.core.meta("clock")
+    for statement in ("INSERT INTO t VALUES ('b', 1), ('a', 2)", "INSERT INTO nowhere VALUES (1)", "no SQL"):
+        with pytest.raises((sqlite3.Error, StoreError, Exception), match=r"UNIQUE|no such table|syntax error"):
+            a.store.execute(statement)
+    for ref in ("", "zz", "00"):
+        with pytest.raises(UsageError):
+            a.store.held_edit(ref, {"v": 1})
+    assert (a.store.root(), a.dump(), a.core.meta("clock")) == before
+
+
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", "ROLLBACK", "BEGIN", "SAVEPOINT s", "VACUUM", "END; --", "/* */ commit"]
+)
+def test_a_statement_about_transactions_cannot_break_ours(machine: Make, statement: str) -> None:
+    a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    before = a.store.root()
+    with pytest.raises((sqlite3.OperationalError, UsageError)):
+        a.store.execute(statement)
+    assert a.store.root() == before
+    a.store.execute("INSERT INTO t VALUES ('b', 1)")
+    assert a.store.verify() == []
+
+
+def test_what_execute_writes_is_stamped_and_its_rows_returned(machine: Make) -> None:
+    a = machine("a", T)
+    assert a.store.execute("INSERT INTO t VALUES (?, ?) RETURNING k, v AS w", ("a", 1)) == (["k", "w"], [("a", 1)])
+    assert a.store.execute("UPDATE t SET v = :v", {"v": 2}) == ([], [])
+    assert a.store.execute("SELECT * FROM t") == (["k", "v"], [("a", 2)])
+    assert a.store.query("SELECT v FROM t WHERE k = :k", {"k": "a"}) == [(2,)]
+    assert a.rows("SELECT * FROM _replica_outbox") == []
+    assert len(a.record("t", "a").stamps()) == 2
+
+
+def test_a_transaction_commits_rows_state_trie_and_clock_together(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    state = "SELECT (SELECT count(*) FROM _replica_outbox), (SELECT value FROM _replica_meta WHERE name = 'clock')"
+    before = a.rows(state), a.rows("SELECT * FROM _replica_record"), a.rows("SELECT * FROM _replica_trie")
+    monkeypatch.setattr("replica.store.index.flush", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        a.store.root()
+    assert (a.rows(state), a.rows("SELECT * FROM _replica_record"), a.rows("SELECT * FROM _replica_trie")) == before
+    monkeypatch.undo()
+    assert a.store.verify() == []
+    assert len(a.records("t")) == 1
+
+
+def test_blobs_written_in_place_are_found_by_a_rescan(machine: Make) -> None:
+    a, b = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY, v BLOB);"), machine("b")
+    a.sql("INSERT INTO t VALUES (1, x'00000000')")
+    meet(a, b)
+    with a.db.blobopen("t", "v", 1) as blob:
+        blob.write(b"\x01")
+    assert a.rows("SELECT * FROM _replica_outbox") == []
+    assert a.store.verify() == ["t [1]: the row differs in v from its digest: changed without capture, or damaged"]
+    a.store.rescan()
+    assert a.store.verify() == []
+    meet(a, b)
+    check_equal([a, b])
+    assert b.value("SELECT v FROM t") == b"\1\0\0\0"
+
+
+# --- files that cannot serve ------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_database_is_said_so_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and they are longer than the header of a database. " * 20)
+    text = path.read_text()
+    for opening in (Store, lambda p: initialize(p, "a")):
+        with pytest.raises(NotAStore, match="is not an SQLite database"):
+            opening(path)
+    assert path.read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_database_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(foreign(path)) as db:
+        db.execute("CREATE TABLE t(k TEXT PRIMARY KEY)")
+    before = path.read_bytes()
+    with pytest.raises(NotAStore, match="not part of a replication group yet: run `replica init"):
+        Store(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["theirs.db"]
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.db", tmp_path / "folder" / "none.db"):
+        with pytest.raises(StoreError, match="none.db"):
+            Store(path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="cannot open .*: check that the folder exists"):
+        initialize(tmp_path / "folder" / "none.db", "a")
+
+
+def test_a_store_of_a_newer_version_is_refused_unread(machine: Make) -> None:
+    a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)", "UPDATE _replica_meta SET value = 99 WHERE name = 'format'")
+    a.close()
+    before = a.path.read_bytes()
+    with pytest.raises(NewerStore, match="was written by a newer version .store format 99, this is 1.: update"):
+        Store(a.path)
+    assert a.path.read_bytes() == before
+    a.db = foreign(a.path)
+    a.sql(f"UPDATE _replica_meta SET value = {schema.FORMAT} WHERE name = 'format'")
+    a.reopen()
+    assert len(a.records("t")) == 1
+
+
+def test_a_store_that_somebody_keeps_locked_is_busy_and_nothing_is_lost(machine: Make) -> None:
+    a = machine("a", T)
+    a.core.db.execute("PRAGMA busy_timeout = 20")
+    with closing(foreign(a.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="is locked by another program: close it, or try again in a moment"):
+            a.store.put_many("t", [("a", 1)])
+        other.execute("ROLLBACK")
+    assert a.store.put_many("t", [("a", 1)]) == 1
+    assert a.store.verify() == []
+
+
+def test_opening_waits_for_no_lock(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = machine("a", T)
+    monkeypatch.setattr(core, "BUSY_MS", 20)
+    with closing(foreign(a.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Store(a.path) as second:
+            assert second.query("SELECT count(*) FROM t") == [(0,)]
+
+
+def test_a_store_that_cannot_be_written_says_so_and_can_be_read(machine: Make) -> None:
+    a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    a.store.absorb()
+    a.core.db.execute("PRAGMA query_only = ON")  # What SQLite says of a read-only file; root may write any file.
+    with pytest.raises(StoreReadOnly, match="cannot be written: check the permissions"):
+        a.store.put_many("t", [("b", 1)])
+    assert a.store.query("SELECT k FROM t") == [("a",)]
+    assert a.store.verify() == []
+    a.core.db.execute("PRAGMA query_only = OFF")
+    assert a.store.put_many("t", [("b", 1)]) == 1
+
+
+@pytest.mark.parametrize("act", ["put", "absorb", "adopt"])
+def test_a_full_disk_changes_nothing_and_all_goes_on_once_there_is_room(machine: Make, act: str) -> None:
+    a = machine("a", T)
+    a.sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO t SELECT i, i FROM n"
+          if act == "absorb" else "CREATE TABLE s AS SELECT 1")  # fmt: skip
+    a.sql("CREATE TABLE big(k INTEGER PRIMARY KEY, v)", "INSERT INTO big SELECT value, zeroblob(500) FROM json_each('[" +
+          ",".join(map(str, range(2_000))) + "]')")  # fmt: skip
+    if act != "absorb":
+        a.store.absorb()
+    before = a.dump(), a.rows("SELECT * FROM _replica_record")
+    a.core.db.execute(f"PRAGMA max_page_count = {a.value('PRAGMA page_count') + 3}")
+    actions: dict[str, Callable[[], object]] = {
+        "put": lambda: a.store.put_many("t", [(f"{i}", "x" * 500) for i in range(500)]),
+        "absorb": a.store.root,
+        "adopt": lambda: a.store.adopt(["big"]),
+    }
+    with pytest.raises(DiskFull, match="no room left for .*: nothing was changed"):
+        actions[act]()
+    assert (a.dump(), a.rows("SELECT * FROM _replica_record")) == before
+    a.core.db.execute("PRAGMA max_page_count = 1000000")
+    actions[act]()
+    assert a.store.verify() == []
+
+
+def test_a_damaged_file_is_said_so(machine: Make) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [(f"{i}", "x" * 100) for i in range(1_000)])
+    a.close()
+    data = bytearray(a.path.read_bytes())
+    data[8_192:-4_096] = b"\xa5" * (len(data) - 12_288)
+    a.path.write_bytes(data)
+    with (
+        pytest.raises(StoreError, match=r"is damaged: restore a backup|file is not a database"),
+        Store(a.path) as store,
+    ):
+        assert store.verify() != []
+        raise StoreError("is damaged: restore a backup")
+    a.path.write_bytes(b"")
+    Machine(a.path).close()
+    a.reopen()
+
+
+# --- becoming one -----------------------------------------------------------------------------------------------------
+
+
+def test_initialize_leaves_tables_and_rows_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(foreign(path)) as db:
+        db.executescript("CREATE TABLE t(k TEXT PRIMARY KEY); INSERT INTO t VALUES ('a'); CREATE VIEW w AS SELECT 1;")
+        before = db.execute("SELECT * FROM sqlite_master").fetchall()
+        initialize(path, "a")
+        assert db.execute("SELECT * FROM sqlite_master WHERE name NOT LIKE '%replica%'").fetchall() == before
+        assert db.execute("SELECT * FROM t").fetchall() == [("a",)]
+
+
+def test_a_store_is_made_once(machine: Make) -> None:
+    a = machine("a")
+    node = a.store.node_id
+    with pytest.raises(StoreError, match="is part of a replication group already: `replica status"):
+        initialize(a.path, "b")
+    assert (a.store.node_id, a.store.name) == (node, "a")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "a\0b"])
+def test_a_name_for_people_is_short_and_printable(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="a node's name has 1 to 64 printable characters"):
+        initialize(tmp_path / "a.db", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_groups_are_their_own_and_a_member_has_the_secrets_of_the_first(machine: Make, tmp_path: Path) -> None:
+    a, b = Machine(tmp_path / "one.db", secrets=None), Machine(tmp_path / "two.db", secrets=None)
+    assert a.store.secrets() != b.store.secrets()
+    c = Machine(tmp_path / "three.db", secrets=a.store.secrets())
+    assert c.store.secrets() == a.store.secrets()
+    assert c.store.node_id != a.store.node_id
+    assert machine("d").store.secrets() == SECRETS
+    for m in (a, b, c):
+        m.close()

@@ -10,6 +10,7 @@ test each:
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ from replica.store.state import load, load_shadows
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
+_CONTROL = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b", re.I | re.S
+)
 
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
@@ -189,7 +193,10 @@ class Store:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
-        """Run one SQL statement that may write, and stamp what it wrote. Returns (columns, rows)."""
+        """Run one SQL statement that may write, and stamp what it wrote. Returns (columns, rows). Raises UsageError for one
+        about transactions."""
+        if control := _CONTROL.match(sql):
+            raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self._transaction() as core:
             cursor = core.db.execute(sql, parameters)
             rows = cursor.fetchall() if cursor.description else []

@@ -7,7 +7,7 @@ import itertools
 import math
 import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -161,8 +161,16 @@ def _key(value: object) -> tuple[str, object]:
     return readable(value)
 
 
-def meet(a: Machine, b: Machine, *, cut: int | None = None, sample: bool = False) -> tuple[Outcome, Outcome]:
-    """One session, which `a` dials, to its end; or until `cut` frames went over the wire."""
+def meet(
+    a: Machine,
+    b: Machine,
+    *,
+    cut: int | None = None,
+    sample: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> tuple[Outcome, Outcome]:
+    """One session, which `a` dials, to its end; or until `cut` frames went over the wire. `meanwhile`: what happens after
+    each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
         Session(
@@ -181,6 +189,7 @@ def meet(a: Machine, b: Machine, *, cut: int | None = None, sample: bool = False
             if next(left) <= 0:
                 break
             hearer.receive(frame, there.clock())
+            meanwhile()
     return one.outcome, two.outcome
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -11,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.keys import CLIENT, SERVER
-from protocol.session import Self, Session
 from replica.errors import DiskFull, NewerStore, NotAStore, StoreBusy, StoreError, StoreReadOnly, UsageError
 from replica.store import core, schema
 from replica.store.store import Store, initialize
-from tests.store.harness import NONCES, SECRETS, Machine, check_equal, foreign, meet
+from tests.store.harness import SECRETS, Machine, check_equal, foreign, meet
 
 Make = Callable[..., Machine]
 
@@ -80,20 +79,16 @@ def test_a_program_may_write_in_the_middle_of_a_session(machine: Make) -> None:
     a.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO t SELECT i, i FROM n"
     )
-    one = Session(CLIENT, a.store.group_keys, a.store, Self(a.store.node_id, b"a" * 16, "a"), NONCES)
-    two = Session(SERVER, b.store.group_keys, b.store, Self(b.store.node_id, b"b" * 16, "b"), NONCES)
-    frame: bytes | None = one.open(a.clock())
-    turn = 0
-    while frame is not None:
-        (two if one.speaking or turn == 0 else one).receive(frame, a.clock())
-        turn += 1
+    turns = itertools.count()
+
+    def write() -> None:
+        turn = next(turns)
         a.sql(f"UPDATE t SET v = 'during {turn}' WHERE k = '{turn % 7}'", f"DELETE FROM t WHERE k = '{turn + 100}'")
-        speaker = one if one.speaking else two
-        frame = speaker.pull(a.clock()) if speaker.speaking else None
-        if frame is not None and speaker is two:
-            one.receive(frame, a.clock())
-            frame = None if not (one.speaking or two.speaking) else (one if one.speaking else two).pull(a.clock())
-        assert turn < 500
+        if b.dump():
+            b.store.execute("UPDATE t SET v = 'there' WHERE k = ?", (str(turn + 200),))
+
+    one, _ = meet(a, b, meanwhile=write)
+    assert one.code in {"in sync", "caught up, still changing"}
     meet(a, b)
     check_equal([a, b])
 
@@ -134,7 +129,7 @@ def test_a_statement_about_transactions_cannot_break_ours(machine: Make, stateme
     a = machine("a", T)
     a.sql("INSERT INTO t VALUES ('a', 1)")
     before = a.store.root()
-    with pytest.raises((sqlite3.OperationalError, UsageError)):
+    with pytest.raises(UsageError, match="each call is one transaction"):
         a.store.execute(statement)
     assert a.store.root() == before
     a.store.execute("INSERT INTO t VALUES ('b', 1)")
@@ -209,10 +204,10 @@ def test_a_database_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     for path in (tmp_path / "none.db", tmp_path / "folder" / "none.db"):
-        with pytest.raises(StoreError, match="none.db"):
+        with pytest.raises(StoreError, match=r"none\.db"):
             Store(path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(StoreError, match="cannot open .*: check that the folder exists"):
+    with pytest.raises(StoreError, match=r"cannot open .*: check that the folder exists"):
         initialize(tmp_path / "folder" / "none.db", "a")
 
 
@@ -221,7 +216,7 @@ def test_a_store_of_a_newer_version_is_refused_unread(machine: Make) -> None:
     a.sql("INSERT INTO t VALUES ('a', 1)", "UPDATE _replica_meta SET value = 99 WHERE name = 'format'")
     a.close()
     before = a.path.read_bytes()
-    with pytest.raises(NewerStore, match="was written by a newer version .store format 99, this is 1.: update"):
+    with pytest.raises(NewerStore, match=r"was written by a newer version .store format 99, this is 1.: update"):
         Store(a.path)
     assert a.path.read_bytes() == before
     a.db = foreign(a.path)
@@ -280,7 +275,7 @@ def test_a_full_disk_changes_nothing_and_all_goes_on_once_there_is_room(machine:
         "absorb": a.store.root,
         "adopt": lambda: a.store.adopt(["big"]),
     }
-    with pytest.raises(DiskFull, match="no room left for .*: nothing was changed"):
+    with pytest.raises(DiskFull, match=r"no room left for .*: nothing was changed"):
         actions[act]()
     assert (a.dump(), a.rows("SELECT * FROM _replica_record")) == before
     a.core.db.execute("PRAGMA max_page_count = 1000000")

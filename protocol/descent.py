@@ -1,6 +1,6 @@
 """Where two tries differ, and what each side has to say about it.
 
-`compare` takes one described node of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
+`compare` takes described nodes of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
 turns the notes into messages. If both sides have an inner node, the differing children are described in turn. If one is
 a leaf, the records below are told apart by fingerprints: what the peer cannot have in any version is sent whole, what
 it has in another version is asked about with the stamps that we have seen (so that only newer fields travel), and
@@ -50,8 +50,8 @@ class Port(Protocol):
     def root(self) -> tuple[bytes, int]:
         """Root digest and number of records."""
 
-    def node(self, prefix: str) -> Node:
-        """The trie node at a prefix (an empty Leaf where nothing is)."""
+    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
+        """The trie nodes at these prefixes (an empty Leaf where nothing is)."""
 
     def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
         """Up to `limit` entries below a prefix with keys above `after`, ascending."""
@@ -163,9 +163,9 @@ class Agenda:
         """The fingerprint slices of entries."""
         return [slice_of(fingerprint(self._hash, entry), attempt) for entry in entries]
 
-    def node(self, prefix: str) -> Node:
-        """Our own node."""
-        return self._store.node(prefix)
+    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
+        """Our own nodes."""
+        return self._store.nodes(prefixes)
 
     def entries(self, prefix: str, limit: int) -> list[Entry]:
         """The first of our own entries below a prefix."""
@@ -197,8 +197,11 @@ class Agenda:
     def wanted(self, want: Want) -> None:
         """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more."""
         self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
+        nodes = self._store.nodes([prefix for prefix, _ in want.leaves])
         for prefix, prints in want.leaves:
-            entries = self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
+            node = nodes[prefix]
+            leaf = isinstance(node, Leaf)  # Unless it has grown since it was described.
+            entries = node.entries if leaf else self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
             found = zip(entries, self.prints(entries, want.attempt), strict=True)
             self.send([key for (key, _), print_ in found if print_ in prints and key not in self._asked])
 
@@ -239,9 +242,11 @@ class Agenda:
         nodes: list[Described] = []
         while self._absent and len(nodes) < limits.NODES_PER_TURN:
             nodes.append(Described(self._absent.popleft(), False, ()))
-        while self._frontier and len(nodes) < limits.NODES_PER_TURN:
-            prefix = self._frontier.pop()  # Deepest first: the backlog stays small however much differs.
-            match self._store.node(prefix):
+        room = min(limits.NODES_PER_TURN - len(nodes), len(self._frontier))
+        prefixes = [self._frontier.pop() for _ in range(room)]  # Deepest first: the backlog stays small.
+        mine = self._store.nodes(prefixes)
+        for prefix in prefixes:
+            match mine[prefix]:
                 case Inner(children):
                     slices = tuple(slice_of(child, attempt) for child in children)
                     nodes.append(Described(prefix, True, slices))
@@ -286,9 +291,14 @@ class Agenda:
             yield record.encode(missing)
 
 
-def compare(theirs: Described, attempt: int, agenda: Agenda) -> None:
-    """Note what follows from one node of the peer's trie."""
-    mine = agenda.node(theirs.prefix)
+def compare(described: Sequence[Described], attempt: int, agenda: Agenda) -> None:
+    """Note what follows from these nodes of the peer's trie."""
+    mine = agenda.nodes([theirs.prefix for theirs in described])
+    for theirs in described:
+        _compare(theirs, mine[theirs.prefix], attempt, agenda)
+
+
+def _compare(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
     if not theirs.inner:
         _compare_leaf(theirs, mine, attempt, agenda)
     elif isinstance(mine, Leaf):

@@ -97,11 +97,11 @@ class Record:
         """Canonical bytes: of all of it, or of what carries a stamp in `missing`. A delta with `born` is always whole,
         so that no peer ever shows a row with half of its fields."""
         whole = missing is None or (self.born in missing and bool(self.born))
-        names = sorted(
-            (n for n, r in self.registers.items() if whole or missing is None or r[0] in missing),
-            key=str.encode,
-        )
-        stamps, which = gather([self.registers[n][0] for n in names])
+        chosen = self.registers
+        if not whole and missing is not None:
+            chosen = {n: r for n, r in chosen.items() if r[0] in missing}
+        names = sorted(chosen)  # By code points, which is the order of their UTF-8.
+        stamps, which = gather([chosen[n][0] for n in names])
         return encode(
             self.collection,
             self.id,
@@ -110,7 +110,7 @@ class Record:
             names,
             stamps,
             which,
-            [self.registers[n][1] for n in names],
+            [chosen[n][1] for n in names],
         )
 
 

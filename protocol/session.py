@@ -270,8 +270,7 @@ class Session:
             self._begin_round(message.attempt)
         self._in_round(message.attempt)
         self._agenda.hear_nodes(len(message.nodes))
-        for node in message.nodes:
-            compare(node, message.attempt, self._agenda)
+        compare(message.nodes, message.attempt, self._agenda)
 
     def _in_round(self, attempt: int) -> None:
         if attempt != self._round:

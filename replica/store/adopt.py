@@ -76,11 +76,9 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
 
 def _check_writable(core: Core, shape: Shape) -> None:
     columns = [*shape.key, *shape.columns]
-    names = ", ".join(catalog.quote(c.name) for c in columns)
+    names, nulls = ", ".join(catalog.quote(c.name) for c in columns), ", ".join(["NULL"] * len(columns))
     try:
-        marks = ", ".join("?" * len(columns))
-        sql = f"EXPLAIN INSERT INTO {catalog.quote(shape.name)}({names}) VALUES ({marks})"
-        core.db.execute(sql, [None] * len(columns)).fetchall()
+        core.db.execute(f"INSERT INTO {catalog.quote(shape.name)}({names}) SELECT {nulls} WHERE 0")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname != "SQLITE_ERROR":
             raise

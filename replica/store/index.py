@@ -9,6 +9,7 @@ Leaves have no rows: a leaf is a range of `_replica_record`, which is ordered by
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
@@ -23,6 +24,11 @@ SCAN_MAX = 32_768
 
 READ_MAX, RANGES = 256, 128
 """A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
+
+_RANGES = (
+    "WITH r(low, high) AS (VALUES {marks}) "
+    "SELECT {columns} FROM r CROSS JOIN _replica_record WHERE key BETWEEN low AND high"
+)
 
 _COUNTS = Struct(">16I")
 
@@ -44,12 +50,44 @@ def entries(core: Core, prefix: str, after: bytes = b"", limit: int = -1) -> lis
     ).fetchall()
 
 
-def node(core: Core, prefix: str) -> Node:
-    """The node at a prefix; an empty leaf where nothing is."""
-    row = core.db.execute("SELECT digests FROM _replica_trie WHERE prefix = ?", (prefix,)).fetchone()
-    if row is None:
-        return Leaf(tuple(entries(core, prefix, limit=limits.LEAF_MAX)))
-    return Inner(tuple(d if d != EMPTY else b"" for d in _digests(row[0])))
+def nodes(core: Core, prefixes: Sequence[str]) -> dict[str, Node]:
+    """The nodes at these prefixes; an empty leaf where nothing is."""
+    sql = "SELECT prefix, digests FROM _replica_trie WHERE prefix IN ("
+    found: dict[str, Node] = {
+        prefix: Inner(tuple([d if d != EMPTY else b"" for d in _digests(digests)]))
+        for prefix, digests in core.select_in(sql, prefixes)
+    }
+    leaves = [prefix for prefix in prefixes if prefix not in found]
+    for prefix, below in _ranges(core, leaves):
+        found[prefix] = Leaf(tuple(below[: limits.LEAF_MAX]))
+    return found
+
+
+def first_keys(core: Core, heads: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Head of a key -> the first key that begins so, if there is one."""
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(heads), RANGES):
+        some = heads[start : start + RANGES]
+        rows = core.db.execute(
+            _RANGES.format(columns="low, min(key)", marks=", ".join(["(?, ?)"] * len(some))) + " GROUP BY low",
+            list(chain.from_iterable((head, head + b"\xff" * 16) for head in some)),
+        )
+        found.update(rows)
+    return found
+
+
+def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Entry]]]:
+    """All entries below each of these prefixes: few queries, for many short ranges."""
+    for start in range(0, len(prefixes), RANGES):
+        some = prefixes[start : start + RANGES]
+        ranges = [key_range(prefix) for prefix in some]
+        rows = core.db.execute(
+            _RANGES.format(columns="low, high, key, digest", marks=", ".join(["(?, ?)"] * len(some))),
+            list(chain.from_iterable(ranges)),
+        ).fetchall()
+        below = {bounds: [row[2:] for row in found] for bounds, found in groupby(rows, itemgetter(0, 1))}
+        for prefix, bounds in zip(some, ranges, strict=True):
+            yield prefix, below.get(bounds, [])
 
 
 @uncollected()
@@ -158,18 +196,9 @@ class _Update:
 
     def _read(self, few: list[_Part]) -> None:
         """Make these small parts from their records."""
-        for start in range(0, len(few), RANGES):
-            some = few[start : start + RANGES]
-            ranges = [key_range(part.prefix) for part in some]
-            rows = self._core.db.execute(
-                f"WITH r(low, high) AS (VALUES {', '.join(['(?, ?)'] * len(some))}) "
-                "SELECT low, key, digest FROM r CROSS JOIN _replica_record WHERE key BETWEEN low AND high",
-                list(chain.from_iterable(ranges)),
-            ).fetchall()
-            below = {low: [row[1:] for row in found] for low, found in groupby(rows, itemgetter(0))}
-            for part, (low, _) in zip(some, ranges, strict=True):
-                entries_ = below.get(low, [])
-                part.digest, part.count = self._from_entries(part.prefix, entries_), len(entries_)
+        found = _ranges(self._core, [part.prefix for part in few])
+        for part, (prefix, below) in zip(few, found, strict=True):
+            part.digest, part.count = self._from_entries(prefix, below), len(below)
 
     def build(self, prefix: str, estimate: int) -> tuple[bytes, int]:
         """Digest and count of a prefix, made from its records."""

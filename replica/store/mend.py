@@ -59,9 +59,9 @@ def forget(core: Core, table: Table, reason: str) -> None:
     """The local table is no more: forget its records here. Peers have them, and nothing is deleted there."""
     for (key,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (table.tbl,)).fetchall():
         core.dirty[key] = core.dirty.get(key, 0) - 1
-    core.db.execute(
-        "DELETE FROM _replica_extra WHERE key IN (SELECT key FROM _replica_record WHERE tbl = ?)", (table.tbl,)
-    )
+    for name in ("extra", "past"):
+        sql = f"DELETE FROM _replica_{name} WHERE key IN (SELECT key FROM _replica_record WHERE tbl = ?)"
+        core.db.execute(sql, (table.tbl,))
     for name in ("record", "held", "row", "local", "outbox"):
         core.db.execute(f"DELETE FROM _replica_{name} WHERE tbl = ?", (table.tbl,))
     core.db.execute("UPDATE _replica_table SET local = NULL, state = ? WHERE tbl = ?", (reason, table.tbl))

@@ -14,7 +14,7 @@ from replica.store import absorb, index
 from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.ddl import SYSTEM, node_name
-from replica.store.show import engine_writes, settle
+from replica.store.show import engine_writes, marks, settle
 from replica.store.state import SHOWN, State, key_of, load
 
 Json = dict[str, Any]
@@ -252,6 +252,9 @@ def held_edit(core: Core, ref: str, changes: dict[str, object]) -> None:
         state.record.registers[fold(name)] = (stamp, pack_value(value))
     if not state.record.live:
         state.record.born = stamp  # To edit what was deleted is to insert it again.
+    size = len(state.record.encode())
+    if size > limits.RECORD_BYTES_MAX:
+        raise UsageError(f"the record would have {size} bytes and could not travel: at most {limits.RECORD_BYTES_MAX}")
     with engine_writes(core, [state.table]):
         settle(core, [state])
 
@@ -289,7 +292,7 @@ def held_rekey(core: Core, ref: str, key: object | None) -> tuple[object, list[s
     notes = _referring(core, table, state.pk[0])
     held_delete(core, ref)
     names = ", ".join(map(quote, values))
-    sql = f"INSERT INTO {table.sql}({names}) VALUES({', '.join('?' * len(values))})"
+    sql = f"INSERT INTO {table.sql}({names}) VALUES({marks(list(values.values()))})"
     cursor = core.db.execute(sql if values else f"INSERT INTO {table.sql} DEFAULT VALUES", list(values.values()))
     return cursor.lastrowid if key is None else key, notes
 

@@ -117,6 +117,15 @@ def load_shadows(core: Core, keys: Sequence[bytes]) -> dict[bytes, Shadow]:
     return {row[0]: parse(row) for row in core.select_in(sql, keys)}
 
 
+def stamps_of(core: Core, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
+    """Key -> every stamp in the record's state, of those that exist."""
+    sql = "SELECT key, floor, born, stamps FROM _replica_record WHERE key IN ("
+    return {
+        key: {stamp for stamp in (floor, born, *[stamps[i : i + 16] for i in range(0, len(stamps), 16)]) if stamp}
+        for key, floor, born, stamps in core.select_in(sql, keys)
+    }
+
+
 def parse(row: Sequence[Any]) -> Shadow:
     """A shadow from its stored form."""
     key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row

@@ -32,7 +32,7 @@ from replica.store.core import Change, Collision, Core, connect, uncollected
 from replica.store.fresh import encoded
 from replica.store.mend import follow_schema
 from replica.store.put import Row
-from replica.store.state import load, load_shadows
+from replica.store.state import load, stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
@@ -228,9 +228,9 @@ class Store:
         """Root digest and number of records, after absorption."""
         return self._read(lambda: index.root(self._core))
 
-    def node(self, prefix: str) -> Node:
-        """The trie node at a prefix."""
-        return index.node(self._core, prefix)
+    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
+        """The trie nodes at these prefixes."""
+        return index.nodes(self._core, prefixes)
 
     def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
         """Entries below a prefix."""
@@ -238,18 +238,11 @@ class Store:
 
     def keys(self, heads: Sequence[bytes]) -> dict[bytes, bytes]:
         """Head of a key -> the first key that begins so."""
-        found = {}
-        sql = "SELECT key FROM _replica_record WHERE key >= ? AND key <= ? LIMIT 1"
-        for head in heads:
-            row = self._db.execute(sql, (head, head + b"\xff" * (16 - QUESTION_KEY_BYTES))).fetchone()
-            if row:
-                found[head] = row[0]
-        return found
+        return index.first_keys(self._core, heads)
 
     def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
         """Key -> every stamp in the record's state."""
-        shadows = load_shadows(self._core, keys)
-        return {k: {s for s in (*v.stamps, v.floor, v.born) if s} for k, v in shadows.items()}
+        return stamps_of(self._core, keys)
 
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         """The records under these keys."""

@@ -91,6 +91,9 @@ class MemoryStore:
     def root(self) -> tuple[bytes, int]:
         return self._root if self._sorted() else trie.EMPTY, len(self.state)
 
+    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
+        return {prefix: self.node(prefix) for prefix in prefixes}
+
     def node(self, prefix: str) -> Node:
         entries = self._below(prefix)
         if len(entries) <= limits.LEAF_MAX:

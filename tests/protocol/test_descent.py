@@ -260,7 +260,7 @@ def test_a_branch_that_the_peer_lacks_is_sent_at_once() -> None:
     theirs = [slice_of(child, 0) for child in node.children]
     theirs[5] = b""
     notes = agenda(store)
-    compare(Described("", True, tuple(theirs)), 0, notes)
+    compare([Described("", True, tuple(theirs))], 0, notes)
     turn = said(notes)
     assert [type(m) for m in turn] == [Records]
     assert sent(turn) == len(store.entries("5", b"", 300))
@@ -361,7 +361,7 @@ def test_a_frontier_without_end_is_cut_off() -> None:
     with limited(BACKLOG_MAX=100), pytest.raises(LimitExceeded, match="describes nodes without end"):
         for _ in range(50):
             notes.hear_nodes(1)
-            compare(lie, 0, notes)
+            compare([lie], 0, notes)
             notes.end_of_turn()
 
 
@@ -397,7 +397,7 @@ def test_the_same_thing_asked_many_times_is_said_once() -> None:
     notes = agenda(store)
     for _ in range(5):
         notes.wanted(Want(0, (("", prints),)))
-        compare(Described("", False, ()), 0, notes)
+        compare([Described("", False, ())], 0, notes)
         notes.answer(Have(0, False, tuple(Question(key[:6], b"") for key, _ in entries)))
     spoken = said(notes)
     assert sent(spoken) <= 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_values_of_a_dropped_column_come_back_as_held_and_are_shown_when_it_is_a
 
 
 def test_an_indexed_column_can_be_dropped_once_its_index_is(machine: Make) -> None:
-    a, b = two(machine, "CREATE TABLE t(k TEXT PRIMARY KEY, u, w); CREATE UNIQUE INDEX i ON t(u); INSERT INTO t VALUES (1, 2, 3);")
+    schema = "CREATE TABLE t(k TEXT PRIMARY KEY, u, w); CREATE UNIQUE INDEX i ON t(u); INSERT INTO t VALUES (1, 2, 3);"
+    a, b = two(machine, schema)
     a.sql("DROP INDEX i")
     a.store.absorb()
     a.sql("ALTER TABLE t DROP COLUMN u")
@@ -110,7 +112,8 @@ def test_a_renamed_column_is_a_new_one_and_the_old_name_keeps_its_values_at_the_
 
 def test_a_renamed_table_keeps_its_collection(machine: Make) -> None:
     a, b = two(machine)
-    a.sql("INSERT INTO t VALUES ('before', 0, NULL)", "ALTER TABLE t RENAME TO person", "INSERT INTO person VALUES ('c', 3, 3)")
+    a.sql("INSERT INTO t VALUES ('before', 0, NULL)", "ALTER TABLE t RENAME TO person")
+    a.sql("INSERT INTO person VALUES ('c', 3, 3)")
     healthy(a, b)
     b.sql("UPDATE t SET v = 'b' WHERE k = 'c'", "DELETE FROM t WHERE k = 'a'")
     healthy(a, b)
@@ -287,11 +290,14 @@ def test_a_table_of_the_same_name_that_was_not_adopted_is_left_alone_and_said_so
 HOSTILE: list[Value] = [
     "0); DROP TABLE safe; --", "(SELECT load_extension('x'))", "x'00' CHECK(0)", "'a' REFERENCES safe(k)", "1 UNIQUE",
     "(1); DELETE FROM safe", "safe", 'a"b', "TEXT); DROP TABLE safe; --", "\0", "NOCASE UNIQUE", 5, None, b"\xff", -1, 1e300,
-    '"; DROP TABLE safe; --', "t.k); DROP TABLE safe; --", 'p"p.q"q', '[["k"], ["k\\"); DROP TABLE safe; --"]]', "[[[[", "[[1]]",
+    '"; DROP TABLE safe; --', "t.k); DROP TABLE safe; --", 'p"p.q"q', '[["k"], ["k\\"); DROP TABLE safe; --"]]', "[[[[",
+    "[[1]]",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["name", "affinity", "collation", "key", "notnull", "default", "unique", "references", "position"])
+@pytest.mark.parametrize(
+    "field", ["name", "affinity", "collation", "key", "notnull", "default", "unique", "references", "position"]
+)
 def test_what_a_peer_says_of_a_column_is_never_executed(machine: Make, field: str) -> None:
     stamp = pack(Millis(1_000), 1, b"peerpeer")
     good: dict[str, Value] = {
@@ -313,16 +319,18 @@ def test_what_a_peer_says_of_a_column_is_never_executed(machine: Make, field: st
         a.store.apply([record(TABLES, [name], table), key, bad, odd, record(name, ["row"], {"v": "x"})], a.clock())
     assert a.rows("SELECT k FROM safe") == [("kept",)]
     tables = {name for (name,) in a.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 1) = 't'")}
-    assert len(tables) > len(HOSTILE) // 2
+    assert len(tables) > len(HOSTILE) // 2 or field == "key", "one odd field kept a whole table out"
     assert a.store.verify() == []
-    assert not a.rows("SELECT sql FROM sqlite_master WHERE sql LIKE '%load_extension%' OR sql LIKE '%CHECK%'")
+    made = [sql for (sql,) in a.rows("SELECT sql FROM sqlite_master WHERE name NOT LIKE '%replica%' AND sql IS NOT NULL")]
+    bare = re.sub(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", "", " ".join(made))
+    assert not re.search("load_extension|CHECK|DROP", bare)
     a.sql("INSERT INTO safe(k) VALUES ('still writable')")
     a.store.absorb()
 
 
 def test_a_table_of_which_not_all_key_columns_arrived_waits_for_them(machine: Make) -> None:
     a, b = machine("a", "CREATE TABLE t(k, j, v, PRIMARY KEY(k, j)); INSERT INTO t VALUES (1, 2, 3);"), machine("b")
-    described = [r for r in a.records(TABLES, COLUMNS)]
+    described = a.records(TABLES, COLUMNS)
     late = [r for r in described if r.id == pack_id(["t", "j"])]
     b.store.apply([r.encode() for r in described if r not in late], b.clock())
     b.store.apply([r.encode() for r in a.records("t")], b.clock())

@@ -1,0 +1,203 @@
+"""Verify names each difference between tables and state; the trie in SQLite is the trie of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import trie
+from protocol.hlc import pack
+from protocol.record import Record, pack_id
+from protocol.trie import Inner, Leaf
+from protocol.values import pack_value
+from replica.store import index
+from tests.store.harness import NOW_MS, Machine, meet
+
+Make = Callable[..., Machine]
+
+T = "CREATE TABLE t(k TEXT PRIMARY KEY, v, w REAL);"
+
+
+def filled(machine: Make, rows: int = 100) -> Machine:
+    m = machine("m", T)
+    m.store.put_many("t", [(f"{i}", i, f"{i}") for i in range(rows)])
+    return m
+
+
+def silently(machine: Machine, *statements: str) -> None:
+    """As a program does that has triggers switched off."""
+    machine.db.execute("BEGIN")
+    for sql in ("INSERT INTO _replica_mute VALUES (1)", *statements, "DELETE FROM _replica_mute"):
+        machine.db.execute(sql)
+    machine.db.execute("COMMIT")
+
+
+DIFFERS = "from its digest: changed without capture, or damaged"
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    ("UPDATE t SET v = 'x' WHERE k = '7'", [f't ["7"]: the row differs in v {DIFFERS}']),
+    ("UPDATE t SET w = 0.5, v = NULL WHERE k = '7'", [f't ["7"]: the row differs in v, w {DIFFERS}']),
+    ("DELETE FROM t WHERE k = '7'", ['t ["7"]: its row is gone, and no delete was captured']),
+    ("INSERT INTO t VALUES ('new', 1, 1)", ["t ['new']: a row that was never captured"]),
+])  # fmt: skip
+def test_a_row_that_was_written_behind_the_triggers_is_named_and_a_rescan_takes_it_as_a_local_write(
+    machine: Make, damage: str, words: list[str]
+) -> None:
+    m, other = filled(machine), machine("other")
+    meet(m, other)
+    silently(m, damage)
+    assert m.store.verify() == words
+    m.store.rescan()
+    assert m.store.verify() == []
+    meet(m, other)
+    assert other.dump() == m.dump()
+    assert other.store.root() == m.store.root()
+
+
+def test_a_key_changed_behind_the_triggers_is_two_differences(machine: Make) -> None:
+    m = filled(machine)
+    silently(m, "UPDATE t SET k = 'moved' WHERE k = '7'")
+    assert sorted(m.store.verify()) == [
+        't ["7"]: its row is gone, and no delete was captured', "t ['moved']: a row that was never captured",
+    ]  # fmt: skip
+
+
+ROOT = "trie node root: differs from the records below it"
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    ("_record SET digest = zeroblob(16) WHERE id = {seven}", [f't ["7"]: the row differs {DIFFERS}']),
+    ("_record SET born = zeroblob(15) || x'01' WHERE id = {seven}", [f't ["7"]: the row differs {DIFFERS}']),
+    ("_record SET key = zeroblob(16) WHERE id = {plain}", ['t ["plain"]: stands under another record\'s key', ROOT]),
+    ("DELETE FROM _replica_record WHERE id = {plain}", ["t ['plain']: a row that was never captured", ROOT]),
+    ("_extra SET value = x'01' WHERE key = (SELECT key FROM _replica_record WHERE id = {seven})",
+     [f't ["7"]: the row differs {DIFFERS}']),
+    ("_trie SET digests = zeroblob(256) WHERE prefix = ''", [ROOT]),
+    ("_trie SET counts = zeroblob(64) WHERE prefix = ''", [ROOT]),
+    ("DELETE FROM _replica_trie WHERE prefix = ''", [ROOT]),
+    ("INSERT INTO _replica_trie VALUES ('abc', zeroblob(64), x'')", ["trie node abc: stands where no node belongs"]),
+    ("_meta SET value = zeroblob(16) WHERE name = 'root'", [f"root: {'00' * 16} is stored, the records make"]),
+    ("_meta SET value = 5 WHERE name = 'count'", ["root: "]),
+])  # fmt: skip
+def test_damage_to_the_engines_own_tables_is_named(machine: Make, damage: str, words: list[str]) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v INT);")
+    peer = machine("peer", "CREATE TABLE t(k TEXT PRIMARY KEY, v);")
+    peer.store.put_many("t", [("plain", None), *((f"{i}", f"{i}") for i in range(100))])
+    meet(m, peer)
+    assert m.store.verify() == []
+    sql = damage.format(**{name: f"x'{pack_id([key]).hex()}'" for name, key in (("seven", "7"), ("plain", "plain"))})
+    m.sql(f"UPDATE _replica{sql}" if sql[0] == "_" else sql)
+    found = m.store.verify()
+    for word in words:
+        assert any(line.startswith(word) for line in found), found
+
+
+def test_verify_says_how_far_it_is_and_changes_nothing(machine: Make) -> None:
+    m = filled(machine, 5_000)
+    seen: list[tuple[str, int, int]] = []
+    before = m.core.db.total_changes
+    assert m.store.verify(lambda *step: seen.append(step)) == []
+    assert m.core.db.total_changes == before
+    assert seen[-1][1] == seen[-1][2] == m.store.root()[1]
+    assert len(seen) == 2
+
+
+def test_what_differs_by_affinity_by_being_held_and_by_being_hidden_is_no_difference(machine: Make) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v INT UNIQUE, w NOT NULL DEFAULT 'd');")
+    at = pack(NOW_MS, 0, b"somebody")
+
+    def record(key: str, floor: bytes = b"", **fields: object) -> bytes:
+        return Record("t", pack_id([key]), floor, at, {n: (at, pack_value(v)) for n, v in fields.items()}).encode()
+
+    late = pack(NOW_MS + 1, 0, b"somebody")
+    hidden = Record("t", pack_id(["d"]), late, at, {"v": (pack(NOW_MS + 2, 0, b"somebody"), pack_value(9))})
+    m.store.apply(
+        [record("a", v="1", w=1.0), record("b", v=1.0, x="unknown"), record("c", v=None), hidden.encode()], m.clock()
+    )
+    assert m.store.verify() == []
+    assert len(m.held()) == 2
+
+
+# --- the trie ---------------------------------------------------------------------------------------------------------
+
+
+def definition(machine: Machine) -> bytes:
+    """The root as the protocol defines it, from the records alone."""
+    entries = [
+        (
+            machine.store.group_keys.record_key(pack_value(r.collection), r.id),
+            machine.store.group_keys.digest(r.encode()),
+        )
+        for r in machine.store.records([key for key, _ in machine.store.entries("", b"", -1)])
+    ]
+    return trie.digest(machine.store.group_keys.trie, sorted(entries))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    m = Machine(tmp_path_factory.mktemp("trie") / "m.db", schema="CREATE TABLE t(k INT PRIMARY KEY, v);")
+    m.close()
+    return m.path
+
+
+@given(seed=st.integers(0, 1 << 32))
+def test_after_any_history_the_stored_trie_is_the_one_of_the_records(seed: int, empty: Path) -> None:
+    """Grown and shrunk around the sizes at which a leaf splits; `forget` takes records away for good."""
+    random = Random(seed)
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "SCAN_MAX", random.choice([20, 100, 32_768]))
+        m = Machine.copy(empty, Path(folder) / "m.db")
+        try:
+            for _ in range(random.randint(1, 6)):
+                low = random.randrange(600)
+                high = low + random.choice([1, 5, 17, 40, 300])
+                match random.randrange(5):
+                    case 0 | 1:
+                        m.store.put_many("t", [(i, i) for i in range(low, high)])
+                    case 2:
+                        m.sql(f"UPDATE t SET v = v + 1 WHERE k BETWEEN {low} AND {high}")
+                    case 3:
+                        m.sql(f"DELETE FROM t WHERE k BETWEEN {low} AND {high}")
+                    case _:
+                        m.sql("DROP TABLE t", "CREATE TABLE t(k INT PRIMARY KEY, v)")
+                        m.store.adopt()
+                assert m.store.root() == (definition(m), m.value("SELECT count(*) FROM _replica_record"))
+                assert m.store.verify() == []
+        finally:
+            m.close()
+
+
+def test_nodes_and_entries_are_those_of_the_records_in_order(machine: Make) -> None:
+    m = filled(machine, 1_000)
+    keys = [k for (k,) in m.rows("SELECT key FROM _replica_record ORDER BY key")]
+    assert [k for k, _ in m.store.entries("", b"", -1)] == keys
+    assert [k for k, _ in m.store.entries("", keys[500], 7)] == keys[501:508]
+    root = m.store.node("")
+    assert isinstance(root, Inner)
+    for digit, digest in zip(trie.NIBBLES, root.children, strict=True):
+        below = [e for e in m.store.entries("", b"", -1) if e[0].hex()[0] == digit]
+        assert m.store.entries(digit, b"", -1) == below
+        assert (digest or trie.EMPTY) == trie.digest(m.store.group_keys.trie, below, 1)
+    prefix = keys[500].hex()[:31]
+    assert m.store.node(prefix) == Leaf(tuple(e for e in m.store.entries("", b"", -1) if e[0].hex().startswith(prefix)))
+    assert m.store.node("f" * 32) == Leaf(())
+    assert m.store.keys([keys[3][:6], b"\xff" * 6]) == {keys[3][:6]: keys[3]}
+
+
+def test_a_small_batch_costs_a_path_for_each_record(machine: Make) -> None:
+    m = filled(machine, 20_000)
+    seen: list[str] = []
+    m.core.db.set_trace_callback(seen.append)
+    m.store.put_many("t", [("0", "changed", 1.0), ("1", "changed", 1.0)])
+    m.core.db.set_trace_callback(None)
+    written = [s for s in seen if s.startswith("INSERT OR REPLACE INTO _replica_trie")]
+    depth = m.value("SELECT max(length(prefix)) FROM _replica_trie WHERE prefix NOT LIKE '0000%'") + 1
+    assert 0 < len(written) <= 2 * depth
+    assert m.store.verify() == []

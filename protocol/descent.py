@@ -200,8 +200,10 @@ class Agenda:
         nodes = self._store.nodes([prefix for prefix, _ in want.leaves])
         for prefix, prints in want.leaves:
             node = nodes[prefix]
-            leaf = isinstance(node, Leaf)  # Unless it has grown since it was described.
-            entries = node.entries if leaf else self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
+            if isinstance(node, Leaf):
+                entries: Sequence[Entry] = node.entries
+            else:  # It has grown since it was described.
+                entries = self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
             found = zip(entries, self.prints(entries, want.attempt), strict=True)
             self.send([key for (key, _), print_ in found if print_ in prints and key not in self._asked])
 

@@ -15,7 +15,7 @@ tests/vectors/records.json.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -120,8 +120,9 @@ def gather(stamps: Sequence[bytes]) -> tuple[bytes, bytes]:
     if len(distinct) <= 1:
         return b"".join(distinct), b""
     index = {stamp: i for i, stamp in enumerate(distinct)}
-    width = 1 if len(distinct) <= 256 else 2
-    return b"".join(distinct), b"".join(index[stamp].to_bytes(width, "big") for stamp in stamps)
+    if len(distinct) <= 256:
+        return b"".join(distinct), bytes([index[stamp] for stamp in stamps])
+    return b"".join(distinct), b"".join([index[stamp].to_bytes(2, "big") for stamp in stamps])
 
 
 def spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
@@ -167,9 +168,8 @@ def encode(
     )
 
 
-def array_header(count: int) -> bytes:
-    """msgpack's header of an array, shortest form."""
-    return msgpack.Packer().pack_array_header(count)  # type: ignore[no-any-return]
+array_header: Callable[[int], bytes] = msgpack.Packer().pack_array_header
+"""msgpack's header of an array, shortest form."""
 
 
 def decode(data: bytes) -> Delta:

@@ -66,9 +66,13 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
                 raise
             results.append(Adopted(actual, 0, str(error)))
             continue
+        if any(t.shape is not None and fold(t.shape.name) == fold(actual) for t in core.tables.values()):
+            results.append(Adopted(actual, 0, "already adopted"))
+            continue
         known = core.by_name.get(fold(actual))
         if known is not None and known.shape is not None:
-            results.append(Adopted(actual, 0, "already adopted"))
+            taken = f"the group knows the records of table {known.label!r}, which was renamed, by this name: choose another"
+            results.append(Adopted(actual, 0, taken))
             continue
         results.append(Adopted(actual, _adopt(core, shape, actual in natural or name in natural, progress), None))
     return results

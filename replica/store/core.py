@@ -24,6 +24,9 @@ from replica.errors import NotAStore, StoreReadOnly, from_sqlite
 from replica.store import catalog, schema
 
 BUSY_MS = 10_000
+CHECKPOINT_PAGES = 4_096
+"""The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
+usual 4 MB, and most of its pages are written again by the next."""
 CHUNK = 512
 """Values of one IN list."""
 ROWS_AT_ONCE = 100
@@ -63,6 +66,7 @@ def connect(
             if mode != "wal" and path != ":memory:":
                 raise StoreReadOnly(f"{path} cannot use write-ahead logging: move it to a local, writable disk")
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     except sqlite3.Error as error:
         db.close()
         raise from_sqlite(error, path) from error

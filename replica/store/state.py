@@ -137,8 +137,7 @@ def parse(row: Sequence[Any]) -> Shadow:
         index = array("H")
         index.frombytes(which)
         distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
-        distinct.extend([b""] * (ABSENT - len(distinct) + 1) if ABSENT in index else [])
-        per_field = [distinct[i] for i in index]
+        per_field = [distinct[i] if i != ABSENT else b"" for i in index]
     return Shadow(key, tbl, id_, floor, born, per_field, numbers, digest, flags)
 
 
@@ -213,7 +212,13 @@ def load(core: Core, keys: Sequence[bytes]) -> dict[bytes, State]:
             row = rows.get(key)
             if row is None:
                 continue
-            for pos, value in zip(table.at, pack_values(row), strict=True):
+            values = pack_values(row)
+            if not packed and table.plain and len(shadow.stamps) == len(values) and b"" not in shadow.stamps:
+                record.registers = dict(zip(table.names, zip(shadow.stamps, values, strict=True), strict=True))
+                states[key] = State(record, key, table, shadow, before=dict(record.registers), flags=shadow.flags)
+                states[key].local = local.get((shadow.tbl, shadow.id), frozenset())
+                continue
+            for pos, value in zip(table.at, values, strict=True):
                 packed.setdefault(pos, value)
         names = table.fields
         record.registers = {
@@ -302,18 +307,11 @@ def save(core: Core, states: Iterable[State]) -> None:
             if state.shadow:
                 core.dirty[state.key] = core.dirty.get(state.key, 0) - 1
             continue
-        stamps, checks = [b""] * len(table.fields), [0] * len(table.fields)
-        for name, (stamp, value) in record.registers.items():
-            pos = core.field(table, name)
-            if pos >= len(stamps):
-                stamps.append(b"")
-                checks.append(0)
-            stamps[pos], checks[pos] = stamp, check(value)
-            if not state.flags & SHOWN or pos in state.checks or pos not in table.at:
-                extras.append((state.key, pos, value))
-                state.flags |= EXTRA
-        for pos, shown in state.checks.items():
-            checks[pos] = shown
+        if state.flags & SHOWN and table.plain and not state.checks and record.registers.keys() == set(table.names):
+            pairs = [record.registers[name] for name in table.names]
+            stamps, checks = [stamp for stamp, _ in pairs], [check(value) for _, value in pairs]
+        else:
+            stamps, checks = _positions(core, state, extras)
         if not state.shown:
             extras.extend((state.key, ~pos, value) for pos, value in state.kept.items())
             state.flags |= EXTRA if state.kept else 0
@@ -332,6 +330,24 @@ def save(core: Core, states: Iterable[State]) -> None:
     core.db.executemany("DELETE FROM _replica_extra WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_held WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_past WHERE key = ? AND stamp <= ?", erased)
+
+
+def _positions(core: Core, state: State, extras: list[tuple[bytes, int, bytes]]) -> tuple[list[bytes], list[int]]:
+    """Stamps and checks by position. Adds what the row does not hold to `extras`."""
+    table = state.table
+    stamps, checks = [b""] * len(table.fields), [0] * len(table.fields)
+    for name, (stamp, value) in state.record.registers.items():
+        pos = core.field(table, name)
+        if pos >= len(stamps):
+            stamps.append(b"")
+            checks.append(0)
+        stamps[pos], checks[pos] = stamp, check(value)
+        if not state.flags & SHOWN or pos in state.checks or pos not in table.at:
+            extras.append((state.key, pos, value))
+            state.flags |= EXTRA
+    for pos, shown in state.checks.items():
+        checks[pos] = shown
+    return stamps, checks
 
 
 def trim(core: Core, state: State, stamp: bytes) -> None:

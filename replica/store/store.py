@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 from protocol.descent import Applied
 from protocol.keys import Keys, Secrets
-from protocol.messages import QUESTION_KEY_BYTES
 from protocol.record import Delta, Record, decode
 from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node

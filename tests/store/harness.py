@@ -207,6 +207,8 @@ def check_equal(machines: Iterable[Machine]) -> None:
     """Equal roots, equal tables, and nothing wrong anywhere."""
     first, *others = machines
     assert first.store.verify() == []
+    keys = [key for key, _ in first.store.entries("", b"", -1)]
+    assert sorted(first.store.encoded(keys)) == sorted(record.encode() for record in first.store.records(keys))
     for other in others:
         assert other.store.verify() == []
         assert other.store.root() == first.store.root()

@@ -216,6 +216,17 @@ def test_adopting_twice_changes_nothing(machine: Make) -> None:
     assert a.store.root() == root
 
 
+def test_a_renamed_table_is_not_adopted_again_and_its_old_name_is_taken(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY); INSERT INTO t VALUES ('a');")
+    a.sql("ALTER TABLE t RENAME TO u")
+    a.store.absorb()
+    a.sql("CREATE TABLE t(k TEXT PRIMARY KEY)")
+    refused = {r.table: r.refused for r in a.store.adopt()}
+    assert refused["u"] == "already adopted"
+    assert refused["t"] == ("the group knows the records of table 'u', which was renamed, by this name: choose another")
+    assert a.store.verify() == []
+
+
 def test_a_table_that_the_group_knows_is_merged_with_the_groups_records(machine: Make) -> None:
     a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, v, u UNIQUE);")
     a.sql("INSERT INTO t VALUES ('both', 'group', 1), ('gone', 1, 2), ('theirs', 'a', 3)")

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replica.errors import RowRefused, UsageError
 from tests.store.harness import NOW_MS, Machine, all_meet, check_equal, meet
-from tests.store.world import SCHEMA, Fate, Meet, Step, Wait, Write
+from tests.store.world import NUMBERED, SCHEMA, Decide, Fate, Meet, Put, Step, Wait, Write
 
 MACHINES = 4
 """Of which each example takes two or more."""
@@ -59,22 +60,52 @@ def take(machines: Sequence[Machine], step: Step) -> None:
     """One step of a history, with what must hold after each."""
     match step:
         case Write():
-            machine = machines[step.machine]
-            before = machine.store.root()
-            if not write(machine, step):
-                assert not machine.rows("SELECT * FROM _replica_outbox"), "a rolled-back transaction left something"
-                assert machine.store.root() == before
-            after = machine.store.root()
-            assert machine.store.status()["backlog"] == 0
-            machine.store.rescan()
-            assert machine.store.root() == after, "the triggers missed something"
+            check_write(machines[step.machine], step)
         case Meet(one, two, cut):
-            if one != two:
-                meet(machines[one], machines[two], cut=cut)
-                for machine in (machines[one], machines[two]):
-                    assert not machine.rows("SELECT * FROM _replica_outbox"), "the engine captured its own writes"
+            meet(machines[one], machines[two], cut=cut)
+            for machine in (machines[one], machines[two]):
+                assert not machine.rows("SELECT * FROM _replica_outbox"), "the engine captured its own writes"
         case Wait(which, ms):
             machines[which].clock.ms = max(NOW_MS - 250_000, min(NOW_MS + 250_000, machines[which].clock.ms + ms))
+        case Put(which, table, rows):
+            with suppress(RowRefused):
+                machines[which].store.put_many(table, rows)
+        case Decide():
+            decide(machines[step.machine], step)
+
+
+def check_write(machine: Machine, step: Write) -> None:
+    """What was rolled back leaves nothing; what was committed is captured, all of it."""
+    if not step.look:
+        write(machine, step)
+        return
+    before = machine.store.root()
+    if not write(machine, step):
+        assert not machine.rows("SELECT * FROM _replica_outbox"), "a rolled-back transaction left something"
+        assert machine.store.root() == before
+    after = machine.store.root()
+    assert machine.store.status()["backlog"] == 0
+    machine.store.rescan()
+    assert machine.store.root() == after, "the triggers missed something"
+
+
+def decide(machine: Machine, step: Decide) -> None:
+    """Do something about a held record, if there is one."""
+    if step.what == "reopen":
+        machine.reopen()
+        return
+    held = machine.store.held()
+    if not held:
+        return
+    chosen = held[step.number % len(held)]
+    with suppress(RowRefused, UsageError):
+        if step.what == "delete":
+            machine.store.held_delete(chosen["ref"])
+        elif step.what == "rekey":
+            machine.store.held_rekey(chosen["ref"], None if chosen["table"] in NUMBERED else step.value)
+        elif chosen["values"]:
+            names = sorted(chosen["values"])
+            machine.store.held_edit(chosen["ref"], {names[step.field % len(names)]: step.value})
 
 
 @given(seed=st.integers(0, 1 << 32), length=st.integers(10, 40), count=st.integers(2, MACHINES))

@@ -179,15 +179,16 @@ def test_nodes_and_entries_are_those_of_the_records_in_order(machine: Make) -> N
     keys = [k for (k,) in m.rows("SELECT key FROM _replica_record ORDER BY key")]
     assert [k for k, _ in m.store.entries("", b"", -1)] == keys
     assert [k for k, _ in m.store.entries("", keys[500], 7)] == keys[501:508]
-    root = m.store.node("")
+    prefix, nowhere = keys[500].hex()[:31], "f" * 32
+    nodes = m.store.nodes(["", prefix, nowhere])
+    root = nodes[""]
     assert isinstance(root, Inner)
     for digit, digest in zip(trie.NIBBLES, root.children, strict=True):
         below = [e for e in m.store.entries("", b"", -1) if e[0].hex()[0] == digit]
         assert m.store.entries(digit, b"", -1) == below
         assert (digest or trie.EMPTY) == trie.digest(m.store.group_keys.trie, below, 1)
-    prefix = keys[500].hex()[:31]
-    assert m.store.node(prefix) == Leaf(tuple(e for e in m.store.entries("", b"", -1) if e[0].hex().startswith(prefix)))
-    assert m.store.node("f" * 32) == Leaf(())
+    below = [e for e in m.store.entries("", b"", -1) if e[0].hex().startswith(prefix)]
+    assert (nodes[prefix], nodes[nowhere]) == (Leaf(tuple(below)), Leaf(()))
     assert m.store.keys([keys[3][:6], b"\xff" * 6]) == {keys[3][:6]: keys[3]}
 
 

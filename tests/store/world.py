@@ -53,13 +53,14 @@ LOCAL_ONLY = {"NULL", "CAST(x'61ff' AS TEXT)"}
 
 class Write(NamedTuple):
     """Another program's transaction on one machine. `end`: COMMIT or ROLLBACK; `undone`: statements in a savepoint
-    that is rolled back before the rest; `pragmas`: foreign_keys, recursive_triggers."""
+    that is rolled back before the rest; `pragmas`: foreign_keys, recursive_triggers; `look`: it is absorbed at once."""
 
     machine: int
     undone: list[str]
     statements: list[str]
     end: str
     pragmas: tuple[bool, bool]
+    look: bool
 
 
 class Meet(NamedTuple):
@@ -77,7 +78,26 @@ class Wait(NamedTuple):
     ms: int
 
 
-Step = Write | Meet | Wait
+class Put(NamedTuple):
+    """Rows are put through the store."""
+
+    machine: int
+    table: str
+    rows: list[dict[str, object]]
+
+
+class Decide(NamedTuple):
+    """An administrator decides about one of what is held: edit, delete or rekey it; or ends the process and starts it."""
+
+    machine: int
+    what: str
+    number: int
+    field: int
+    value: object
+
+
+Step = Write | Meet | Wait | Put | Decide
+OBJECTS: list[object] = [None, 1, 2, 3, 0.5, 1.0, "a", "A", "b", "1", b"a", 1 << 60]
 
 
 class Fate:
@@ -146,9 +166,23 @@ class Fate:
             return Meet(which, other, random.randint(0, 12) if self._chance(0.5) else None)
         if self._chance(0.1):
             return Wait(which, random.randint(-200_000, 200_000))
+        if self._chance(0.15):
+            table = random.choice(self._tables)
+            columns = COLUMNS[table] if self._chance(0.7) else KEYS[table]
+            rows = [{c: self._object(table, c) for c in columns} for _ in range(random.randint(1, 5))]
+            return Put(which, table, rows)
+        if self._chance(0.15):
+            what = random.choice(["edit", "edit", "delete", "rekey", "reopen"])
+            return Decide(which, what, random.randrange(99), random.randrange(99), random.choice(OBJECTS))
         undone = self.statements() if self._chance(0.2) else []
         end = "ROLLBACK" if self._chance(0.2) else "COMMIT"
-        return Write(which, undone, self.statements(), end, (self._chance(0.5), self._chance(0.5)))
+        pragmas = self._chance(0.5), self._chance(0.5)
+        return Write(which, undone, self.statements(), end, pragmas, self._chance(0.5))
+
+    def _object(self, table: str, column: str) -> object:
+        if column not in KEYS[table]:
+            return self._random.choice(OBJECTS)
+        return self._random.choice([1, 2, 3, None] if table in NUMBERED else ["a", "A", "b", 1, b"a", 2.0])
 
     def history(self, machines: int, length: int) -> list[Step]:
         """So many steps."""

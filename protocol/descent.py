@@ -19,7 +19,7 @@ from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Record
-from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, fingerprint, slice_of
+from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
@@ -161,7 +161,8 @@ class Agenda:
 
     def prints(self, entries: Sequence[Entry], attempt: int) -> list[bytes]:
         """The fingerprint slices of entries."""
-        return [slice_of(fingerprint(self._hash, entry), attempt) for entry in entries]
+        hash_, where = self._hash, cut(attempt)
+        return [fingerprint(hash_, entry)[where] for entry in entries]
 
     def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
         """Our own nodes."""
@@ -246,11 +247,11 @@ class Agenda:
             nodes.append(Described(self._absent.popleft(), False, ()))
         room = min(limits.NODES_PER_TURN - len(nodes), len(self._frontier))
         prefixes = [self._frontier.pop() for _ in range(room)]  # Deepest first: the backlog stays small.
-        mine = self._store.nodes(prefixes)
+        mine, where = self._store.nodes(prefixes), cut(attempt)
         for prefix in prefixes:
             match mine[prefix]:
                 case Inner(children):
-                    slices = tuple(slice_of(child, attempt) for child in children)
+                    slices = tuple([child[where] for child in children])
                     nodes.append(Described(prefix, True, slices))
                 case Leaf(entries):
                     nodes.append(Described(prefix, False, tuple(self.prints(entries, attempt))))
@@ -306,10 +307,11 @@ def _compare(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> Non
     elif isinstance(mine, Leaf):
         agenda.describe(theirs.prefix)
     else:
+        where = cut(attempt)
         for digit, child, slice_ in zip(NIBBLES, mine.children, theirs.slices, strict=True):
-            prefix = theirs.prefix + digit
-            if slice_of(child, attempt) == slice_:
+            if child[where] == slice_:
                 continue
+            prefix = theirs.prefix + digit
             if not slice_:
                 agenda.send_below(prefix)
             elif child:

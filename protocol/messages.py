@@ -227,6 +227,11 @@ class _Reader:
         self._at = end
         return part
 
+    def several(self, count: int, size: int) -> list[bytes]:
+        """So many items of one size."""
+        parts = self.take(count * size)
+        return [parts[i : i + size] for i in range(0, len(parts), size)]
+
     def byte(self) -> int:
         return self.take(1)[0]
 
@@ -297,9 +302,10 @@ def _nodes(attempt: int, data: bytes) -> Nodes:
         prefix, kind = reader.prefix(), reader.byte()
         if kind == _INNER:
             bitmap = int.from_bytes(reader.take(2), "big")
-            slices = [reader.take(width) if bitmap >> (15 - i) & 1 else b"" for i in range(16)]
+            there = iter(reader.several(bitmap.bit_count(), width))
+            slices = [next(there) if bitmap >> place & 1 else b"" for place in range(15, -1, -1)]
         elif kind <= limits.LEAF_MAX:
-            slices = [reader.take(width) for _ in range(kind)]
+            slices = reader.several(kind, width)
         else:
             raise Malformed(f"a leaf has at most {limits.LEAF_MAX} entries")
         nodes.append(Described(prefix, kind == _INNER, tuple(slices)))
@@ -320,7 +326,7 @@ def _want(attempt: int, data: bytes) -> Want:
         prefix, count = reader.prefix(), reader.byte()
         if count > limits.LEAF_MAX:
             raise Malformed(f"a leaf has at most {limits.LEAF_MAX} entries")
-        leaves.append((prefix, tuple(reader.take(width) for _ in range(count))))
+        leaves.append((prefix, tuple(reader.several(count, width))))
     return Want(attempt, tuple(leaves))
 
 

@@ -86,9 +86,14 @@ def key_range(prefix: str) -> tuple[bytes, bytes]:
 def slice_of(digest_: bytes, attempt: int) -> bytes:
     """The part of a digest that travels at the n-th attempt: another slice each time, at last all of it, so that two
     digests that agree in one slice are told apart by the next."""
+    return digest_[cut(attempt)]
+
+
+def cut(attempt: int) -> slice:
+    """Where `slice_of` cuts: for those who cut many."""
     if attempt >= limits.SLICES:
-        return digest_
-    return digest_[attempt * limits.SLICE_BYTES : (attempt + 1) * limits.SLICE_BYTES]
+        return slice(None)
+    return slice(attempt * limits.SLICE_BYTES, (attempt + 1) * limits.SLICE_BYTES)
 
 
 def slice_width(attempt: int) -> int:

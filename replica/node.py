@@ -18,7 +18,6 @@ import contextlib
 import ipaddress
 import logging
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,9 +108,11 @@ class Node:
         self._durable = durable
         self._thread: _StoreThread | None = None
         self._reader: aiosqlite.Connection | None = None
+        self._opening = asyncio.Lock()
         self._store: Store | None = None
         self._instance = system.random_bytes(16)
-        self._active: Counter[tuple[bytes, str]] = Counter()
+        self._active: dict[Session, tuple[bytes, str]] = {}
+        """Sessions whose peer is known: its instance, and our role."""
         self._strangers = 0
         self._listeners: list[Listener] = []
         self._queues: set[asyncio.Queue[RecordChange]] = set()
@@ -184,8 +185,9 @@ class Node:
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it."""
-        if self._reader is None:
-            self._reader = await aiosqlite.Connection(lambda: connect(self.path, readonly=True), 64)
+        async with self._opening:
+            if self._reader is None:
+                self._reader = await aiosqlite.Connection(lambda: connect(self.path, readonly=True), 64)
         return list(await self._reader.execute_fetchall(sql, parameters))
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
@@ -230,11 +232,10 @@ class Node:
                 continue
             item = RecordChange(change.collection, unpack_id(change.id)[0], change.kind, change.remote)
             for queue in self._queues:
-                if queue.full():
-                    while not queue.empty():
-                        queue.get_nowait()
-                    item = RecordChange("", (), "missed", False)
-                queue.put_nowait(item)
+                late = queue.full()
+                while late and not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(RecordChange("", (), "missed", False) if late else item)
 
     def _watch(self) -> None:
         if self._poller is None:
@@ -247,6 +248,8 @@ class Node:
                 await self.call(self.store.absorb)
             except ReplicaError as error:
                 log.warning("%s", error)
+            except Exception:
+                log.exception("looking for writes of other programs failed; it goes on")
 
     # --- peers --------------------------------------------------------------------------------------------------------
 
@@ -264,16 +267,21 @@ class Node:
         began = system.monotonic()
         traffic = transport.Traffic()
         socket, nonces = await transport.dial(url, self.store.group_keys, system.random_bytes, tls)
-        session = await self._session(CLIENT, nonces, sample=not accept_different)
+        try:
+            session = await self._session(CLIENT, nonces, sample=not accept_different)
+        except BaseException:
+            await socket.close()
+            raise
         try:
             call = self.call if watch is None else self._watched(session, watch)
             first = await self.call(session.open, system.now_ms())
             greeted = self._greeted(session, CLIENT)
             await transport.converse(socket, session, call, system.now_ms, traffic, greeted, first)
         finally:
-            self._forget(session, CLIENT)
+            self._active.pop(session, None)
             await socket.close()
-            await self.call(self.store.remember, session.outcome, url)
+            with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
+                await self.call(self.store.remember, session.outcome, url)
         session.outcome.reasons.extend(await self.call(self.store.notices))
         session.outcome.held = await self.call(self.store.held_count)
         return SyncReport.of(url, session.outcome, traffic, system.monotonic() - began)
@@ -297,17 +305,12 @@ class Node:
         def greeted(_: Session) -> None:
             assert session.outcome.peer is not None
             peer = session.outcome.peer.instance
-            dialled_by_us = role == CLIENT
-            if self._active[peer, SERVER if dialled_by_us else CLIENT] and dialled_by_us != (self._instance < peer):
+            others = {known for known, how in self._active.values() if how != role}
+            if peer in others and (role == CLIENT) != (self._instance < peer):
                 raise Busy("this node and that one are syncing already, the other way round")
-            self._active[peer, role] += 1
+            self._active[session] = peer, role
 
         return greeted
-
-    def _forget(self, session: Session, role: str) -> None:
-        peer = session.outcome.peer
-        if peer is not None and self._active[peer.instance, role] and session.outcome.code != Busy.code:
-            self._active[peer.instance, role] -= 1
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
@@ -321,7 +324,7 @@ class Node:
         keys = self.store.group_keys
 
         def full() -> bool:
-            return self._active.total() >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
+            return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
 
         server = await transport.listen(host, port, keys, system.random_bytes, self._meet, full=full, tls=tls)
         sockets = [s.getsockname()[:2] for s in server.sockets]
@@ -332,10 +335,10 @@ class Node:
 
     async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
         began = system.monotonic()
-        self._strangers += 1
-        stranger = True
         traffic = transport.Traffic()
         session = await self._session(SERVER, nonces, sample=False)
+        self._strangers += 1
+        stranger = True
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
         try:
             known = self._greeted(session, SERVER)
@@ -355,7 +358,7 @@ class Node:
             log.exception("session with %s failed", _who(session, address))
         finally:
             self._strangers -= int(stranger)
-            self._forget(session, SERVER)
+            self._active.pop(session, None)
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
                 await self.call(self.store.remember, session.outcome, None)
             if self.on_session is not None:

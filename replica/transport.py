@@ -22,6 +22,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -232,7 +233,7 @@ async def listen(
     tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Accept peers; each gets `handler` with both nonces. `full`: turn newcomers away for now. Raises UsageError."""
-    nonces: dict[int, tuple[bytes, bytes]] = {}
+    nonces: WeakKeyDictionary[ServerConnection, tuple[bytes, bytes]] = WeakKeyDictionary()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
         version = request.headers.get(_VERSION)
@@ -248,18 +249,18 @@ async def listen(
         theirs = _decode(request.headers, _NONCE, NONCE_BYTES)
         if not theirs:
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "no nonce in the request\n")
-        nonces[id(socket)] = theirs, random(NONCE_BYTES)
+        nonces[socket] = theirs, random(NONCE_BYTES)
         return None
 
     def prove(socket: ServerConnection, request: Request, response: Response) -> Response:  # noqa: ARG001
-        if id(socket) in nonces and response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            theirs, mine = nonces[id(socket)]
+        if socket in nonces and response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            theirs, mine = nonces[socket]
             response.headers[_NONCE] = _encode(mine)
             response.headers[_PROOF] = _encode(keys.proof(SERVER, theirs, mine))
         return response
 
     async def handle(socket: ServerConnection) -> None:
-        await handler(socket, nonces.pop(id(socket)))
+        await handler(socket, nonces.pop(socket))
 
     try:
         return await serve(

@@ -17,8 +17,8 @@ NAMES = [str(p.relative_to(ROOT)) for p in MODULES]
 LAYERS = {"protocol": {"protocol"}, "replica": {"protocol", "replica"}}
 
 STORE = (
-    "schema", "catalog", "core", "capture", "index", "state", "fresh", "show", "absorb", "put", "ddl", "adopt", "mend",
-    "apply", "report", "verify", "store",
+    "schema", "catalog", "core", "capture", "index", "state", "fresh", "show", "absorb", "put", "refit", "ddl", "adopt",
+    "mend", "edits", "apply", "report", "verify", "store",
 )  # fmt: skip
 """The rooms of the store, from the ground up: each imports only what stands before it."""
 

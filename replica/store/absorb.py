@@ -47,25 +47,23 @@ ENTRIES_MAX = 32_768
 AT_ONCE = 4_096
 """Rows that are looked at together: what is made of them still fits into the processor's cache."""
 
-
 _ROW, _ROWS = -1, -2
 """Instead of a field's position: a row that cannot travel, or any number of rows with NULL in the key."""
 
-
 _GONE = frozenset({capture.DELETE, capture.LEFT})
-_UNTOUCHED = (0, False, False)
+_UNTOUCHED = (0, False)
 
 
 class Entry(NamedTuple):
-    """A row to look at. `stamps`: of what happened to it, and of its insertion if another record was there before; none
-    if they are to be issued when something is found."""
+    """A row to look at. `stamps`: of what happened to it; two, if it was deleted or its key changed: if a row is there, it
+    was inserted after that. None, if they are to be issued when something is found."""
 
     pk: tuple[Any, ...]
     stamps: tuple[bytes, ...] = ()
 
     @property
-    def anew(self) -> bool:
-        """Whether the record that was there before is another one."""
+    def left(self) -> bool:
+        """Whether the record that was there before is there no more."""
         return len(self.stamps) > 1
 
 
@@ -85,7 +83,7 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     if not rows:
         return 0
-    touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool, bool]] = {}
+    touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool]] = {}
     ends = {tbl: 4 + len(table.shape.key) for tbl, table in core.tables.items() if table.shape is not None}
     odd = any(IllFormedText in map(type, column) for column in list(zip(*rows, strict=True))[4:])
     for row in rows:
@@ -94,20 +92,16 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
             continue
         pk = row[4 : ends[tbl]]
         place = tbl, pk, odd and IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
-        _, left, anew = touched.pop(place, _UNTOUCHED)  # The last place in the order counts.
-        if op in _GONE:
-            left = True
-        elif op != capture.VICTIM and left:
-            anew = True
-        touched[place] = at, left, anew
+        _, left = touched.pop(place, _UNTOUCHED)  # The last place in the order counts.
+        touched[place] = at, left or op in _GONE
     # Stamps are issued over all tables in one order, before any table is looked at: else what was written to one table in
     # the morning would get stamps after what was written to another in the evening.
     now = core.now_ms()
     by_table: dict[int, list[Entry]] = {}
     tick = core.clock.tick
-    for (tbl, pk, _), (at, _, anew) in touched.items():
+    for (tbl, pk, _), (at, left) in touched.items():
         wall = max(0, min(at, now)) if type(at) is int else now
-        stamps = (tick(wall), tick(wall)) if anew else (tick(wall),)
+        stamps = (tick(wall), tick(wall)) if left else (tick(wall),)
         by_table.setdefault(tbl, []).append(Entry(pk, stamps))
     for tbl, entries in by_table.items():
         for some in _parts(entries):
@@ -275,7 +269,7 @@ class _Looking:
             if state is not None and state.shown:
                 self._delete(state, self._stamp(entry))
             return
-        if state is not None and state.shown and entry.anew and self._table.surrogate:
+        if state is not None and state.shown and entry.left and self._table.surrogate:
             self._delete(state, self._stamp(entry, 0))
             state = None
         if self._table.surrogate and (state is None or not state.record.live):

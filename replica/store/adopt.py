@@ -21,6 +21,7 @@ from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
 from replica.store.fresh import fresh_row
+from replica.store.refit import show_all, take
 from replica.store.show import engine_writes, leap, settle_anew
 from replica.store.state import (
     SHOWN,
@@ -71,7 +72,9 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
             continue
         known = core.by_name.get(fold(actual))
         if known is not None and known.shape is not None:
-            taken = f"the group knows the records of table {known.label!r}, which was renamed, by this name: choose another"
+            taken = (
+                f"the group knows the records of table {known.label!r}, which was renamed, by this name: choose another"
+            )
             results.append(Adopted(actual, 0, taken))
             continue
         results.append(Adopted(actual, _adopt(core, shape, actual in natural or name in natural, progress), None))
@@ -95,7 +98,7 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
     table = core.table(fold(shape.name))
     agreed = ddl.described(core).get(table.collection)
     table.surrogate = not natural if not agreed else agreed[0].get("natural") == 0
-    ddl.take(core, table, shape)
+    take(core, table, shape)
     ddl.publish(core, table)
     total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
     done = 0
@@ -111,7 +114,7 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
         # Only now that every row is known: they may stand in each other's way.
         for start in range(0, len(merged), ROWS):
             settle_anew(core, list(load(core, merged[start : start + ROWS]).values()))
-    ddl.show_all(core, table.collection)
+    show_all(core, table.collection)
     if shape.autoincrement and not core.meta("founder"):
         leap(core, table)
     return done

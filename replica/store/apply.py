@@ -24,6 +24,7 @@ from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
+from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.show import PlainRows, engine_writes, leap, settle
 from replica.store.state import State, load, load_shadows, new, write
@@ -67,7 +68,7 @@ class _Batch:
         with engine_writes(self._core, list({i.table.tbl: i.table for i in items}.values())):
             for tbl, some_items in fresh.items():
                 rest.extend(self._insert(self._core.tables[tbl], some_items))
-            self._merge(rest)
+            self._merge(self._edit(rest))
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
@@ -191,6 +192,18 @@ class _Batch:
                 leap(core, table)
         self.changed += len(items)
         return []
+
+    def _edit(self, items: list[_Item]) -> list[_Item]:
+        """Join plain edits. Returns the others, for the general path."""
+        by_table: dict[int, list[Edit]] = {}
+        for item in items:
+            by_table.setdefault(item.table.tbl, []).append(Edit(item.key, item.pk, item.delta))
+        done: set[bytes] = set()
+        for tbl, edits in by_table.items():
+            keys, changed = join_edits(self._core, self._core.tables[tbl], edits)
+            done |= keys
+            self.changed += changed
+        return [item for item in items if item.key not in done]
 
     # --- the general path ---------------------------------------------------------------------------------------------
 

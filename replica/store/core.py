@@ -182,8 +182,10 @@ class Core:
                     self.set_meta("clock", self.clock.last)
                 if self.clock.issued:
                     self.set_meta("issued", self.clock.issued)
+                # Before the commit: what another process commits right after it must not pass for seen.
+                seen = self._versions()
                 self.db.execute("COMMIT")
-                self._seen = self._versions()
+                self._seen = seen
                 self.in_transaction = False
             except BaseException:
                 self._seen = (-1, -1)
@@ -194,8 +196,9 @@ class Core:
                     self.db.execute("ROLLBACK")
                 raise
         changes, self.changes = self.changes, []
-        if changes and self.on_change:
-            self.on_change(changes)
+        listener = self.on_change
+        if changes and listener is not None:
+            listener(changes)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

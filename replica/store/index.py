@@ -11,9 +11,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, groupby
-from operator import itemgetter
+from itertools import accumulate, chain
 from struct import Struct
+from typing import Any
 
 from protocol import limits
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
@@ -25,12 +25,7 @@ SCAN_MAX = 32_768
 READ_MAX, RANGES = 256, 128
 """A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
 
-_RANGES = (
-    "WITH r(low, high) AS (VALUES {marks}) "
-    "SELECT {columns} FROM r CROSS JOIN _replica_record WHERE key BETWEEN low AND high"
-)
-
-_COUNTS = Struct(">16I")
+_COUNTS, _DIGESTS = Struct(">16I"), Struct("16s" * 16)
 
 _Row = tuple[str, bytes, bytes]
 
@@ -65,29 +60,35 @@ def nodes(core: Core, prefixes: Sequence[str]) -> dict[str, Node]:
 
 def first_keys(core: Core, heads: Sequence[bytes]) -> dict[bytes, bytes]:
     """Head of a key -> the first key that begins so, if there is one."""
-    found: dict[bytes, bytes] = {}
-    for start in range(0, len(heads), RANGES):
-        some = heads[start : start + RANGES]
-        rows = core.db.execute(
-            _RANGES.format(columns="low, min(key)", marks=", ".join(["(?, ?)"] * len(some))) + " GROUP BY low",
-            list(chain.from_iterable((head, head + b"\xff" * 16) for head in some)),
-        )
-        found.update(rows)
-    return found
+    bounds = [(head, head + b"\xff" * 16) for head in heads]
+    parts = _select_ranges(core, "n, min(key)", bounds, " GROUP BY n")
+    return {heads[start + n]: key for start, rows in parts for n, key in rows}
 
 
 def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Entry]]]:
-    """All entries below each of these prefixes: few queries, for many short ranges."""
-    for start in range(0, len(prefixes), RANGES):
+    """All entries below each of these prefixes, ascending."""
+    for start, rows in _select_ranges(core, "n, key, digest", [key_range(prefix) for prefix in prefixes]):
         some = prefixes[start : start + RANGES]
-        ranges = [key_range(prefix) for prefix in some]
+        below: list[list[Entry]] = [[] for _ in some]
+        for n, key, digest in rows:
+            below[n].append((key, digest))
+        yield from zip(some, below, strict=True)
+
+
+def _select_ranges(
+    core: Core, columns: str, bounds: Sequence[tuple[bytes, bytes]], tail: str = ""
+) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+    """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on).
+    `n` is a range's number after that place."""
+    for start in range(0, len(bounds), RANGES):
+        some = bounds[start : start + RANGES]
+        marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
         rows = core.db.execute(
-            _RANGES.format(columns="low, high, key, digest", marks=", ".join(["(?, ?)"] * len(some))),
-            list(chain.from_iterable(ranges)),
+            f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
+            f"CROSS JOIN _replica_record WHERE key BETWEEN low AND high{tail}",
+            list(map(bytearray, chain.from_iterable(some))),
         ).fetchall()
-        below = {bounds: [row[2:] for row in found] for bounds, found in groupby(rows, itemgetter(0, 1))}
-        for prefix, bounds in zip(some, ranges, strict=True):
-            yield prefix, below.get(bounds, [])
+        yield start, rows
 
 
 @uncollected()
@@ -106,6 +107,16 @@ def flush(core: Core) -> None:
     core.set_meta("count", count)
 
 
+def rebuild(core: Core) -> None:
+    """Make the stored trie anew from the records, in the caller's transaction, whatever became of it."""
+    core.dirty.clear()
+    digest, count, rows = build(core)
+    core.db.execute("DELETE FROM _replica_trie")
+    core.db.executemany("INSERT INTO _replica_trie VALUES (?, ?, ?)", rows)
+    core.set_meta("root", digest)
+    core.set_meta("count", count)
+
+
 def build(core: Core) -> tuple[bytes, int, list[_Row]]:
     """Root, count and rows of the trie, made anew from the records alone."""
     update = _Update(core)
@@ -114,7 +125,7 @@ def build(core: Core) -> tuple[bytes, int, list[_Row]]:
 
 
 def _digests(blob: bytes) -> list[bytes]:
-    return [blob[i : i + 16] for i in range(0, 256, 16)]
+    return list(_DIGESTS.unpack(blob))
 
 
 def _counts(blob: bytes) -> list[int]:

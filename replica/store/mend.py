@@ -15,6 +15,7 @@ from replica.store import capture, catalog, ddl
 from replica.store.absorb import full_diff
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
+from replica.store.refit import refit, triggers_of
 
 
 def follow_schema(core: Core) -> None:
@@ -23,7 +24,7 @@ def follow_schema(core: Core) -> None:
     changed: list[tuple[Table, Shape]] = []
     for tbl, local, signature in rows:
         table = core.tables[tbl]
-        triggers = ddl.triggers_of(core, table)
+        triggers = triggers_of(core, table)
         name = catalog.find(core.db, local) or next((on for on, _ in triggers.values()), None)
         try:
             if name is None:
@@ -42,7 +43,7 @@ def follow_schema(core: Core) -> None:
     for table, shape in changed:
         known = catalog.load_names(core.db, table.tbl)
         table.names = tuple(n for n in table.fields if n in known)
-        ddl.refit(core, table, shape)
+        refit(core, table, shape)
         full_diff(core, table)
         ddl.publish(core, table)
     core.schema_followed()
@@ -65,7 +66,7 @@ def forget(core: Core, table: Table, reason: str) -> None:
     for name in ("record", "held", "row", "local", "outbox"):
         core.db.execute(f"DELETE FROM _replica_{name} WHERE tbl = ?", (table.tbl,))
     core.db.execute("UPDATE _replica_table SET local = NULL, state = ? WHERE tbl = ?", (reason, table.tbl))
-    for name in ddl.triggers_of(core, table):
+    for name in triggers_of(core, table):
         core.db.execute(f"DROP TRIGGER {catalog.quote(name)}")
     table.shape, table.state = None, reason
     table.refresh()

@@ -51,6 +51,8 @@ class PlainRows:
             self._safe[i] = (
                 frozenset({int}) if table.shape.rowid_alias else _SAFE[column.affinity] - {type(None), float}
             )
+        self.columns = self._safe[len(table.shape.key) :]
+        """By position in a plain table: types of values that the column stores as they are."""
         self._good: set[tuple[type, ...]] = set()
 
     def holds(self, row: Sequence[object]) -> bool:
@@ -200,6 +202,7 @@ class _Placing:
         sql, values = self._insert_sql(state, self._writable(state), "ABORT")
         self._core.db.execute(sql, values)
         state.flags |= SHOWN
+        state.before = {}  # All of the row is new: what the columns make of it is to be read back.
         self._inserted = True
         if self._table.surrogate or self._shape.rowid_alias:
             row = (self._table.tbl, state.pk[0], state.key)

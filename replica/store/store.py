@@ -36,7 +36,8 @@ from replica.store.verify import verify
 
 _T = TypeVar("_T")
 _CONTROL = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b", re.I | re.S
+    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
+    re.I | re.S,
 )
 
 CAUTIOUS = 16
@@ -177,6 +178,7 @@ class Store:
             for table in core.tables.values():
                 if table.shape is not None:
                     absorb.full_diff(core, table)
+            index.rebuild(core)
 
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
@@ -202,7 +204,6 @@ class Store:
             columns = [d[0] for d in cursor.description or ()]
             while absorb.absorb(core):
                 pass
-        self._catch_up()
         return columns, rows
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:

@@ -63,7 +63,7 @@ def take(machines: Sequence[Machine], step: Step) -> None:
             check_write(machines[step.machine], step)
         case Meet(one, two, cut):
             meet(machines[one], machines[two], cut=cut)
-            for machine in (machines[one], machines[two]):
+            for machine in (machines[one], machines[two]) if cut is None or cut > 1 else ():
                 assert not machine.rows("SELECT * FROM _replica_outbox"), "the engine captured its own writes"
         case Wait(which, ms):
             machines[which].clock.ms = max(NOW_MS - 250_000, min(NOW_MS + 250_000, machines[which].clock.ms + ms))

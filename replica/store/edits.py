@@ -1,0 +1,114 @@
+"""The short way for edits: fragments that change fields of shown records, in a table that stores the values as they are.
+
+It does what `apply` does with a `State` and `show` with its row, to the same bytes, for a third of the price. What is not
+plain is left to them: a delete, another birth, a field without a column, two values under one stamp. A test holds both
+ways equal. Only for a `bold` transaction, since there is no savepoint to go back to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from protocol import limits
+from protocol.record import Delta, gather, pack_id
+from protocol.values import Value, pack_values
+from replica.store.catalog import Table
+from replica.store.core import Change, Core
+from replica.store.fresh import shadow_row
+from replica.store.show import PlainRows
+from replica.store.state import ABSENT, SHOWN, ShadowRow, fetch_rows, write
+
+
+class Edit(NamedTuple):
+    """A fragment, the key of its record, and the primary key in that."""
+
+    key: bytes
+    pk: tuple[Value, ...]
+    delta: Delta
+
+
+def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[bytes], int]:
+    """Join the plain ones of these. Returns their keys, and how many of their records changed."""
+    unusual = "SELECT 1 FROM _replica_held UNION ALL SELECT 1 FROM _replica_local LIMIT 1"
+    if not core.bold or not table.plain or core.db.execute(unusual).fetchone():
+        return set(), 0
+    times = Counter(edit.key for edit in edits)
+    plain = {e.key: e for e in edits if times[e.key] == 1 and e.delta.names and not e.delta.floor}
+    sql = (
+        "SELECT key, id, born, stamps, which FROM _replica_record "
+        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND length(checks) = ? AND key IN ("
+    )
+    shadows = list(core.select_in(sql, list(plain), table.tbl, 4 * len(table.fields)))
+    rows = fetch_rows(core, table, [plain[shadow[0]].pk for shadow in shadows])
+    joining = _Joining(core, table)
+    for key, id_, born, stamps, which in shadows:
+        edit = plain[key]
+        row = rows.get(pack_id(edit.pk) if table.surrogate else id_)
+        if row is not None and edit.delta.born in {b"", born}:
+            joining.join(edit, id_, born, _spread(stamps, which, len(row)), row)
+    joining.finish()
+    return joining.done, len(joining.rows)
+
+
+def _spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
+    """The stamp of each field, from the stored form; none if one is absent."""
+    if not which:
+        return [stamps] * count
+    index = memoryview(which).cast("H").tolist()
+    distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
+    return [distinct[i] for i in index] if ABSENT not in index else []
+
+
+class _Joining:
+    def __init__(self, core: Core, table: Table) -> None:
+        self._core, self._table = core, table
+        self._safe = PlainRows(table).columns
+        self._updates: dict[tuple[int, ...], list[list[Any]]] = {}
+        self._past: list[tuple[bytes, int, bytes, bytes, bytes]] = []
+        self.rows: list[ShadowRow] = []
+        self.done: set[bytes] = set()
+
+    def join(self, edit: Edit, id_: bytes, born: bytes, stamps: list[bytes], row: list[Any]) -> None:
+        """Join one fragment, unless there is something about it that is not plain."""
+        table, delta = self._table, edit.delta
+        packed, lost, won = pack_values(row), [], {}
+        before = packed[:], stamps[:]
+        news = zip(delta.names, delta.register_stamps(), delta.values, pack_values(delta.values), strict=True)
+        for name, stamp, value, new in news:
+            pos = table.positions.get(name)
+            if pos is None or not stamps or type(value) not in self._safe[pos]:
+                return
+            old_stamp, old = stamps[pos], packed[pos]
+            if new != old:
+                if stamp == old_stamp:
+                    return
+                loser = (old_stamp, old) if stamp > old_stamp else (stamp, new)
+                lost.append((edit.key, pos, max(stamp, old_stamp), *loser))
+            if stamp > old_stamp:
+                stamps[pos], packed[pos] = stamp, new
+                if new != old:
+                    won[pos] = value
+        if sum(map(len, packed)) > limits.RECORD_BYTES_MAX // 2:
+            return
+        self.done.add(edit.key)
+        if before == (packed, stamps):
+            return
+        self._past += lost
+        if won:
+            self._updates.setdefault(tuple(won), []).append([*won.values(), *edit.pk, *edit.pk])
+        distinct, which = gather(stamps)
+        self.rows.append(shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed))
+        self._core.dirty.setdefault(edit.key, 0)
+        self._core.note(Change(table.collection, id_, "update", True))
+
+    def finish(self) -> None:
+        """Write it all."""
+        core, table = self._core, self._table
+        with core.trial():
+            for at, values in self._updates.items():
+                sets = ", ".join(f"{table.value_columns[pos]} = ?" for pos in at)
+                core.db.executemany(f"UPDATE OR FAIL {table.sql} SET {sets} WHERE {table.seek}", values)
+        write(core, self.rows)
+        core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", self._past)

@@ -1,0 +1,127 @@
+"""A local table and the shape it has now: triggers, positions of fields, checks, and what new columns show.
+
+`take` makes a table of the file the local table of a collection; `refit` follows it to another shape. What a row holds
+when its definition changed, and nobody stamped, is a local edit: a test changes rows before and after every change.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from protocol.record import pack_id
+from protocol.values import pack_value, pack_values
+from replica.store import capture
+from replica.store.catalog import Column, Shape, Table, quote
+from replica.store.core import Change, Core
+from replica.store.show import engine_writes, leap, settle, settle_anew, stored
+from replica.store.state import SHOWN, State, check, fetch_rows, load, save, trim
+
+
+def take(core: Core, table: Table, shape: Shape) -> None:
+    """Make this the local table of a collection: triggers, fields, signature. Its records are not touched."""
+    table.shape, table.state = shape, ""
+    for name in (c.folded for c in shape.columns):
+        if name not in table.positions:
+            core.field(table, name)
+    table.refresh()
+    have = core.db.execute("SELECT count(*) FROM pragma_table_info('_replica_outbox')").fetchone()[0] - 4
+    for number in range(have, len(shape.key)):
+        core.db.execute(f"ALTER TABLE _replica_outbox ADD COLUMN k{number}")
+    for name in triggers_of(core, table):
+        core.db.execute(f"DROP TRIGGER {quote(name)}")
+    for sql in capture.triggers(table.tbl, shape).values():
+        core.db.execute(sql)
+    core.db.execute(
+        "UPDATE _replica_table SET local = ?, state = '', signature = ?, surrogate = ? WHERE tbl = ?",
+        (shape.name, shape.signature, int(table.surrogate and shape.rowid_alias), table.tbl),
+    )
+    table.surrogate = table.surrogate and shape.rowid_alias
+    core.schema_followed()
+
+
+def triggers_of(core: Core, table: Table) -> dict[str, tuple[str, str]]:
+    """Our triggers for a collection, wherever they are now: name -> (table, SQL)."""
+    prefix = f"_replica_{table.tbl}_"
+    sql = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, ?) = ?"
+    return {name: (on, text) for name, on, text in core.db.execute(sql, (len(prefix), prefix)).fetchall()}
+
+
+def refit(core: Core, table: Table, shape: Shape) -> None:
+    """The local table has other columns than before: forget what a dropped column held (the values are gone; peers
+    send them back, and then they are held), and know the defaults that a new column shows."""
+    before = set(table.names)
+    take(core, table, shape)
+    fresh = {n: check_of_default(core, c) for n, c in zip(table.names, shape.columns, strict=True) if n not in before}
+    dropped = sorted(before - set(table.names))
+    if dropped:
+        known = set(json.loads(core.meta(f"dropped {table.tbl}") or "[]"))
+        core.set_meta(f"dropped {table.tbl}", json.dumps(sorted((known | set(dropped)) - set(table.names))))
+    _each(core, table, f"flags & {SHOWN}", lambda states: _recheck(core, table, fresh, states))
+    if fresh:
+        spots = ",".join(str(table.positions[n]) for n in fresh)
+        where = f"flags & {SHOWN} AND key IN (SELECT key FROM _replica_extra WHERE pos IN ({spots}))"
+        _each(core, table, where, lambda states: _surface(core, table, states))
+    show_all(core, table.collection)
+
+
+def _recheck(core: Core, table: Table, fresh: dict[str, int | None], states: list[State]) -> None:
+    """Take each row as it stands: what differs from what was last seen of it was written by somebody before or after the
+    definition changed, and is a local edit like any other."""
+    rows = fetch_rows(core, table, [state.pk for state in states])
+    now = core.now_ms()
+    for state in states:
+        seen = state.shadow.checks if state.shadow else []
+        stamp = b""
+        for name, pos, value in zip(table.names, table.at, pack_values(rows[pack_id(state.pk)]), strict=True):
+            default = fresh.get(name)
+            last = default if name in fresh else seen[pos] if pos < len(seen) else check(value)
+            if default is not None:
+                state.checks[pos] = default
+            if last != check(value):
+                stamp = stamp or core.clock.tick(now)
+                state.checks.pop(pos, None)
+                state.record.registers[name] = (stamp, value)
+        if stamp:
+            trim(core, state, stamp)
+            core.note(Change(table.collection, state.record.id, "update", False))
+    save(core, states)
+
+
+def _surface(core: Core, table: Table, states: list[State]) -> None:
+    with engine_writes(core, [table]):
+        settle_anew(core, states)
+
+
+def _each(core: Core, table: Table, where: str, action: Callable[[list[State]], None]) -> None:
+    sql = f"SELECT key FROM _replica_record WHERE tbl = ? AND {where}"
+    keys: list[Any] = core.db.execute(sql, (table.tbl,)).fetchall()
+    for start in range(0, len(keys), 4_096):
+        action(list(load(core, [k for (k,) in keys[start : start + 4_096]]).values()))
+
+
+def check_of_default(core: Core, column: Column) -> int | None:
+    """Check of what a row shows in a column that it has no value of its own for; None if only its program knows."""
+    if column.default is None:
+        return check(pack_value(None))
+    try:
+        return check(pack_value(stored(core, column.affinity, f"({column.default})")))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_ERROR":
+            raise
+        return None  # It calls a function of the program: whatever the rows show is a value of theirs.
+
+
+def show_all(core: Core, collection: str) -> None:
+    """Give every live record of a collection that is not shown a chance to be."""
+    table = core.by_name[collection]
+
+    def place(states: list[State]) -> None:
+        with engine_writes(core, [table]):
+            settle(core, states)
+
+    _each(core, table, f"NOT flags & {SHOWN} AND born > floor", place)
+    if table.shape is not None and table.shape.autoincrement and not core.meta("founder"):
+        leap(core, table)

@@ -20,8 +20,8 @@ RECORD_BYTES_MAX = 4 * 1024 * 1024
 BATCH_BYTES_MAX = RECORD_BYTES_MAX + 4_096
 """A RECORDS payload after decompression: refused before memory is taken when its header claims more."""
 
-BATCH_BYTES_AIM = 1024 * 1024
-"""A sender closes a batch at this size: large batches are cheap for SQLite, and 1 MiB bounds memory per frame."""
+BATCH_BYTES_AIM = 2 * 1024 * 1024
+"""A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""
 
 BATCH_RECORDS_MAX = 8_192
 """Records in one batch: bounds the objects that one frame can make."""

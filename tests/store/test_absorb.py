@@ -7,6 +7,8 @@ from collections.abc import Callable
 from protocol.hlc import millis, pack, unpack
 from protocol.record import Record, pack_id, unpack_id
 from protocol.values import pack_value
+from replica.store import index
+from replica.store.absorb import absorb
 from tests.store.harness import NOW_MS, Machine, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -94,6 +96,18 @@ def test_under_a_made_up_key_a_row_deleted_and_inserted_anew_is_another_record(m
     assert new.live
     assert unpack_id(new.id) == ((1,), new.born)
     assert new.born > old.floor
+    assert a.store.verify() == []
+
+
+def test_a_row_deleted_and_inserted_anew_is_another_record_also_where_the_entries_are_cut_in_two(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY, v);")
+    a.sql("INSERT INTO t VALUES (1, 'a')")
+    a.store.absorb()
+    a.sql("DELETE FROM t", "INSERT INTO t VALUES (1, 'b')")
+    with a.core.transaction(index.flush):
+        while absorb(a.core, 1):
+            pass
+    assert sorted(r.live for r in a.records("t")) == [False, True]
     assert a.store.verify() == []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from protocol import limits
+from protocol.errors import DifferentRows
 from protocol.hlc import is_base
 from protocol.record import unpack_id
 from replica.errors import TableRefused
@@ -255,3 +256,26 @@ def test_many_rows_that_the_group_knows_and_that_stand_in_each_others_way_are_ad
     meet(b, a)
     check_equal([a, b])
     assert b.value("SELECT count(*) FROM t WHERE k = u") == 9000
+
+
+NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, name); INSERT INTO t SELECT value, '{}' || value FROM json_each('[{}]');"
+
+
+def test_databases_that_were_never_copies_of_each_other_are_stopped_before_anything_is_applied(machine: Make) -> None:
+    keys = ",".join(map(str, range(40)))
+    a, b = machine("a", NUMBERED.format("Ann", keys)), machine("b", NUMBERED.format("Bob", keys))
+    before = a.dump(), b.dump(), a.store.root(), b.store.root()
+    with pytest.raises(DifferentRows, match="same keys, different rows: of 40 adopted rows compared, 40 differ"):
+        meet(a, b, sample=True)
+    assert (a.dump(), b.dump(), a.store.root(), b.store.root()) == before
+    meet(a, b)
+    check_equal([a, b])
+
+
+def test_copies_of_which_few_rows_differ_are_no_strangers(machine: Make) -> None:
+    keys = ",".join(map(str, range(40)))
+    changes = "UPDATE t SET name = 'other' WHERE k < 8;"
+    a, b = machine("a", NUMBERED.format("Ann", keys)), machine("b", NUMBERED.format("Ann", keys) + changes)
+    one, _ = meet(a, b, sample=True)
+    assert one.in_sync
+    check_equal([a, b])

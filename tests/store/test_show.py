@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from protocol.hlc import pack
 from protocol.record import Birth, Record, pack_id, unpack_id
-from protocol.values import Value, pack_value
+from protocol.values import Value, pack_value, unpack_value
 from tests.store.harness import NOW_MS, Machine, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -72,6 +72,16 @@ def test_a_held_record_surfaces_when_what_held_it_goes_away(machine: Make) -> No
     m.store.absorb()
     assert shown(m) == {"b", "c"}
     assert m.held() == {}
+    assert m.store.verify() == []
+
+
+def test_a_held_record_that_surfaces_keeps_a_value_that_its_column_changes(machine: Make) -> None:
+    m = machine("m", PEOPLE)
+    take(m, person("a", 1, mail="x"), person("b", 2, mail="x", phone=5))
+    m.sql("DELETE FROM p WHERE id = 'a'")
+    m.store.absorb()
+    assert m.rows("SELECT id, phone FROM p") == [("b", "5")]
+    assert unpack_value(m.record("p", "b").registers["phone"][1]) == 5
     assert m.store.verify() == []
 
 

@@ -1,0 +1,245 @@
+"""The short ways come to the same bytes as the long ones: fresh rows, edits of shown records, absorption, the trie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import ValueRefused
+from protocol.record import Record, pack_id
+from protocol.trie import Inner, Leaf, digest, key_range
+from protocol.values import Value, pack_value
+from replica.store import apply, capture, edits, index
+from replica.store.absorb import _Looking
+from replica.store.fresh import fresh_row, fresh_rows
+from replica.store.state import key_of, write_new
+from tests.store.harness import NOW_MS, Machine
+
+Make = Callable[..., Machine]
+
+TABLE = "CREATE TABLE t(k TEXT PRIMARY KEY, v, w TEXT, x INTEGER, u UNIQUE);"
+INSIDE = (
+    "SELECT key, id, floor, born, digest, flags FROM _replica_record WHERE tbl IN "
+    "(SELECT tbl FROM _replica_table WHERE collection = 't') ORDER BY key",
+    "SELECT * FROM _replica_extra WHERE key IN (SELECT key FROM _replica_record WHERE tbl IN "
+    "(SELECT tbl FROM _replica_table WHERE collection = 't')) ORDER BY key, pos",
+    "SELECT * FROM _replica_past ORDER BY key, pos",
+    "SELECT * FROM _replica_held ORDER BY key",
+    "SELECT * FROM _replica_row ORDER BY tbl, pk",
+    "SELECT * FROM t ORDER BY k",
+)
+
+
+def stamp(number: int, node: bytes = b"peerpeer") -> bytes:
+    return ((NOW_MS << 16) + number).to_bytes(8, "big") + node
+
+
+def same(one: Machine, two: Machine) -> None:
+    for sql in INSIDE:
+        assert one.rows(sql) == two.rows(sql)
+    assert one.records("t") == two.records("t")
+    assert one.store.verify() == two.store.verify() == []
+
+
+# --- edits ------------------------------------------------------------------------------------------------------------
+
+
+def some_edits(random: Random, count: int) -> list[bytes]:
+    """Fragments of one or two fields, most of them plain."""
+    made = []
+    for number in range(count):
+        values: list[Value] = [None, number, number / 2, f"n{number}", b"%d" % number, "v"]
+        record = Record("t", pack_id([str(random.randrange(40))]))
+        for name in random.sample(["v", "w", "x", "u", "new"], random.choice([1, 1, 1, 2])):
+            if name == "new" and random.random() < 0.8:
+                continue
+            value = random.choice(values) if name != "u" else 1_000 + number if random.random() < 0.98 else 1
+            record.registers[name] = stamp(random.randrange(-50, 200)), pack_value(value)
+        if random.random() < 0.05:
+            record.floor = stamp(random.randrange(-50, 20))
+            record.registers = {n: r for n, r in record.registers.items() if r[0] > record.floor}
+        if record.floor or record.registers:
+            made.append(record.encode())
+    return made
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("schema", [TABLE, TABLE.replace(" UNIQUE", "")])
+def test_edits_join_as_the_general_way_joins_them(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, seed: int, schema: str
+) -> None:
+    random = Random(seed)
+    whole = [
+        Record(
+            "t", pack_id([str(i)]), b"", stamp(-100 + i), {n: (stamp(-100 + i), pack_value(v)) for n, v in row.items()}
+        )
+        for i in range(40)
+        for row in [{"v": i, "w": f"w{i}", "x": i, "u": i}]
+    ]
+    batches = [[r.encode() for r in whole], *(some_edits(random, 30) for _ in range(6))]
+    fast, slow = machine("fast", schema), machine("slow", schema)
+    taken: list[int] = []
+    real = edits.join_edits
+
+    def counted(*arguments: object) -> tuple[set[bytes], int]:
+        done, changed = real(*arguments)  # type: ignore[arg-type]
+        taken.append(len(done))
+        return done, changed
+
+    monkeypatch.setattr(apply, "join_edits", counted)
+    applied = [fast.store.apply(batch, fast.clock()) for batch in batches]
+    assert sum(taken) > 5
+    monkeypatch.setattr(apply, "join_edits", lambda *_: (set(), 0))
+    assert applied == [slow.store.apply(batch, slow.clock()) for batch in batches]
+    same(fast, slow)
+
+
+def test_edits_that_cannot_stand_together_are_settled_with_savepoints(machine: Make) -> None:
+    a, b = machine("a", TABLE), machine("b", TABLE)
+    a.sql("INSERT INTO t VALUES ('a', 1, 1, 1, 1), ('b', 2, 2, 2, 2)")
+    records = [r.encode() for r in a.records()]
+    b.store.apply(records, b.clock())
+    edit = Record("t", pack_id(["b"]), registers={"u": (stamp(9), pack_value(1))}).encode()
+    applied = b.store.apply([edit], b.clock())
+    assert (applied.changed, applied.held) == (1, 1)
+    assert b.store._cautious > 0
+    assert [h["key"] for h in b.store.held()] == [["b"]]
+    assert b.store.verify() == []
+
+
+# --- fresh rows -------------------------------------------------------------------------------------------------------
+
+VALUE = (
+    st.none() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | st.text(max_size=9) | st.binary()
+)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    m = Machine(tmp_path_factory.mktemp("fast") / "m.db", schema=TABLE)
+    yield m
+    m.close()
+
+
+@given(rows=st.lists(st.tuples(VALUE, VALUE, VALUE, VALUE), min_size=1, max_size=5))
+def test_many_fresh_rows_are_each_made_as_one_is(one: Machine, rows: list[tuple[Value, ...]]) -> None:
+    m = one
+    table = m.core.by_name["t"]
+    ids = [pack_id([str(i)]) for i in range(len(rows))]
+    keys = [key_of(m.core, table, id_) for id_ in ids]
+    stamps = [stamp(i) for i in range(len(rows))]
+    many = fresh_rows(m.core, table, keys, ids, stamps, list(zip(*rows, strict=True)))
+    each = [fresh_row(m.core, table, *one) for one in zip(keys, ids, stamps, rows, strict=True)]
+    assert many == each
+
+
+def test_a_fresh_row_too_large_to_travel_is_refused_before_anything_is_written(machine: Make) -> None:
+    m = machine("m", TABLE)
+    table = m.core.by_name["t"]
+    columns: list[list[Value]] = [["x" * (5 << 20)], [None], [None], [None]]
+    with pytest.raises(ValueRefused, match="4194304 bytes"):
+        fresh_rows(m.core, table, [b"k" * 16], [pack_id(["1"])], [stamp(1)], columns)
+
+
+def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
+    m = machine("m", TABLE)
+    m.store.put_many("t", [("5", 1, None, None, None)])
+    table, before = m.core.by_name["t"], m.rows("SELECT * FROM _replica_record ORDER BY key")
+    ids = [pack_id([str(i)]) for i in range(300)]
+    keys = [key_of(m.core, table, id_) for id_ in ids]
+    rows = fresh_rows(m.core, table, keys, ids, [stamp(i) for i in range(300)], [[None] * 300] * 4)
+    assert not write_new(m.core, rows)
+    assert m.rows("SELECT * FROM _replica_record ORDER BY key") == before
+    assert write_new(m.core, [row for row in rows if row[0] not in {old[0] for old in before}])
+    assert m.value("SELECT count(*) FROM _replica_record") == len(before) + 299
+
+
+def test_a_large_put_leaves_the_triggers_as_they_were(machine: Make) -> None:
+    m = machine("m", TABLE)
+    sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+    before = m.rows(sql)
+    assert m.store.put_many("t", ((f"{i}", i, None, i, i) for i in range(9_000))) == 9_000
+    table = m.core.by_name["t"]
+    assert table.shape is not None
+    assert m.rows(sql) == before == sorted(capture.triggers(table.tbl, table.shape).items())
+    m.sql("INSERT INTO t VALUES ('theirs', 1, 1, 1, -1)")
+    assert m.record("t", "theirs").live
+    assert m.store.verify() == []
+
+
+# --- absorption -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key", ["k TEXT PRIMARY KEY", "k INTEGER PRIMARY KEY", "k PRIMARY KEY", "k BLOB, l, v, w, PRIMARY KEY(k, l)"]
+)
+def test_new_rows_are_absorbed_together_as_one_by_one(machine: Make, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    schema = f"CREATE TABLE t({key});" if "l," in key else f"CREATE TABLE t({key}, v, w);"
+    fast, slow = machine("one", schema), machine("two", schema)
+    slow.core.set_meta("node", fast.store.node_id)
+    for m in (fast, slow):
+        if m is slow:
+            monkeypatch.setattr(_Looking, "take_new", lambda _, some: some)
+        for start in (0, 100):
+            m.sql("BEGIN")
+            for i in range(start, start + 150):
+                row = [
+                    i if "INTEGER" in key else f"key {i}",
+                    *([i] if " l," in key else []),
+                    i / 2,
+                    None if i % 3 else "w",
+                ]
+                m.sql(f"INSERT OR REPLACE INTO t VALUES ({', '.join('?' * len(row))})", values=row)
+            m.sql(f"DELETE FROM t WHERE rowid % 7 = {start % 5}", "COMMIT")
+            m.store.absorb()
+    assert fast.dump() == slow.dump()
+    ours, theirs = fast.records("t"), slow.records("t")
+    assert sorted(r.live for r in ours) == sorted(r.live for r in theirs)
+    values = [
+        sorted((r.id[:8], sorted((n, v) for n, (_, v) in r.registers.items())) for r in some) for some in (ours, theirs)
+    ]
+    assert values[0] == values[1]
+    assert fast.store.verify() == slow.store.verify() == []
+
+
+# --- the trie ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_history_the_stored_trie_is_the_one_made_anew(machine: Make, seed: int) -> None:
+    m, random = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY, v);"), Random(seed)
+    for _ in range(8):
+        size = random.choice([1, 10, 100, 3_000])
+        m.sql("BEGIN")
+        for key in random.sample(range(6_000), size):
+            act = random.choice(["INSERT OR REPLACE INTO t VALUES (?, 1)", "DELETE FROM t WHERE k = ?"])
+            m.sql(act if random.random() < 0.7 else "UPDATE t SET v = random() WHERE k = ?", values=[key])
+        m.sql("COMMIT")
+        root, count = m.store.root()
+        made = index.build(m.core)
+        assert (root, count) == made[:2]
+        assert m.rows("SELECT * FROM _replica_trie ORDER BY prefix") == sorted(made[2])
+        entries = m.store.entries("", b"", -1)
+        assert root == digest(m.core.keys.trie, entries)
+        assert count == len(entries)
+
+
+def test_many_nodes_are_what_each_is(machine: Make) -> None:
+    m = machine("m", TABLE)
+    m.store.put_many("t", [(f"{i}", i, None, None, None) for i in range(3_000)])
+    entries = m.store.entries("", b"", -1)
+    prefixes = ["", *"0f", "00", "a1", "a1b", "a1b2", "f" * 32, *{e[0].hex()[:4] for e in entries[::7]}]
+    nodes = m.store.nodes([*prefixes, "a1"])
+    assert nodes.keys() == set(prefixes)
+    for prefix, node in nodes.items():
+        low, high = key_range(prefix)
+        below = [e for e in entries if low <= e[0] <= high]
+        assert isinstance(node, Leaf if len(below) <= 16 else Inner)
+        if isinstance(node, Leaf):
+            assert node.entries == tuple(below)
+    heads = [e[0][:6] for e in entries[::5]]
+    assert m.store.keys([*heads, b"\xff" * 6]) == {e[0][:6]: e[0] for e in entries[::5]}

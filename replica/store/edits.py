@@ -16,9 +16,9 @@ from protocol.record import Delta, gather, pack_id
 from protocol.values import Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
-from replica.store.fresh import shadow_row
+from replica.store.fresh import shadow_row, spread
 from replica.store.show import PlainRows
-from replica.store.state import ABSENT, SHOWN, ShadowRow, fetch_rows, write
+from replica.store.state import SHOWN, ShadowRow, fetch_rows, write
 
 
 class Edit(NamedTuple):
@@ -47,18 +47,9 @@ def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[byt
         edit = plain[key]
         row = rows.get(pack_id(edit.pk) if table.surrogate else id_)
         if row is not None and edit.delta.born in {b"", born}:
-            joining.join(edit, id_, born, _spread(stamps, which, len(row)), row)
+            joining.join(edit, id_, born, spread(stamps, which, len(row)), row)
     joining.finish()
     return joining.done, len(joining.rows)
-
-
-def _spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
-    """The stamp of each field, from the stored form; none if one is absent."""
-    if not which:
-        return [stamps] * count
-    index = memoryview(which).cast("H").tolist()
-    distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
-    return [distinct[i] for i in index] if ABSENT not in index else []
 
 
 class _Joining:

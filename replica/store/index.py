@@ -96,11 +96,10 @@ def flush(core: Core) -> None:
     """Bring the trie up to date with the records changed in this transaction."""
     if not core.dirty:
         return
-    changes = sorted(core.dirty.items())
-    core.dirty.clear()
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.change(count, changes)
+    digest, count = update.change(count, core.dirty)
+    core.dirty.clear()
     update.write()
     if digest != before:
         core.set_meta("root", digest)
@@ -155,12 +154,16 @@ class _Update:
     def write(self) -> None:
         self._core.db.executemany("INSERT OR REPLACE INTO _replica_trie VALUES (?, ?, ?)", self.rows)
 
-    def change(self, before: int, changes: list[tuple[bytes, int]]) -> tuple[bytes, int]:
-        """Root and count of a trie that held `before` records and of which these keys changed, ascending. It goes down
-        level by level, so that one query reads many nodes and one many leaves."""
-        self._keys = [key for key, _ in changes]
-        self._sums = [0, *accumulate(delta for _, delta in changes)]
-        root = _Part("", before, 0, len(changes), before + self._sums[-1])
+    def change(self, before: int, dirty: dict[bytes, int]) -> tuple[bytes, int]:
+        """Root and count of a trie that held `before` records and of which these keys changed. It goes down level by
+        level, so that one query reads many nodes and one many leaves."""
+        count = before + sum(dirty.values())
+        if READ_MAX < count < 4 * len(dirty):
+            self._forget("")
+            return self.build("", count)
+        self._keys = sorted(dirty)
+        self._sums = [0, *accumulate(map(dirty.__getitem__, self._keys))]
+        root = _Part("", before, 0, len(dirty), count)
         levels: list[list[_Part]] = []
         few: list[_Part] = []
         level = [root]

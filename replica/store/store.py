@@ -28,7 +28,7 @@ from replica.store import absorb, ddl, index, put, report, schema
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.core import Change, Collision, Core, connect, uncollected
-from replica.store.fresh import encoded
+from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
 from replica.store.state import load, stamps_of
@@ -246,7 +246,7 @@ class Store:
 
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         """The records under these keys."""
-        return self._read(lambda: [state.record for state in load(self._core, keys).values()])
+        return self._read(lambda: records(self._core, keys))
 
     @uncollected()
     def encoded(self, keys: Sequence[bytes]) -> list[bytes]:

@@ -2,7 +2,8 @@
 
     python -m tests.bench [--quick] [--only NAME]
 
-Files live below .bench/ and go away; .bench/latest.json stays. Exit code 1 if a floor is missed. Ratios are taken in one
+Files live below .bench/ and go away; .bench/latest.json stays. Exit code 1 if a floor is missed (but not with --quick:
+floors are meant for all the records). Ratios are taken in one
 run, one after the other; everything else depends on the machine.
 """
 
@@ -47,6 +48,7 @@ def main() -> int:
     figures: list[Figure] = []
     for name in options.only or BENCHES:
         run, full, quick = BENCHES[name]
+        print(f"\n{name}: {' '.join((run.__doc__ or '').split())}")
         began = perf_counter()
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=FOLDER))
         try:
@@ -60,7 +62,7 @@ def main() -> int:
     (FOLDER / "latest.json").write_text(json.dumps([f.as_json() for f in figures], indent=2) + "\n", encoding="utf-8")
     missed = [f.name for f in figures if not f.ok]
     print(f"missed: {', '.join(missed)}" if missed else "every floor is met")
-    return 1 if missed else 0
+    return 1 if missed and not options.quick else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from replica.store.store import Store, initialize
 from tests.bench.contacts import CREATE, INSERT, Contact, contacts, edits
 from tests.bench.figure import Figure, median, tell
 
-RUNS = 3
+RUNS = 5
 BLOCKS, BLOCK = 9, 100
 """Lone updates are timed in blocks, with and without triggers in turn, so that a slow minute hits both."""
 
@@ -50,43 +50,50 @@ def load(db: sqlite3.Connection, rows: list[Contact]) -> float:
 
 
 def bulk(folder: Path, count: int) -> Iterator[Figure]:
-    """Many rows at once: bare, by `put_many`, and by another program."""
+    """Contacts in one transaction, each way in turn, medians of several runs. Bare: sqlite3's executemany into the same
+    table without triggers, WAL and FULL, otherwise SQLite's defaults; the other program has the same."""
     rows = list(contacts(count))
-    bare, put, foreign, absorbed = [], [], [], []
+    times: dict[str, list[float]] = {name: [] for name in ("bare", "cached", "put", "foreign", "absorbed")}
     for run in range(RUNS):
         with closing(_bare(folder / f"bare{run}.db")) as db:
-            bare.append(load(db, rows))
+            times["bare"].append(load(db, rows))
+        with closing(_bare(folder / f"cached{run}.db")) as db:
+            db.execute("PRAGMA cache_size = -65536")
+            times["cached"].append(load(db, rows))
         with new_store(folder / f"put{run}.db") as store:
             began = perf_counter()
             store.put_many("contacts", rows)
-            put.append(perf_counter() - began)
-            ready, _ = store.root()
-        path = folder / f"plain{run}.db"
+            times["put"].append(perf_counter() - began)
+        path = folder / f"foreign{run}.db"
         with new_store(path) as store:
             with closing(plain(path)) as db:
-                foreign.append(load(db, rows))
+                times["foreign"].append(load(db, rows))
             began = perf_counter()
             store.absorb()
-            absorbed.append(perf_counter() - began + foreign[-1])
+            times["absorbed"].append(perf_counter() - began + times["foreign"][-1])
             assert store.root()[1] >= count
-        assert ready
-        tell(f"bulk: bare {bare[-1]:.2f} s, put_many {put[-1]:.2f}, plain SQL {foreign[-1]:.2f}, with absorption "
-             f"{absorbed[-1]:.2f}")  # fmt: skip
-    how = f"{count:,} contacts in one transaction, median of {RUNS}, as a share of bare executemany in the same run"
+        for file in folder.iterdir():
+            file.unlink()
+        tell(", ".join(f"{name} {seconds[-1]:.2f} s" for name, seconds in times.items()))
 
-    def figure(name: str, times: list[float], floor: float, aim: float, what: str) -> Figure:
-        shares = [b / t for b, t in zip(bare, times, strict=True)]
-        return Figure(name, median(shares), "x bare", f"{what}: {how}", floor, aim, more=True)
+    def share(what: str, of: str = "bare") -> float:
+        return median([bare / own for bare, own in zip(times[of], times[what], strict=True)])
 
-    yield Figure("bulk.bare_rate", count / median(bare), "rows/s", f"bare sqlite3: {how}")
-    yield Figure("bulk.put_many_rate", count / median(put), "rows/s", "put_many")
-    yield figure("bulk.put_many", put, 0.3, 0.5, "put_many, stamped and in the trie")
-    yield figure("bulk.plain_sql", foreign, 0.4, 0.7, "another program's executemany, triggers included")
-    yield figure("bulk.plain_sql_absorbed", absorbed, 0.15, 0.25, "the same and its absorption by the engine")
+    yield Figure("bulk.bare", count / median(times["bare"]), "rows/s", "bare sqlite3")
+    yield Figure("bulk.put_many_rate", count / median(times["put"]), "rows/s", "put_many")
+    put = share("put")
+    yield Figure("bulk.put_many", put, "x bare", "put_many: stamped, digested, in the trie", 0.3, 0.5, more=True)
+    same = share("put", "cached")
+    yield Figure("bulk.put_many_same_cache", same, "x bare", "the same, if bare had the engine's cache of 64 MB")
+    own = share("foreign")
+    yield Figure("bulk.plain_sql", own, "x bare", "another program's executemany, captured", 0.4, 0.7, more=True)
+    whole = share("absorbed")
+    yield Figure("bulk.plain_sql_absorbed", whole, "x bare", "that and its absorption", 0.15, 0.25, more=True)
 
 
 def lone(folder: Path, count: int) -> Iterator[Figure]:
-    """One-row updates, each its own transaction, with and without our triggers."""
+    """One-field updates by another program, each its own transaction, in blocks: with our triggers, and without, in turn.
+    Medians."""
     rows = list(contacts(count))
     path = folder / "adopted.db"
     with new_store(path) as store, closing(_bare(folder / "bare.db")) as bare, closing(plain(path)) as db:
@@ -94,17 +101,16 @@ def lone(folder: Path, count: int) -> Iterator[Figure]:
         load(bare, rows)
         changes = edits([row[0] for row in rows], BLOCK, 4 * BLOCKS, 1)
         for mode, floor in (("FULL", 1.5), ("OFF", 4.0)):
-            with_, without = [], []
+            captured, without = [], []
             for connection in (bare, db):
                 connection.execute(f"PRAGMA synchronous = {mode}")
             for _ in range(BLOCKS):
                 without.append(_updates(bare, changes.pop()))
-                with_.append(_updates(db, changes.pop()))
+                captured.append(_updates(db, changes.pop()))
                 store.absorb()
-            share = median([w / o for w, o in zip(with_, without, strict=True)])
-            tell(f"lone updates, {mode}: {1e6 * median(without) / BLOCK:.0f} us bare, "
-                 f"{1e6 * median(with_) / BLOCK:.0f} us with triggers")  # fmt: skip
-            how = f"{BLOCKS} x {BLOCK} one-field updates, synchronous={mode}, median over the same without triggers"
+            share = median([c / w for c, w in zip(captured, without, strict=True)])
+            us = 1e6 / BLOCK
+            how = f"synchronous={mode}: {us * median(captured):.0f} us each, bare {us * median(without):.0f}"
             yield Figure(f"lone.update_{mode.lower()}", share, "x bare", how, floor)
 
 

@@ -11,6 +11,7 @@ from protocol.errors import DifferentRows
 from protocol.hlc import is_base
 from protocol.record import unpack_id
 from replica.errors import TableRefused
+from replica.store import adopt
 from tests.store.harness import Machine, all_meet, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -244,18 +245,22 @@ def test_a_table_that_the_group_knows_is_merged_with_the_groups_records(machine:
     assert "theirs" in b.held()
 
 
-def test_many_rows_that_the_group_knows_and_that_stand_in_each_others_way_are_adopted(machine: Make) -> None:
+def test_many_rows_that_the_group_knows_and_that_stand_in_each_others_way_are_adopted(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row has the unique value of one that is adopted in another part."""
+    monkeypatch.setattr(adopt, "ROWS", 100)
     schema = "CREATE TABLE t(k INT PRIMARY KEY, u UNIQUE);"
-    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) INSERT INTO t SELECT i, "
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO t SELECT i, "
     a = machine("a", schema)
     a.sql(f"{numbers} i FROM n")
     b = machine("b", schema, adopt=False)
-    b.sql(f"{numbers} 9001 - i FROM n")
+    b.sql(f"{numbers} 501 - i FROM n")
     meet(b, a)
     b.store.adopt()
     meet(b, a)
     check_equal([a, b])
-    assert b.value("SELECT count(*) FROM t WHERE k = u") == 9000
+    assert b.value("SELECT count(*) FROM t WHERE k = u") == 500
 
 
 NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, name); INSERT INTO t SELECT value, '{}' || value FROM json_each('[{}]');"

@@ -23,10 +23,6 @@ from protocol.values import IllFormedText
 from replica.errors import NotAStore, StoreReadOnly, from_sqlite
 from replica.store import catalog, schema
 
-CHECKPOINT_PAGES = 8_000
-"""The write-ahead log is folded back at about 32 MB: scattered writes touch a page each, and a checkpoint every 4 MB, as
-is the default, would write many of them several times."""
-
 BUSY_MS = 10_000
 CHECKPOINT_PAGES = 4_096
 """The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
@@ -65,7 +61,6 @@ def connect(
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -65536")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         if (create or schema.installed(db)) and not readonly:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal" and path != ":memory:":

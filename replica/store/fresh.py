@@ -1,4 +1,4 @@
-"""The short ways: records of a `plain` table that are shown, whole, and of one stamp never become a `State`.
+"""The short ways: records of a `plain` table that are shown and whole never become a `State`.
 
 What `state` makes of a record one at a time, this makes of many at once, column by column, to the same bytes: most of
 a first load, of absorption and of a first sync is such records. A test holds both ways equal.
@@ -106,61 +106,57 @@ def spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
 
 def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
     """These records, by the shortest way for each."""
-    sql = "SELECT key, tbl, id, floor, born, stamps, which, checks, flags FROM _replica_record WHERE key IN ("
-    plain: dict[int, list[tuple[Any, ...]]] = {}
-    slow: list[bytes] = []
-    for row in core.select_in(sql, keys):
-        table = core.tables[row[1]]
-        if row[8] == SHOWN and table.plain and len(row[7]) == 4 * len(table.fields) and row[5]:
-            plain.setdefault(row[1], []).append(row)
-        else:
-            slow.append(row[0])
+    plain, others = _plain(core, keys)
     out = []
-    for tbl, shadows in plain.items():
-        table = core.tables[tbl]
-        pks = [unpack_id(shadow[2])[0] for shadow in shadows]
-        rows = fetch_rows(core, table, pks)
-        for (key, _, id_, floor, born, stamps, which, _, _), pk in zip(shadows, pks, strict=True):
-            row = rows.get(pack_id(pk) if table.surrogate else id_)
-            each = spread(stamps, which, len(table.names))
-            if row is None or not each:
-                slow.append(key)
-                continue
-            registers = dict(zip(table.names, zip(each, pack_values(row), strict=True), strict=True))
-            out.append(Record(table.collection, id_, floor, born, registers))
-    out.extend(state.record for state in load(core, slow).values())
+    for table, shadows, rows in plain:
+        count = len(table.names)
+        for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True):
+            registers = zip(spread(stamps, which, count), pack_values(row), strict=True)
+            out.append(Record(table.collection, id_, floor, born, dict(zip(table.names, registers, strict=True))))
+    out.extend(state.record for state in load(core, others).values())
     return out
 
 
 def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
-    """Canonical encodings of records, by the shortest way for each."""
-    sql = "SELECT key, tbl, id, floor, born, stamps, which, checks, flags FROM _replica_record WHERE key IN ("
-    fast: dict[int, list[tuple[Any, ...]]] = {}
-    slow: list[bytes] = []
-    for row in core.select_in(sql, keys):
-        table = core.tables[row[1]]
-        if row[8] == SHOWN and not row[6] and table.plain and len(row[7]) == 4 * len(table.fields) and row[5]:
-            fast.setdefault(row[1], []).append(row)
+    """Their canonical encodings."""
+    plain, others = _plain(core, keys)
+    out = []
+    for table, shadows, rows in plain:
+        packed = map(pack_values, zip(*rows, strict=True))
+        bodies = map(b"".join, zip(*packed, strict=True))
+        for (_, _, id_, floor, born, stamps, which, _, _), body in zip(shadows, bodies, strict=True):
+            head = (table.head, pack_plain(id_), pack_plain(floor or None), pack_plain(born or None), table.tail)
+            index = pack_plain(_travelling(which, len(stamps))) if which else _EMPTY_BIN
+            out.append(b"".join((*head, pack_plain(stamps), index, table.values_header, body)))
+    out.extend(state.record.encode() for state in load(core, others).values())
+    return out
+
+
+def _travelling(which: bytes, size: int) -> bytes:
+    index = memoryview(which).cast("H").tolist()
+    return bytes(index) if size <= 256 * 16 else b"".join([i.to_bytes(2, "big") for i in index])
+
+
+def _plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any], list[Any]]], list[bytes]]:
+    """Shown records that have a register in each column of their table and in no other: (table, shadows, values of their
+    rows). And the keys of all others."""
+    sql = "SELECT key, tbl, id, floor, born, stamps, which, length(checks), flags FROM _replica_record WHERE key IN ("
+    by_table: dict[int, list[tuple[Any, ...]]] = {}
+    others: list[bytes] = []
+    for shadow in core.select_in(sql, keys):
+        key, tbl, _, _, _, stamps, which, size, flags = shadow
+        table = core.tables[tbl]
+        whole = flags == SHOWN and table.plain and stamps and size == 4 * len(table.fields)
+        if whole and not (which and ABSENT in memoryview(which).cast("H")):
+            by_table.setdefault(tbl, []).append(shadow)
         else:
-            slow.append(row[0])
-    out = []
-    for tbl, rows in fast.items():
-        out += _from_rows(core, core.tables[tbl], rows)
-    out.extend(state.record.encode() for state in load(core, slow).values())
-    return out
-
-
-def _from_rows(core: Core, table: Table, shadows: Sequence[tuple[Any, ...]]) -> list[bytes]:
-    """Canonical encodings of shown records of one stamp: their values are what the user's rows say."""
-    pks = [unpack_id(shadow[2])[0] for shadow in shadows]
-    rows = fetch_rows(core, table, pks)
-    ids = map(pack_id, pks) if table.surrogate else (shadow[2] for shadow in shadows)
-    found = [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]
-    packed = map(pack_values, zip(*(row for _, row in found), strict=True))
-    bodies = map(b"".join, zip(*packed, strict=True))
-    between = table.values_header
-    out = []
-    for ((_, _, id_, floor, born, stamps, _, _, _), _), body in zip(found, bodies, strict=True):
-        head = (table.head, pack_plain(id_), pack_plain(floor or None), pack_plain(born or None), table.tail)
-        out.append(b"".join((*head, pack_plain(stamps), _EMPTY_BIN, between, body)))
-    return out
+            others.append(key)
+    found = []
+    for tbl, shadows in by_table.items():
+        table = core.tables[tbl]
+        pks = [unpack_id(shadow[2])[0] for shadow in shadows]
+        rows = fetch_rows(core, table, pks)
+        ids = map(pack_id, pks) if table.surrogate else (shadow[2] for shadow in shadows)
+        pairs = [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]
+        found.append((table, [shadow for shadow, _ in pairs], [row for _, row in pairs]))
+    return found, others

@@ -31,7 +31,7 @@ from replica.store.core import Change, Collision, Core, connect, uncollected
 from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
-from replica.store.state import load, stamps_of
+from replica.store.state import stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from protocol.values import Value, pack_value
 from replica.store import apply, capture, edits, index
 from replica.store.absorb import _Looking
 from replica.store.fresh import fresh_row, fresh_rows
-from replica.store.state import key_of, write_new
+from replica.store.state import key_of, load, write_new
 from tests.store.harness import NOW_MS, Machine
 
 Make = Callable[..., Machine]
@@ -243,3 +243,27 @@ def test_many_nodes_are_what_each_is(machine: Make) -> None:
             assert node.entries == tuple(below)
     heads = [e[0][:6] for e in entries[::5]]
     assert m.store.keys([*heads, b"\xff" * 6]) == {e[0][:6]: e[0] for e in entries[::5]}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["k TEXT PRIMARY KEY", "k INTEGER PRIMARY KEY"])
+def test_records_are_read_by_the_short_way_as_by_states(machine: Make, key: str) -> None:
+    a, b = machine("a", f"CREATE TABLE t({key}, v, w); CREATE TABLE lone(k TEXT PRIMARY KEY);"), machine("b")
+    random = Random(3)
+    for i in range(60):
+        a.sql("INSERT INTO t VALUES (?, ?, 'w')", values=(i, random.choice([i, i / 2, None, "x", b"x"])))
+    for number in range(40):
+        a.clock.ms += 1
+        a.sql(f"UPDATE t SET {random.choice('vw')} = ? WHERE k = ?", values=(number, random.randrange(60)))
+        a.store.absorb()
+    a.sql("DELETE FROM t WHERE k < 5", "INSERT INTO t VALUES (3, 'again', NULL)", "INSERT INTO lone VALUES ('x')")
+    a.store.absorb()
+    keys = [key for key, _ in a.store.entries("", b"", -1)]
+    b.store.apply(a.store.encoded(keys), b.clock())
+    for m in (a, b):
+        states = sorted((state.record for state in load(m.core, keys).values()), key=lambda r: (r.collection, r.id))
+        assert sorted(m.store.records(keys), key=lambda r: (r.collection, r.id)) == states
+        assert sorted(m.store.encoded(keys)) == sorted(record.encode() for record in states)
+    assert any(len(record.stamps()) > 2 for record in states)

@@ -59,6 +59,8 @@ def refit(core: Core, table: Table, shape: Shape) -> None:
     if dropped:
         known = set(json.loads(core.meta(f"dropped {table.tbl}") or "[]"))
         core.set_meta(f"dropped {table.tbl}", json.dumps(sorted((known | set(dropped)) - set(table.names))))
+        noted = [(table.tbl, table.positions[n]) for n in dropped]
+        core.db.executemany("DELETE FROM _replica_local WHERE tbl = ? AND pos = ?", noted)
     _each(core, table, f"flags & {SHOWN}", lambda states: _recheck(core, table, fresh, states))
     if fresh:
         spots = ",".join(str(table.positions[n]) for n in fresh)

@@ -279,6 +279,7 @@ class _Placing:
         keys = keys_of_rows(self._core, self._table, rows)
         victims = load(self._core, keys)
         victims.update({key: wanted[key] for key in keys if key in wanted})  # What is not stored yet counts.
+        victims.pop(state.key, None)  # A row of its own key that nobody has looked at yet: that will be an edit of it.
         earlier = min((v for v in victims.values() if v.order < state.order), key=lambda v: v.order, default=None)
         if earlier is not None or len(victims) < len(rows):
             self._hold(state, str(error), earlier.key if earlier else UNKNOWN)

@@ -8,11 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from replica.store.core import connect
 from replica.store.store import Store, initialize
 from tests.bench.contacts import contacts, edits
 from tests.bench.figure import Figure, median, tell
-from tests.bench.local import new_store
+from tests.bench.local import new_store, plain
 from tests.bench.peer import Peer
 
 PROOF_BYTES = 32
@@ -42,7 +41,7 @@ def _join(path: Path, other: Path) -> None:
 
 def _change(peer: Peer, changes: list[tuple[str, str, str]]) -> None:
     """Let another program write these changes, and the node take them in."""
-    with closing(connect(peer.path)) as db:
+    with closing(plain(peer.path)) as db:
         db.execute("BEGIN IMMEDIATE")
         for field, value, id_ in changes:
             db.execute(f"UPDATE contacts SET {field} = ? WHERE id = ?", (value, id_))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from protocol.hlc import millis, pack, unpack
 from protocol.record import Record, pack_id, unpack_id
-from protocol.values import pack_value
+from protocol.values import pack_value, unpack_value
 from replica.store import index
 from replica.store.absorb import absorb
 from tests.store.harness import NOW_MS, Machine, check_equal, meet
@@ -290,3 +290,27 @@ def test_a_value_that_stays_here_goes_with_its_record_even_if_that_is_held(machi
     check_equal([a, b])
     assert a.store.status()["local_only"] == []
     assert a.value("SELECT coalesce(max(length(value)), 0) FROM _replica_extra") < 1_000
+
+
+def test_a_row_written_under_a_held_records_key_is_an_edit_also_if_the_definition_changed_meanwhile(
+    machine: Make,
+) -> None:
+    a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, v NOT NULL, w);")
+    at = pack(NOW_MS, 0, b"writer..")
+    a.store.apply([Record("t", pack_id(["k"]), b"", at, {"w": (at, pack_value("held"))}).encode()], a.clock())
+    a.sql("INSERT INTO t VALUES ('k', 1, 'mine')", "ALTER TABLE t ADD COLUMN x DEFAULT 5")
+    a.store.absorb()
+    assert a.rows("SELECT * FROM t") == [("k", 1, "mine", 5)]
+    assert a.held() == {}
+    assert a.store.verify() == []
+
+
+def test_the_note_of_a_value_that_stays_here_goes_with_its_column(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, v, w);")
+    a.sql(f"INSERT INTO t VALUES ('k', zeroblob({BIG}), 1)")
+    assert len(a.store.status()["local_only"]) == 1
+    a.sql("ALTER TABLE t DROP COLUMN v")
+    assert a.store.status()["local_only"] == []
+    a.sql("ALTER TABLE t ADD COLUMN v", "UPDATE t SET v = 'small'")
+    assert a.store.verify() == []
+    assert unpack_value(a.record("t", "k").registers["v"][1]) == "small"

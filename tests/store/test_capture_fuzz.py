@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.harness import Machine
+from tests.store.harness import Machine, check_inside
 from tests.store.test_convergence import write
 from tests.store.world import SCHEMA, Fate, Write
 
@@ -27,6 +27,7 @@ def check(machine: Machine) -> None:
     """Absorb; then the records are exactly the rows."""
     machine.store.absorb()
     assert machine.store.verify() == []
+    check_inside(machine)
 
 
 @pytest.fixture(scope="module")

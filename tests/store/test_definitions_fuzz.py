@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.harness import Machine, all_meet, meet
+from tests.store.harness import Machine, all_meet, check_inside, meet
 
 MACHINES = 3
 SCHEMA = """
@@ -140,6 +140,7 @@ def test_whatever_definitions_change_roots_become_equal(seed: int, files: list[P
             assert len({machine.store.root() for machine in machines}) == 1
             for machine in machines:
                 assert machine.store.verify() == []
+                check_inside(machine)
                 root = machine.store.root()
                 machine.store.rescan()
                 assert machine.store.root() == root, "the triggers missed something"

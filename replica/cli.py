@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command("serve", _serve, "let peers sync with this file, until interrupted")
     add.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:8470", help="default: %(default)s")
     add.add_argument("--plaintext", action="store_true", help="no TLS, although other machines can reach this address")
+    add.add_argument("--sync", metavar="URL", action="append", default=[], help="meet this peer too, again and again")
+    add.add_argument("--every", metavar="SECONDS", type=_seconds, default=60.0, help="how often; default: %(default)s")
     _add_tls(add, "this node's certificate", "let only peers in whose certificate this authority signed")
     add = command("sync", _sync, "meet peers: both directions, until both copies are proven equal")
     add.add_argument("urls", metavar="URL", nargs="*", help="ws://host:port or wss://host:port (default: as invited)")
@@ -250,11 +252,23 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 1e6:
+        raise ValueError
+    return seconds
+
+
 def _serve(options: argparse.Namespace) -> int:
-    from replica.transport import server_tls
+    from replica.keep import keep_in_sync
+    from replica.transport import client_tls, server_tls
 
     host, port = _address(options.listen)
     tls = server_tls(options.ca, options.cert, options.key)
+    mine = client_tls(options.ca, options.cert, options.key)
+
+    def show_report(report: SyncReport) -> None:
+        show.session(report, options.json)
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -262,13 +276,24 @@ def _serve(options: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         async with Node(options.file) as node:
-            node.on_session = lambda report: show.session(report, options.json)
+            node.on_session = show_report
             listener = await node.serve(host, port, tls=tls, plaintext=options.plaintext)
             if options.json:
                 print(json.dumps({"listening": listener.url}), flush=True)
             else:
                 print(f"listening on {listener.url}", flush=True)
-            await stop.wait()
+            keepers = [
+                asyncio.create_task(
+                    keep_in_sync(node, url, options.every, show_report, tls=mine if url.startswith("wss") else None)
+                )
+                for url in options.sync
+            ]
+            ended = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait([ended, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            for keeper in keepers:
+                keeper.cancel()
+            for task in done - {ended}:
+                task.result()  # A wrong address, say: that ends the command.
 
     asyncio.run(serve())
     return OK

@@ -31,12 +31,13 @@ from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, SERVER
 from protocol.record import unpack_id
 from protocol.session import Self, Session
-from replica import system, transport
+from replica import transport
 from replica.errors import UsageError
+from replica.host import Host
 from replica.invite import Invite
 from replica.invite import decode as decode_invite
 from replica.store.adopt import Adopted, Progress
-from replica.store.core import Change, connect
+from replica.store.core import Change
 from replica.store.put import Row
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
@@ -103,14 +104,20 @@ class Listener:
 class Node:
     """An open node. Made by `open`."""
 
-    def __init__(self, path: str | Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, path: str | Path, *, durable: bool = True, host: Host | None = None, poll_seconds: float = POLL_SECONDS
+    ) -> None:
+        """`durable`: see Store. `host`: the machine, if it is not this one. `poll_seconds`: how often a node that serves, or
+        that somebody listens to, looks for writes of other programs; a session always looks."""
         self.path = str(path)
+        self.host = host or Host()
         self._durable = durable
+        self._poll_seconds = poll_seconds
         self._thread: _StoreThread | None = None
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
-        self._instance = system.random_bytes(16)
+        self._instance = self.host.random_bytes(16)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
         self._strangers = 0
@@ -123,7 +130,7 @@ class Node:
 
     async def start(self) -> Node:
         """Open the file. Raises StoreError."""
-        thread = self._thread = _StoreThread(lambda: connect(self.path, durable=self._durable), 64)
+        thread = self._thread = _StoreThread(lambda: self.host.connect(self.path, durable=self._durable), 64)
         try:
             await thread
         except BaseException:
@@ -131,7 +138,7 @@ class Node:
             await asyncio.to_thread(thread.join)
             raise
         try:
-            self._store = await thread.call(lambda: Store(self.path, db=thread._conn))
+            self._store = await thread.call(self._open, thread)
         except BaseException:
             await thread.close()
             raise
@@ -142,6 +149,10 @@ class Node:
 
         self._listen = publish
         return self
+
+    def _open(self, thread: _StoreThread) -> Store:
+        host = self.host
+        return Store(self.path, now_ms=host.now_ms, random=host.random_bytes, db=thread._conn)
 
     async def close(self) -> None:
         """Stop serving and close the file."""
@@ -187,7 +198,7 @@ class Node:
         """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it."""
         async with self._opening:
             if self._reader is None:
-                self._reader = await aiosqlite.Connection(lambda: connect(self.path, readonly=True), 64)
+                self._reader = await aiosqlite.Connection(lambda: self.host.connect(self.path, readonly=True), 64)
         return list(await self._reader.execute_fetchall(sql, parameters))
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
@@ -243,7 +254,7 @@ class Node:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self._poll_seconds)
             try:
                 await self.call(self.store.absorb)
             except ReplicaError as error:
@@ -264,9 +275,9 @@ class Node:
         """Meet one peer: both directions, until both roots are equal or the reason why not is known.
 
         `watch` is called now and then with the session, for progress. Raises PeerFault; what was applied stays."""
-        began = system.monotonic()
+        began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
-        socket, nonces = await transport.dial(url, self.store.group_keys, system.random_bytes, tls)
+        socket, nonces = await transport.dial(url, self.store.group_keys, self.host.random_bytes, tls)
         try:
             session = await self._session(CLIENT, nonces, sample=not accept_different)
         except BaseException:
@@ -274,9 +285,9 @@ class Node:
             raise
         try:
             call = self.call if watch is None else self._watched(session, watch)
-            first = await self.call(session.open, system.now_ms())
+            first = await self.call(session.open, self.host.now_ms())
             greeted = self._greeted(session, CLIENT)
-            await transport.converse(socket, session, call, system.now_ms, traffic, greeted, first)
+            await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
         finally:
             self._active.pop(session, None)
             await socket.close()
@@ -284,7 +295,7 @@ class Node:
                 await self.call(self.store.remember, session.outcome, url)
         session.outcome.reasons.extend(await self.call(self.store.notices))
         session.outcome.held = await self.call(self.store.held_count)
-        return SyncReport.of(url, session.outcome, traffic, system.monotonic() - began)
+        return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
         async def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -326,7 +337,7 @@ class Node:
         def full() -> bool:
             return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
 
-        server = await transport.listen(host, port, keys, system.random_bytes, self._meet, full=full, tls=tls)
+        server = await transport.listen(host, port, keys, self.host.random_bytes, self._meet, full=full, tls=tls)
         sockets = [s.getsockname()[:2] for s in server.sockets]
         listener = Listener(server, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
@@ -334,7 +345,7 @@ class Node:
         return listener
 
     async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
-        began = system.monotonic()
+        began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
         session = await self._session(SERVER, nonces, sample=False)
         self._strangers += 1
@@ -349,7 +360,7 @@ class Node:
                 self._strangers -= 1
                 known(session)
 
-            await transport.converse(socket, session, self.call, system.now_ms, traffic, greeted)
+            await transport.converse(socket, session, self.call, self.host.now_ms, traffic, greeted)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(socket.wait_closed(), 5)
         except ReplicaError as error:
@@ -362,7 +373,9 @@ class Node:
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
                 await self.call(self.store.remember, session.outcome, None)
             if self.on_session is not None:
-                self.on_session(SyncReport.of(address, session.outcome, traffic, system.monotonic() - began))
+                self.on_session(
+                    SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)
+                )
 
 
 def _who(session: Session, address: str) -> str:

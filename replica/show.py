@@ -173,9 +173,11 @@ def synced(report: SyncReport) -> None:
 
 
 def session(report: SyncReport, as_json: bool) -> None:
-    """One line for each session that a peer began."""
+    """One line for each session of a node that serves."""
     if as_json:
         print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
     elif report.peer:
         counts = f"{report.sent} sent, {report.received} received"
         print(f"{clean(report.peer)} ({report.url}): {report.outcome}, {counts}", flush=True)
+    elif report.url.startswith("ws"):
+        print(f"{report.url}: {clean(report.text)}", flush=True)

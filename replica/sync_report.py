@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from protocol.errors import PeerFault
+from protocol.errors import ReplicaError
 from protocol.session import IN_SYNC, Outcome
 from replica.transport import Traffic
 
@@ -44,7 +44,7 @@ class SyncReport:
         return not self.root
 
     @staticmethod
-    def failure(url: str, error: PeerFault) -> SyncReport:
+    def failure(url: str, error: ReplicaError) -> SyncReport:
         """The report of a sync that failed."""
         return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, 0.0, "", 0, 0)
 

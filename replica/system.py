@@ -12,8 +12,3 @@ def now_ms() -> int:
 def random_bytes(size: int) -> bytes:
     """Bytes that nobody can guess."""
     return secrets.token_bytes(size)
-
-
-def monotonic() -> float:
-    """Seconds of a clock that never steps."""
-    return time.monotonic()

@@ -45,15 +45,23 @@ class Change(NamedTuple):
 
 
 def connect(
-    path: str | Path, *, durable: bool = True, readonly: bool = False, create: bool = False
+    path: str | Path,
+    *,
+    durable: bool = True,
+    readonly: bool = False,
+    create: bool = False,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
 ) -> sqlite3.Connection:
-    """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise. Raises StoreError."""
+    """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise; of the class `factory`. Raises
+    StoreError."""
     path = str(path)
     if not create and not Path(path).exists():
         raise NotAStore(f"{path}: there is no such file; `replica init {path}` would make one")
     try:
         uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512)
+        db = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
+        )
     except sqlite3.Error as error:
         raise from_sqlite(error, path) from error
     try:

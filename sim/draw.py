@@ -1,0 +1,384 @@
+"""A scenario from a seed: who dials whom, whose clock is wrong, what people write, and what goes wrong.
+
+Which kinds of fault a world has is drawn first ("swarm"): a world of a few kinds goes deeper into each than a world of
+all. One test each:
+
+1. The same seed draws the same scenario, in every process and under every PYTHONHASHSEED.
+2. Every kind of event is drawn within some hundred seeds, every scenario is one that a file can hold, and `faults` keeps
+   to the kinds that it names.
+3. At most one node is hostile, one rots, one is cloned; they are different nodes and not the first; a node is restored
+   only after a backup.
+4. All are connected: over the links that are dialled, each node reaches each.
+5. A scenario is told in some lines.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from replica.errors import UsageError
+from replica.store.catalog import quote, user_tables
+from sim.chance import stream
+from sim.office import DAY_S, office_day
+from sim.scenario import PARAMETERS, Event, Place, Scenario
+from sim.workload import CRM, People
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "network": ("partition", "block", "slow", "frames", "cut", "deaf"),
+    "clock": ("step", "drift", "freeze", "counter"),
+    "machine": ("suspend", "crash", "off"),
+    "disk": ("full", "ioerror", "rot"),
+    "copies": ("clone", "backup", "restore"),
+    "software": ("schema", "version", "hostile"),
+}
+"""Kinds of fault by what they befall."""
+KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
+FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
+HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute")
+ROT = ("row", "digest", "trie", "page")
+CALM = 0.2
+"""Share of the time at the end in which no fault begins."""
+BLINKS_MAX = 40
+MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
+
+Link = list[str]
+
+
+def draw(
+    seed: int,
+    *,
+    nodes: int = 5,
+    duration_s: float = 600.0,
+    faults: Sequence[str] | None = None,
+    work: str = "random",
+    days: int = 1,
+    db: str = "",
+) -> Scenario:
+    """A scenario. `faults`: names of kinds or of GROUPS, None: drawn. `work`: "random" in `duration_s`, or "office" in
+    `days`. `db`: a database of anybody's that every node begins with, else a small CRM. Raises UsageError."""
+    kinds = _kinds(stream(seed, "kinds"), faults)
+    if work == "office":
+        world = office_day(seed, nodes, days, db=db)
+    elif work == "random":
+        world = _small(seed, nodes, duration_s, db, faults is None or bool({*kinds} & {*GROUPS["clock"]}))
+    else:
+        raise UsageError(f'{work!r} is no kind of work; there are "random" and "office"')
+    bad = _Faults(world, stream(seed, "faults"))
+    for _ in range(bad.rng.randint(3, 15) * max(1, round(world.duration_s / DAY_S))):
+        if able := [kind for kind in kinds if bad.able(kind)]:
+            bad.add(bad.rng.choice(able))
+    return replace(world, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
+
+
+def describe(scenario: Scenario) -> str:
+    """Nodes, work and faults in some lines for people."""
+    roles = Counter(p.role for p in scenario.places)
+    nodes = ", ".join(f"{n} {role}" for role, n in sorted(roles.items()))
+    dials = "; ".join(f"{p.name} dials {' '.join(p.peers)}" for p in scenario.places[:6] if p.peers)
+    kinds = Counter(e.kind for e in scenario.events)
+    rows = sum(len(e.with_.get("rows", ())) for e in scenario.events if e.kind == "put")
+    bad = [
+        f"{group}: " + ", ".join(f"{kind} {kinds[kind]}" for kind in names if kinds[kind])
+        for group, names in GROUPS.items()
+        if any(kinds[kind] for kind in names)
+    ]
+    return (
+        f"seed {scenario.seed}: {nodes}; {scenario.duration_s:g} s; {scenario.db or 'small CRM'}\n"
+        f"{dials or 'nobody dials'}{' …' if len(scenario.places) > 6 else ''}\n"
+        f"work: {kinds['write']} writes, {kinds['put']} puts of {rows} rows\n"
+        f"faults: {'; '.join(bad) or 'none'}"
+    )
+
+
+def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
+    if faults is None:
+        share = rng.choice([0.1, 0.3, 0.5, 0.9])
+        on = [kind for kind in KINDS if rng.random() < share]
+        return on or [rng.choice(KINDS)]
+    for name in faults:
+        if name not in GROUPS and name not in KINDS:
+            raise UsageError(f"{name!r} is no fault; there are {', '.join((*GROUPS, *KINDS))}")
+    return [k for group, kinds in GROUPS.items() for k in kinds if group in faults or k in faults]
+
+
+# --- small worlds -------------------------------------------------------------------------------------------------------
+
+
+def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) -> Scenario:
+    if nodes < 1 or duration_s <= 0:
+        raise UsageError(f"a world needs a node and some time, not {nodes} nodes and {duration_s} s")
+    rng, chance = stream(seed, "places"), stream(seed, "people")
+    names = [f"n{n}" for n in range(nodes)]
+    start_ms = Scenario(0, ()).start_ms
+    skews = [rng.randint(-30_000, 30_000) for _ in names]
+    if odd_clocks:
+        skews = [rng.choice([-1, 1]) * DAY_S * 1_000 + s if rng.random() < 0.05 else s for s in skews]
+        for year in (0, (1 << 32) * 1_000):  # 1970 and 2106: the first and the last second of 32 bits.
+            if rng.random() < 1 / 30:
+                skews[rng.randrange(nodes)] = year - start_ms
+    peers = _topology(rng, names)
+    places = tuple(
+        Place(name, tuple(peers[name]), round(rng.uniform(20, 60), 3), skew, role="node" if n else "hq")
+        for n, (name, skew) in enumerate(zip(names, skews, strict=True))
+    )
+    times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(40, 120)))
+    with closing(People.for_db(db, chance) if db else People.of(CRM, chance)) as people:
+        schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
+        events = tuple(people.event(at, rng.choice(names)) for at in times)
+    latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
+    return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
+
+
+def _topology(rng: Random, names: list[str]) -> dict[str, list[str]]:
+    """Whom each dials; all are connected."""
+    count, shape = len(names), rng.choice(["star", "line", "ring", "two"])
+    peers: dict[str, list[str]] = {name: [] for name in names}
+    for n, name in enumerate(names):
+        if shape == "ring" and count > 1:
+            peers[name] = [names[(n + 1) % count]]
+        elif n:
+            peers[name] = [names[{"star": 0, "line": n - 1}.get(shape, rng.randrange(n))]]
+    for name in names if shape == "two" else rng.sample(names, min(count, rng.randint(0, 2))):
+        if others := [o for o in names if o != name and o not in peers[name]]:
+            peers[name].append(rng.choice(others))
+    return peers
+
+
+# --- faults -------------------------------------------------------------------------------------------------------------
+
+
+class _Faults:
+    """Draws faults for a world."""
+
+    def __init__(self, world: Scenario, rng: Random) -> None:
+        self.rng, self.events = rng, list[Event]()
+        self._world, self._names = world, world.names
+        self._end = world.duration_s * (1 - CALM)
+        self._links: list[Link] = [[p.name, peer] for p in world.places for peer in p.peers]
+        others = [p.name for p in world.places[1:] if p.role != "hq"]
+        # One of each a world, and never the same node: what one of them did must stay known to somebody honest.
+        self._special = dict(zip(("hostile", "rot", "clone"), rng.sample(others, min(3, len(others))), strict=False))
+        self._used: dict[str, int] = {}
+        self._added: dict[str, list[tuple[float, str, str]]] = {}
+        self._shapes: list[_Shape] = []
+        self._n = 0
+
+    def able(self, kind: str) -> bool:
+        """Whether this world can have one more of the kind."""
+        if kind in self._special or kind in {"hostile", "rot", "clone"}:
+            return kind in self._special and kind not in self._used and len(self._names) > 2
+        if kind == "restore" and self._used.get(kind, 0) > 1:
+            return False
+        return kind not in {"partition", "block", "slow", "frames", "cut"} or bool(self._links)
+
+    def add(self, kind: str) -> None:
+        """One more, which may be several events."""
+        self._used[kind] = self._used.get(kind, 0) + 1
+        maker: Callable[[], None] | None = getattr(self, f"_{kind}", None)
+        if maker is None:
+            self._put(self._at(), kind, self._node(), **self._plain(kind))
+        else:
+            maker()
+
+    def _plain(self, kind: str) -> dict[str, Any]:
+        """Parameters of the kinds that are one event at any node."""
+        rng = self.rng
+        if kind == "step":
+            size = DAY_S * 1_000 if rng.random() < 0.03 else round(self._log(1_000, 600_000))
+            return {"ms": rng.choice([-1, 1]) * size}
+        if kind == "drift":
+            return {"ppm": rng.choice([-1, 1]) * rng.randint(10, 200)}
+        if kind == "ioerror":
+            late = rng.random() < 0.5
+            return {"at_step": rng.randint(1, 300), "for_s": rng.choice([0.0, self._span(1, 120)]), "late": late}
+        if kind == "suspend" and rng.random() < 0.05:
+            return {"for_s": 8 * 3_600.0}
+        return {"for_s": self._span(1, 200)} if "for_s" in PARAMETERS[kind] else {}
+
+    def _put(self, at: float, kind: str, node: str = "", **with_: Any) -> None:
+        self.events.append(Event(round(max(0.0, at), 3), kind, node, with_))
+
+    def _at(self, share: float = 1.0) -> float:
+        return self.rng.uniform(0, self._end * share)
+
+    def _log(self, low: float, high: float) -> float:
+        return math.exp(self.rng.uniform(math.log(low), math.log(high)))
+
+    def _span(self, low: float, high: float) -> float:
+        """How long: so many seconds in ten minutes, more in days."""
+        scale = max(1.0, self._world.duration_s / 600)
+        return round(min(self._log(low, high * scale), self._world.duration_s / 2), 3)
+
+    def _node(self) -> str:
+        return self.rng.choice(
+            [n for n in self._names if n != self._special.get("hostile") or "hostile" not in self._used]
+        )
+
+    def _some_links(self) -> list[Link]:
+        """One link, all of one node, or all; one way or both ways."""
+        rng, draw = self.rng, self.rng.random()
+        one = rng.choice(self._links)
+        links = [one] if draw < 0.5 else [k for k in self._links if one[0] in k] if draw < 0.8 else self._links
+        back = [[b, a] for a, b in links]
+        return [list(k) for k in rng.choice([links, back, [*links, *back]])]
+
+    # --- the network
+
+    def _partition(self) -> None:
+        rng, names = self.rng, self.rng.sample(self._names, len(self._names))
+        count = rng.choice([2, 2, 2, 3, len(names)])
+        cut = 1 if rng.random() < 0.4 else len(names) // 2  # One against the rest, or halves.
+        groups = [names[:cut], names[cut:]] if count == 2 else [names[n::count] for n in range(count)]
+        groups = [sorted(group) for group in groups if group]
+        if rng.random() < 0.7:
+            self._put(self._at(), "partition", groups=groups, for_s=self._span(5, 300))
+            return
+        period, at = self._log(0.1, 60), self._at(0.7)  # Flapping.
+        for n in range(min(rng.randint(3, BLINKS_MAX), int((self._end - at) / period) + 1)):
+            self._put(at + n * period, "partition", groups=groups, for_s=round(period / 2, 3))
+
+    def _block(self) -> None:
+        rng, at = self.rng, self._at(0.8)
+        how = rng.choice(["some", "some", "swizzle", "bridge", "ring"])
+        names = rng.sample(self._names, len(self._names))
+        if how == "swizzle":  # Stop links one by one, release them in another order.
+            node = rng.choice(names)
+            links = [k for a, b in self._links if node in (a, b) for k in ([a, b], [b, a])] or self._some_links()
+            start = [self._span(1, 60) for _ in links]
+            release = max(start) + self._span(1, 60)
+            for link, begin in zip(links, start, strict=True):
+                self._put(at + begin, "block", links=[link], for_s=round(release - begin + self._span(1, 60), 3))
+            return
+        place = {name: n for n, name in enumerate(names)}
+        middle, count = len(names) // 2, len(names)
+        apart: list[Link] = []
+        if how == "bridge":  # Two halves know each other by one node only.
+            apart = [[a, b] for a in names for b in names if (place[a] - middle) * (place[b] - middle) < 0]
+        elif how == "ring":
+            apart = [[a, b] for a in names for b in names if (place[a] - place[b]) % count not in (0, 1, count - 1)]
+        wired = [k for k in apart if k in self._links or k[::-1] in self._links]
+        self._put(at, "block", links=wired or self._some_links(), for_s=self._span(5, 300))
+
+    def _slow(self) -> None:
+        speed, latency_s = round(self._log(1_024, 65_536)), round(self.rng.random() ** 2 * 5, 3)
+        span = self._span(10, 300)
+        self._put(self._at(), "slow", links=self._some_links(), for_s=span, bytes_per_s=speed, latency_s=latency_s)
+
+    def _frames(self) -> None:
+        how, share = self.rng.choice(FRAMES), round(self._log(0.01, 0.5), 3)
+        self._put(self._at(), "frames", links=self._some_links(), for_s=self._span(10, 300), how=how, share=share)
+
+    def _cut(self) -> None:
+        self._put(self._at(), "cut", links=self._some_links())
+
+    # --- machines and copies
+
+    def _crash(self) -> None:
+        rng = self.rng
+        what = rng.choice(["await", "sql", "commit", "now"])
+        step = {"now": 0, "commit": rng.randint(1, 20)}.get(what, rng.randint(1, 400))
+        draw = rng.random()
+        for_s = 0.0 if draw < 0.4 else float(rng.randint(1, 3) * DAY_S) if draw > 0.98 else self._span(1, 200)
+        how = rng.choice(["kill", "power"])
+        self._put(self._at(), "crash", self._node(), how=how, what=what, at_step=step, for_s=for_s)
+
+    def _rot(self) -> None:
+        self._put(self._at(), "rot", self._special["rot"], what=self.rng.choice(ROT))
+
+    def _hostile(self) -> None:
+        how = self.rng.choice(HOSTILE)
+        self._put(self._at(), "hostile", self._special["hostile"], how=how, for_s=self._span(30, 300))
+
+    def _clone(self) -> None:
+        """Both go on writing, or nobody would ever notice."""
+        node, to, at = self._special["clone"], f"n{len(self._names)}", self._at()
+        self._put(at, "clone", node, to=to)
+        if not self._world.db:
+            for who in (to, node, to, to, node):
+                at += self.rng.uniform(0.1, 20)
+                self._put(at, "write", who, **self._write(f"clone {who}"))
+
+    def _restore(self) -> None:
+        node, at = self._node(), self._at(0.6)
+        self._put(at, "backup", node)
+        self._put(self.rng.uniform(at, self._end), "restore", node)
+
+    # --- software
+
+    def _write(self, text: str, column: str = "name") -> dict[str, Any]:
+        """A hot account is changed."""
+        self._n += 1
+        first = re.search(r'INTO "account".*?VALUES \(\'(\w+)\'', self._world.schema)
+        key = first[1] if first else "a1"
+        sql = f"UPDATE account SET {quote(column)} = 'x{self._n} {text}' WHERE id = '{key}'"
+        return {"sql": [sql], "rows": [["account", [key]]]}
+
+    def _schema(self) -> None:
+        """The tables of one node change: a column more, or that one less, an index, a table, a rebuild as ORMs do it."""
+        rng, node, at = self.rng, self._node(), self._at()
+        self._shapes = self._shapes or _shapes(self._world)
+        table = rng.choice(self._shapes)
+        added = self._added.setdefault(node, [])
+        how = rng.choice(["column", "column", "column", "drop", "table", "index", "rebuild"])
+        self._n += 1
+        if how == "drop" and added:
+            since, name, column = added.pop()
+            at, sql = rng.uniform(since, self._end), [f"ALTER TABLE {quote(name)} DROP COLUMN {column}"]
+        elif how == "table":
+            sql = [f"CREATE TABLE extra_{self._n}(id TEXT PRIMARY KEY, note TEXT)"]
+        elif how == "index":
+            sql = [f"CREATE INDEX extra_{self._n} ON {quote(table.name)}({quote(table.columns[-1])})"]
+        elif how == "rebuild" and table.rebuild:
+            sql = table.rebuild
+        else:
+            column = f"extra{rng.randint(1, 3)}"  # Few names, so that two nodes add the same.
+            if any(entry[1:] == (table.name, column) for entry in added):
+                column = f"extra_{self._n}"
+            added.append((at, table.name, column))
+            sql = [f"ALTER TABLE {quote(table.name)} ADD COLUMN {column} TEXT"]
+            if table.name == "account" and not self._world.db:
+                self._put(at + rng.uniform(0.1, 30), "write", node, **self._write(node, column))
+        self._put(at, "schema", node, sql=sql)
+
+
+class _Shape(NamedTuple):
+    """A table that may change. `rebuild`: a transaction that makes it anew; none where views or triggers stand in the
+    way."""
+
+    name: str
+    columns: list[str]
+    rebuild: list[str]
+
+
+def _shapes(world: Scenario) -> list[_Shape]:
+    found = []
+    with closing(
+        sqlite3.connect(f"{Path(world.db).resolve().as_uri()}?mode=ro" if world.db else ":memory:", uri=True)
+    ) as db:
+        db.executescript(world.schema)
+        hangs = db.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()[0]
+        for name in user_tables(db):
+            info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,)).fetchall()
+            (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
+            if not any(pk for _, pk in info):
+                continue
+            indexes = (
+                "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL ORDER BY rowid"
+            )
+            after = [index for (index,) in db.execute(indexes, (name,)).fetchall()]
+            making, done = MAKING.subn('CREATE TABLE "extra_new"', sql, count=1)
+            listed = ", ".join(quote(n) for n, _ in info)
+            old = quote(name)
+            copying = f'INSERT INTO "extra_new"({listed}) SELECT {listed} FROM {old}'
+            rebuild = [making, copying, f"DROP TABLE {old}", f'ALTER TABLE "extra_new" RENAME TO {old}', *after]
+            found.append(_Shape(name, [n for n, _ in info], rebuild if done and not hangs else []))
+    return found

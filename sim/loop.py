@@ -1,0 +1,195 @@
+"""An asyncio loop in virtual time: when nothing can run, the clock jumps to the next timer.
+
+Each callback belongs to the process in whose context it was made. Callbacks of one process run in the order in which
+asyncio would run them; which process goes first is drawn. A process can be stopped for a while, and can die between any
+two of its callbacks; then none of them ever runs again. There are no threads, sockets, signals or sleeps: whoever asks
+for one gets Fenced. One test each:
+
+1. Ten virtual hours take no real time, and the same seed gives the same order.
+2. A dead process runs nothing more, not even its `finally`; a stopped one goes on where it stood.
+3. Threads, sockets and real sleeps raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import socket
+import threading
+import time
+from asyncio import events
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from random import Random
+from typing import Any, NoReturn, Protocol
+
+
+class Fenced(RuntimeError):
+    """Something in a simulated world reached for the real one."""
+
+
+class Process:
+    """A running program: what its callbacks share. `on_step` is called before each of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dead = False
+        self.stopped = False
+        self.steps = 0
+        self.dies_at = 0
+        self.die: Callable[[], None] | None = None
+        self.parked: list[asyncio.Handle] = []
+
+
+CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
+"""The process that runs; None: the world itself."""
+
+
+class Net(Protocol):
+    """What the loop asks of the network."""
+
+    async def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Any, Any]:
+        """Open a connection from the current process."""
+
+    def listen(self, factory: Callable[[], Any], port: int) -> Any:
+        """Let the current process take connections."""
+
+
+class Loop(asyncio.BaseEventLoop):
+    """See the module."""
+
+    def __init__(self, random: Random, *, shuffle: bool = True, decide: Callable[[bytes], None] = lambda _: None) -> None:
+        super().__init__()
+        self._random, self._shuffle, self._decide = random, shuffle, decide
+        self._now = 0.0
+        self.net: Net | None = None
+        self.broken: BaseException | None = None
+        """What the world itself raised in a callback: it ends the run."""
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._now
+
+    def _run_once(self) -> None:
+        scheduled, ready = self._scheduled, self._ready  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(scheduled)._scheduled = False
+        if not ready:
+            if not scheduled:
+                raise Fenced("nothing will ever happen any more in this world")
+            self._now = max(self._now, scheduled[0]._when)
+        while scheduled and scheduled[0]._when <= self._now:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            ready.append(handle)
+        batch = list(ready)
+        ready.clear()
+        if len(batch) > 1 and self._shuffle:
+            batch = self._order(batch)
+        for place, handle in enumerate(batch):
+            if self._stopping:  # type: ignore[attr-defined]
+                ready.extendleft(reversed(batch[place:]))
+                return
+            self._run(handle)
+
+    def _order(self, batch: list[asyncio.Handle]) -> list[asyncio.Handle]:
+        owners: dict[Process | None, list[asyncio.Handle]] = {}
+        for handle in batch:
+            owners.setdefault(handle._context.get(CURRENT), []).append(handle)
+        if len(owners) == 1:
+            return batch
+        order = list(owners)
+        self._random.shuffle(order)
+        self._decide("".join(p.name if p else "-" for p in order).encode())
+        return [handle for owner in order for handle in owners[owner]]
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle._cancelled:
+            return
+        process = handle._context.get(CURRENT)
+        if process is not None:
+            if process.dead:
+                return
+            if process.stopped:
+                process.parked.append(handle)
+                return
+            process.steps += 1
+            if process.steps == process.dies_at and process.die is not None:
+                process.die()
+                return
+        handle._run()
+
+    def resume(self, process: Process) -> None:
+        """Let a stopped process go on."""
+        process.stopped = False
+        parked, process.parked = process.parked, []
+        self._ready.extend(parked)  # type: ignore[attr-defined]
+
+    # --- the outside ------------------------------------------------------------------------------------------------
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        """There is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # noqa: ARG002
+        """Runs at once, in the one thread: for functions that wait for nothing."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        """Over the world's network."""
+        assert self.net is not None
+        return await self.net.connect(factory, str(host), int(port))
+
+    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # noqa: ARG002
+        """Over the world's network."""
+        assert self.net is not None
+        return self.net.listen(factory, int(port))
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _process_events(self, event_list: Any) -> NoReturn:
+        raise Fenced(f"events of the real world: {event_list}")
+
+    def add_signal_handler(self, *_: Any) -> NoReturn:
+        """There are no signals."""
+        raise Fenced("a signal handler in a simulated world")
+
+
+def _forbidden(what: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise Fenced(f"{what} in a simulated world")
+
+    return refuse
+
+
+@contextlib.contextmanager
+def fence(replacements: dict[tuple[object, str], object]) -> Iterator[None]:
+    """While a world runs: no thread, no socket, no sleep, no outside time; and these attributes replaced."""
+    every = {
+        (threading.Thread, "start"): _forbidden("a thread"),
+        (socket.socket, "connect"): _forbidden("a socket"),
+        (socket.socket, "bind"): _forbidden("a socket"),
+        (time, "sleep"): _forbidden("a real sleep"),
+        **replacements,
+    }
+    saved = {place: getattr(*place) for place in every}
+    outer = events._get_running_loop()
+    events._set_running_loop(None)
+    try:
+        for (owner, name), value in every.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name), value in saved.items():
+            setattr(owner, name, value)
+        events._set_running_loop(outer)

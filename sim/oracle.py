@@ -1,0 +1,363 @@
+"""The judge of a simulated world: it hears of each write and each commit, and says when a promise is broken.
+
+It never changes what it watches: it reads past the engine's absorption, and puts off what cannot be judged yet. The
+numbers are those of the research notes; one test each:
+
+1. I1, I3: at the end every copy is the join of all updates, by a model that shares no code with the engine's merge.
+2. I2: what a user saw after COMMIT is what the record says once it is absorbed; nothing remote gets in before.
+3. I4: no record goes backwards on a node, no delete is undone.
+4. I5: two roots are equal if and only if the contents are.
+5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
+6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow.
+7. What the world did to a disk is forgiven, and nothing else.
+8. A fault of the judge is reported as one; it never raises into the engine.
+"""
+
+from __future__ import annotations
+
+import traceback
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+from protocol import limits
+from protocol.hlc import is_base, millis
+from protocol.record import Record
+from replica.store import index
+from replica.store.core import Change, Core
+from replica.store.ddl import SYSTEM
+from replica.store.store import Store
+from sim.truth import Diary, Item, Rid, Row, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
+
+SLACK_MS = 1_000
+"""What full counters may borrow."""
+
+Fail = Callable[[str, str, str], None]
+
+
+class Machine(Protocol):
+    """A machine of the world, as far as the judge must know it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the world."""
+
+    @property
+    def store(self) -> Store:
+        """Its open store."""
+
+
+class _Node:
+    """What is known of one disk."""
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self.seen: dict[Rid, tuple[float, Record]] = {}
+        self.late: dict[Rid, None] = {}
+        """Changed, but could not be judged then."""
+        self.clock = b""
+        self.issued: dict[bytes, bytes] = {}
+        self.schema = -1
+        self.store: Store | None = None
+        self.forgiven: float | None = None
+        """Since when what stood on the disk may be gone, if anything may."""
+        self.diary = Diary()
+
+
+class Oracle:
+    """See above. The world calls it from its one thread."""
+
+    def __init__(self, fail: Fail, now_s: Callable[[], float], share: float = 1.0) -> None:
+        """`share` of the records is watched when they change by a peer's data; all of them at the end."""
+        self._fail, self._now_s, self._share = fail, now_s, int(share * (1 << 32))
+        self.truth = Truth()
+        self._nodes: dict[str, _Node] = {}
+        self._twins: set[bytes] = set()
+        self._hostile: set[str] = set()
+        self._wall_ms = 0
+
+    # --- what the world does to disks -----------------------------------------------------------------------------------
+
+    def restored(self, name: str) -> None:
+        """Its disk became an older one. What nobody else has is no more; it may issue a stamp twice."""
+        self.lost(name, 0.0)
+
+    def replaced(self, name: str) -> None:
+        """It begins anew, with nothing."""
+        self.lost(name, 0.0)
+
+    def lost(self, name: str, since_s: float) -> None:
+        """What it was told since then may be gone."""
+        node = self._node(name)
+        node.forgiven = min(since_s, node.forgiven if node.forgiven is not None else since_s)
+        node.diary.clear()
+        self._twins.update(node.ids)
+
+    def cloned(self, of: str, to: str) -> None:
+        """`to` began with a copy of the disk: both may issue one stamp, until one of them is another."""
+        old, new = self._node(of), self._node(to)
+        new.ids, new.seen, new.clock, new.issued = list(old.ids), dict(old.seen), old.clock, dict(old.issued)
+        new.schema, new.late = old.schema, dict(old.late)
+        self._twins.update(old.ids)
+
+    def hostile(self, name: str) -> None:
+        """What it writes from here on is not honest, and it may write in anybody's name."""
+        self._hostile.add(name)
+
+    # --- what happens ---------------------------------------------------------------------------------------------------
+
+    def opened(self, name: str, store: Store) -> None:
+        """A store was opened, or written without a report (adoption, edits of held records): look at all of it."""
+        self._guard(name, lambda: self._opened(name, store))
+
+    scan = opened
+
+    def user_wrote(self, name: str, rows: Sequence[Row]) -> None:
+        """What a user saw in these rows after COMMIT."""
+        node = self._node(name)
+        self._guard(name, lambda: node.diary.wrote(self._core(node), rows))
+
+    def committed(self, name: str, store: Store, changes: Sequence[Change]) -> None:
+        """The engine committed."""
+        self._guard(name, lambda: self._committed(name, store, changes))
+
+    def pending(self, name: str) -> list[str]:
+        """The writes that nobody has absorbed yet, in words."""
+        return self._node(name).diary.pending()
+
+    def _guard(self, name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            self._fail("oracle", name, traceback.format_exc())
+
+    def _node(self, name: str) -> _Node:
+        return self._nodes.setdefault(name, _Node())
+
+    def _core(self, node: _Node) -> Core | None:
+        return node.store._core if node.store is not None and alive(node.store._core) else None
+
+    def _meet(self, name: str, core: Core) -> tuple[_Node, bool]:
+        """The node, and whether its definitions changed since it was last looked at. Judges its clock."""
+        node = self._node(name)
+        own = core.meta("node")
+        if own not in node.ids:
+            node.ids.append(own)
+        for other_name, other in self._nodes.items():
+            if other_name not in self._hostile and (there := self._core(other)) is not None:
+                self._wall_ms = max(self._wall_ms, there.now_ms())
+        if name not in self._hostile:
+            self._wall_ms = max(self._wall_ms, core.now_ms())
+            clock = core.meta("clock")
+            if clock < node.clock and node.forgiven is None:
+                self._fail("I6", name, f"its clock fell from {node.clock.hex()} to {clock.hex()}")
+            if clock and millis(clock) > self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS:
+                self._fail("I8", name, f"its clock is {millis(clock) - self._wall_ms} ms ahead of every honest clock")
+            node.clock = clock
+        (version,) = core.db.execute("PRAGMA schema_version").fetchone()
+        moved, node.schema = version != node.schema, version
+        return node, moved
+
+    def _opened(self, name: str, store: Store) -> None:
+        node = self._node(name)
+        first, node.store = not node.seen, store
+        core = store._core
+        with core.reading():
+            _, moved = self._meet(name, core)
+            found = look(core)
+            odd = found.odd if not quiet(core) else {}
+            if quiet(core):
+                self._damaged(name, found.odd)
+            since, node.forgiven = node.forgiven, None
+            for rid, (at, before) in node.seen.items():
+                if rid not in odd and (since is None or at < since) and not moved:
+                    self._forward(name, rid, before, found.records.get(rid))
+            strange = self._strange(name, found.records.items(), node, first)
+            gone = [rid for rid in node.seen if rid not in found.records and (since is not None or moved)]
+            for rid in gone:
+                del node.seen[rid]
+            for rid, record in found.records.items():
+                self._learn(node, rid, record)
+            if since is not None:
+                self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
+            node.diary.opened(core)
+        for text in strange:
+            self._fail("I3", name, text)
+
+    def _strange(self, name: str, found: Iterable[tuple[Rid, Record]], node: _Node, first: bool) -> list[str]:
+        """What stands here though nobody is known to have written it."""
+        if first or self._hostile:
+            return []
+        return [
+            f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote"
+            for rid, record in found
+            for item in items(record)
+            if not self._explained(name, rid, item, node)
+        ]
+
+    def _explained(self, name: str, rid: Rid, item: Item, node: _Node | None = None) -> bool:
+        """Whether an update is known, or was made where nobody reports it: adoption, definitions, edits of what is
+        held. Then it stands at its writer's."""
+        own = node is not None and item.stamp[8:] in node.ids
+        if self.truth.knows(rid, item) or rid[0] in SYSTEM or is_base(item.stamp) or own or self._hostile:
+            return True
+        for other_name, other in self._nodes.items():
+            if other_name != name and item.stamp[8:] in other.ids and (core := self._core(other)) is not None:
+                record = look(core, [rid]).records.get(rid)
+                if record is not None and item in items(record):
+                    return True
+        return False
+
+    # --- a commit -------------------------------------------------------------------------------------------------------
+
+    def _committed(self, name: str, store: Store, changes: Sequence[Change]) -> None:
+        core = store._core
+        with core.reading():
+            node, moved = self._meet(name, core)
+            node.store = store
+            mine = dict.fromkeys((c.collection, c.id) for c in changes if not c.remote)
+            theirs = dict.fromkeys((c.collection, c.id) for c in changes if c.remote and zlib.crc32(c.id) < self._share)
+            late, node.late = node.late, {}
+            found = look(core, list({**mine, **theirs, **late}))
+            if quiet(core):
+                self._damaged(name, found.odd)
+            else:
+                node.late = dict.fromkeys(found.odd)
+            issued = dict(node.issued)
+            for rid, record in found.records.items():
+                before = node.seen.get(rid)
+                if before is not None and not moved:
+                    self._forward(name, rid, before[1], record)
+                if name not in self._hostile:
+                    self._judge_new(name, node, rid, record, issued, local=rid in mine, late=rid in late)
+            for rid, record in found.records.items():
+                self._learn(node, rid, record)
+            for rid in {**mine, **theirs}:
+                if rid not in found.records and rid not in found.odd and rid in node.seen and not moved:
+                    self._forward(name, rid, node.seen[rid][1], None)
+            remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
+            wrong = node.diary.committed(core, remote, mine, node.ids)
+        for text in wrong:
+            self._fail("I2", name, text)
+
+    def _damaged(self, name: str, odd: dict[Rid, str]) -> None:
+        for rid, text in odd.items():
+            self._fail("I5", name, f"{words(rid)}: {text}")
+
+    def _judge_new(
+        self, name: str, node: _Node, rid: Rid, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
+    ) -> None:
+        """What this commit brought into a record: updates of its own must be new, all others known."""
+        fresh = [item for item in items(record) if not self.truth.knows(rid, item)]
+        own = [i for i in fresh if i.stamp[8:] in node.ids and (local or late)]
+        for item in fresh:
+            if item not in own and not self._explained(name, rid, item):
+                self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
+        if local and not own and not self._twins.intersection(node.ids):
+            self._fail("I6", name, f"{words(rid)} was written without a new stamp")
+        for item in own:
+            whose = self.truth.stamps.get(item.stamp)
+            if whose is not None and item.stamp[8:] not in self._twins and not late:
+                self._fail(
+                    "I6", name, f"{words(rid)}: the stamp {item.stamp.hex()} was issued before, for {words(whose)}"
+                )
+        newest = max((i.stamp for i in own), default=b"")
+        if newest and not late and newest[:8] <= issued.get(newest[8:], b""):
+            self._fail("I6", name, f"{words(rid)}: {newest.hex()} is not above {issued[newest[8:]].hex()}")
+
+    def _forward(self, name: str, rid: Rid, before: Record, now: Record | None) -> None:
+        """A record never goes backwards on a disk."""
+        now = now or Record(*rid)
+        if now.floor < before.floor:
+            self._fail("I4", name, f"{words(rid)}: its delete {before.floor.hex()} is undone")
+        if now.born < before.born:
+            self._fail("I3", name, f"{words(rid)}: its insert {before.born.hex()} is lost")
+        for field, register in sorted(before.registers.items()):
+            if register[0] > now.floor and now.registers.get(field, (b"", b"")) < register:
+                self._fail("I3", name, f"{words(rid)}: {field} went back from {register[0].hex()}")
+
+    def _learn(self, node: _Node, rid: Rid, record: Record) -> None:
+        node.seen[rid] = self._now_s(), record
+        horizon = self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS
+        for item in items(record):
+            if not self.truth.knows(rid, item):
+                self.truth.learn(rid, item)
+                if millis(item.stamp) > horizon:
+                    ahead = millis(item.stamp) - self._wall_ms
+                    text = f"{words(rid)}: {item.part!r} is {ahead} ms ahead of every honest clock"
+                    self._fail("I8", next(n for n, v in self._nodes.items() if v is node), text)
+            at = item.stamp
+            if at[8:] in node.ids:
+                node.issued[at[8:]] = max(node.issued.get(at[8:], b""), at[:8])
+
+    # --- comparisons ----------------------------------------------------------------------------------------------------
+
+    def equal_check(self, machines: Sequence[Machine]) -> None:
+        """Equal roots, equal contents; now, between any of these with nothing to absorb."""
+        self._guard("", lambda: self._equal(machines))
+
+    def _equal(self, machines: Sequence[Machine]) -> None:
+        seen: list[tuple[str, bytes, bytes, Core]] = []
+        for machine in machines:
+            core = machine.store._core
+            with core.reading():
+                if not quiet(core):
+                    continue
+                contents = blake2b(digest_size=16)
+                for encoding in sorted(r.encode() for r in look(core).records.values()):
+                    contents.update(blake2b(encoding, digest_size=16).digest())
+                now = (machine.name, index.root(core)[0], contents.digest(), core)
+                for name, root, content, other in seen:
+                    if (root == now[1]) != (content == now[2]):
+                        what = "roots, but other contents" if root == now[1] else "contents, but other roots"
+                        self._fail("I5", now[0], f"{now[0]} and {name} have equal {what}")
+                    elif content == now[2]:
+                        self._equal_tables((name, other), (now[0], core))
+                seen.append(now)
+
+    def _equal_tables(self, one: tuple[str, Core], two: tuple[str, Core]) -> None:
+        """Equal records show as equal rows, where the tables have equal definitions."""
+        schemas = schema_of(one[1]), schema_of(two[1])
+        for collection, sql in sorted(schemas[0].items()):
+            if schemas[1].get(collection) != sql or any(_private(core, collection) for _, core in (one, two)):
+                continue
+            if rows_of(one[1], collection) != rows_of(two[1], collection):
+                self._fail("I1", two[0], f"equal records, but {one[0]} and {two[0]} show other rows of {collection}")
+
+    def final(self, machines: Sequence[Machine]) -> None:
+        """The end: everybody had the time to meet everybody."""
+        self._guard("", lambda: self._final(machines))
+
+    def _final(self, machines: Sequence[Machine]) -> None:
+        for machine in machines:
+            machine.store.absorb()
+            self._opened(machine.name, machine.store)
+        honest = [m for m in machines if m.name not in self._hostile]
+        there = [m.name for m in machines]
+        if any(name not in there for name in self._nodes):
+            self.truth.doubt([{r: c for r, (_, c) in self._node(name).seen.items()} for name in there])
+        roots = [(machine.name, machine.store.root()[0]) for machine in honest]
+        for name, root in roots[1:]:
+            if root != roots[0][1]:
+                self._fail("I1", name, f"its root is {root.hex()}, that of {roots[0][0]} {roots[0][1].hex()}")
+        for machine in honest:
+            core = machine.store._core
+            for text in machine.store.verify():
+                self._fail("I5", machine.name, text)
+            with core.reading():
+                found = look(core).records
+                for text in wrong_inside(core):
+                    self._fail("I5", machine.name, text)
+            for rid in self.truth.known:
+                for invariant, text in self.truth.judge(rid, found.get(rid)):
+                    self._fail(invariant, machine.name, text)
+            for text in self.pending(machine.name):
+                self._fail("I2", machine.name, f"{text}: never absorbed")
+        self._equal(honest)
+
+
+def _private(core: Core, collection: str) -> bool:
+    """Whether some row or cell of a table is one that cannot travel."""
+    sql = "SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1"
+    return core.db.execute(sql, (core.by_name[collection].tbl,)).fetchone() is not None

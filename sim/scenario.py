@@ -1,0 +1,210 @@
+"""A scenario: everything that will happen to a world, written down before it begins.
+
+A run is a function of its scenario alone. A seed draws one (`sim.draw`), a person writes one as TOML, and shrinking
+takes things out of one. Times are virtual seconds since the start. One test each:
+
+1. What is written as TOML is read as the same scenario.
+2. A file with a mistake is refused with its place in words.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from replica.errors import UsageError
+
+WORKLOAD = frozenset({"write", "put"})
+"""Kinds of event that are people's work; all others are faults."""
+
+PARAMETERS: dict[str, frozenset[str]] = {
+    # Work. `sql`: statements of one transaction of another program. `rows`: [table, [key, …]] of the rows that they are
+    # about. `table`, `json`: rows put through the node.
+    "write": frozenset({"sql", "rows"}),
+    "put": frozenset({"table", "json", "rows"}),
+    # Network. `groups`: nodes of one group hear each other only. `links`: [from, to] pairs, one way.
+    "partition": frozenset({"groups", "for_s"}),
+    "block": frozenset({"links", "for_s"}),
+    "slow": frozenset({"links", "for_s", "bytes_per_s", "latency_s"}),
+    "frames": frozenset({"links", "for_s", "how", "share"}),
+    "cut": frozenset({"links"}),
+    "deaf": frozenset({"for_s"}),
+    # Clocks.
+    "step": frozenset({"ms"}),
+    "drift": frozenset({"ppm"}),
+    "freeze": frozenset({"for_s"}),
+    "counter": frozenset(),
+    # The machine. `how`: "kill" (the kernel lives) or "power". `at_step`: after so many steps of `what` ("await", "sql",
+    # "commit"); 0: now.
+    "suspend": frozenset({"for_s"}),
+    "crash": frozenset({"how", "what", "at_step", "for_s"}),
+    "off": frozenset({"for_s"}),
+    # The disk.
+    "full": frozenset({"for_s"}),
+    "ioerror": frozenset({"at_step", "for_s", "late"}),
+    "rot": frozenset({"what"}),
+    # Copies.
+    "clone": frozenset({"to"}),
+    "backup": frozenset(),
+    "restore": frozenset(),
+    # Software.
+    "schema": frozenset({"sql"}),
+    "version": frozenset({"for_s"}),
+    "hostile": frozenset({"how", "for_s"}),
+}
+"""Kinds of event, and the parameters of each."""
+
+EVERYWHERE = frozenset({"partition", "block", "slow", "frames", "cut"})
+"""Events of the network: they have no node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node at the start. `peers`: names of those it dials, every `every_s` seconds; `online`: (from, to) seconds in
+    which its network works, everything if empty; its clock is wrong by `skew_ms`."""
+
+    name: str
+    peers: tuple[str, ...] = ()
+    every_s: float = 60.0
+    skew_ms: int = 0
+    online: tuple[tuple[float, float], ...] = ()
+    role: str = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happens. `with_` holds the parameters that PARAMETERS names for the kind."""
+
+    at: float
+    kind: str
+    node: str = ""
+    with_: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def work(self) -> bool:
+        """Whether it is people's work, and no fault."""
+        return self.kind in WORKLOAD
+
+    def __str__(self) -> str:
+        rest = " ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in self.with_.items())
+        return f"{self.at:.3f} {self.node} {self.kind} {rest}"[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A world and its fate. `schema`: SQL of the tables, or `db`: a file whose copy every node begins with."""
+
+    seed: int
+    places: tuple[Place, ...]
+    events: tuple[Event, ...] = ()
+    duration_s: float = 600.0
+    schema: str = ""
+    db: str = ""
+    start_ms: int = 1_800_000_000_000
+    latency_s: float = 0.02
+    poll_s: float = 5.0
+    shuffle: bool = True
+    """Whether the order in which nodes run is drawn; else first come, first served."""
+    bug: str = ""
+    """A planted bug (sim.bugs)."""
+
+    def without(self, events: set[int]) -> Scenario:
+        """The same, but for the events with these numbers."""
+        return replace(self, events=tuple(e for n, e in enumerate(self.events) if n not in events))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the nodes at the start."""
+        return [place.name for place in self.places]
+
+    # --- as a file --------------------------------------------------------------------------------------------------
+
+    def to_toml(self) -> str:
+        """As text that `from_toml` reads."""
+        lines = [
+            f"{name} = {_toml(getattr(self, name))}"
+            for name in ("seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "bug", "db", "schema")
+        ]
+        for place in self.places:
+            lines += ["", "[[node]]"]
+            lines += [
+                f"{name} = {_toml(getattr(place, name))}"
+                for name in ("name", "role", "peers", "every_s", "skew_ms", "online")
+            ]
+        for event in self.events:
+            lines += ["", "[[event]]", f"at = {_toml(event.at)}", f"kind = {_toml(event.kind)}"]
+            lines += [f"node = {_toml(event.node)}"] if event.node else []
+            lines += [f"{name} = {_toml(value)}" for name, value in event.with_.items()]
+        return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def from_toml(text: str, name: str = "scenario") -> Scenario:
+        """Read a scenario. Raises UsageError that names the mistake."""
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{name}: no TOML: {error}") from None
+        places = tuple(_place(entry, f"{name}: node {n}") for n, entry in enumerate(document.pop("node", []), 1))
+        if len({p.name for p in places}) < len(places) or not places:
+            raise UsageError(f"{name}: it needs [[node]] tables, each with a name of its own")
+        known = {p.name for p in places}
+        for place in places:
+            if strangers := set(place.peers) - known:
+                raise UsageError(f"{name}: node {place.name} dials {min(strangers)}, which is no node")
+        events = []
+        for n, entry in enumerate(document.pop("event", []), 1):
+            event = _event(entry, known, f"{name}: event {n}")
+            if event.kind == "clone":
+                known.add(str(event.with_["to"]))
+            events.append(event)
+        fields = {k: v for k, v in Scenario.__dataclass_fields__.items() if k not in {"places", "events"}}
+        if unknown := set(document) - set(fields):
+            raise UsageError(f"{name}: {min(unknown)!r} is no setting; there are {', '.join(sorted(fields))}")
+        document.setdefault("seed", 0)
+        for key, value in document.items():
+            wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(fields[key].type)]
+            if not isinstance(value, wanted):  # type: ignore[arg-type]
+                raise UsageError(f"{name}: {key} is {value!r}, not {fields[key].type}")
+        return Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
+
+    @staticmethod
+    def load(path: str | Path) -> Scenario:
+        """Read a scenario file. Raises UsageError."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from None
+        return Scenario.from_toml(text, str(path))
+
+
+def _place(entry: dict[str, Any], where: str) -> Place:
+    unknown = set(entry) - set(Place.__dataclass_fields__)
+    if unknown or not isinstance(entry.get("name"), str):
+        raise UsageError(f"{where}: {f'{min(unknown)!r} is no setting of a node' if unknown else 'it has no name'}")
+    entry = {**entry, "peers": tuple(entry.get("peers", ()))}
+    entry["online"] = tuple((float(a), float(b)) for a, b in entry.get("online", ()))
+    return Place(**entry)
+
+
+def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
+    at, kind, node = entry.pop("at", None), entry.pop("kind", None), entry.pop("node", "")
+    if not isinstance(at, int | float) or at < 0:
+        raise UsageError(f"{where}: `at` must be seconds since the start, not {at!r}")
+    if kind not in PARAMETERS:
+        raise UsageError(f"{where}: {kind!r} is no kind of event; there are {', '.join(sorted(PARAMETERS))}")
+    if unknown := set(entry) - PARAMETERS[kind]:
+        raise UsageError(f"{where}: {kind} has no parameter {min(unknown)!r}; it has {', '.join(sorted(PARAMETERS[kind]))}")
+    if (kind not in EVERYWHERE) != bool(node) or (node and node not in known):
+        raise UsageError(f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none")
+    return Event(float(at), kind, node, entry)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,400 @@
+"""People at work: plain SQL of other programs, and rows through the node, drawn over any schema.
+
+What is drawn is tried on a scratch copy in memory, which so becomes what all people together would have made: a
+statement that a constraint refuses there is drawn again, and CHECKs need no reading. The user's triggers are left out:
+chance never comes from SQL. One test each:
+
+1. The same chance draws the same work.
+2. Few statements are refused when they run on one database: our CRM, any other schema, a real database.
+3. Every kind of write occurs, and most writes hit few rows.
+4. Values say which event wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from zlib import crc32
+
+from protocol.record import fold
+from replica.errors import TableRefused, UsageError
+from replica.store.catalog import Column, Shape, quote, shape, user_tables
+from sim.scenario import Event
+
+CRM = """
+CREATE TABLE account(
+    id TEXT PRIMARY KEY, name TEXT NOT NULL DEFAULT 'n/a', email TEXT UNIQUE, city TEXT, rating INTEGER CHECK(rating >= 0)
+);
+CREATE TABLE contact(
+    id TEXT PRIMARY KEY, account TEXT REFERENCES account, name TEXT, phone TEXT, mail TEXT, stage TEXT DEFAULT 'new'
+);
+CREATE TABLE visit(id INTEGER PRIMARY KEY, contact TEXT REFERENCES contact, note TEXT, at TEXT);
+CREATE TABLE price(product TEXT, country TEXT, amount REAL NOT NULL DEFAULT 0, PRIMARY KEY(product, country));
+"""
+"""Tables of a small CRM: text keys, a number that SQLite makes up, a key of two columns, a unique column."""
+
+KINDS = {
+    "update": 46, "several": 12, "insert": 14, "delete": 6, "again": 5, "rekey": 3, "upsert": 5, "replace": 4, "same": 2,
+    "many": 3,
+}  # fmt: skip
+"""Kinds of statement, and how often each is drawn. `same`: a unique value that another node gave. `again`: a key that
+was deleted. `many`: several rows at once."""
+SAMPLE, TRIES, SHORT = 300, 6, 100
+"""Rows looked at per table; draws of one statement; characters or bytes of a value that is written again."""
+DATE, CHANCY = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\(|CURRENT", re.IGNORECASE)
+"""Text that is a date; a default that may be another one each time."""
+
+Key = tuple[object, ...]
+Row = dict[str, object]
+Draft = tuple[str, "Table", list[Key]]  # A statement, and the rows that it is about.
+
+
+def literal(value: object) -> str:
+    """A value as SQL text."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if isinstance(value, str):
+        return f"CAST(x'{value.encode().hex()}' AS TEXT)" if "\0" in value else "'" + value.replace("'", "''") + "'"
+    return repr(value).replace("inf", "9e999")
+
+
+def opening(schema: str, rng: Random, rows: int = 0) -> list[str]:
+    """INSERT statements for the first rows of a schema (20 to 60, if not told), none if its SQL makes rows itself."""
+    with closing(People.of(schema, rng)) as people:
+        return [] if any(table.keys for table in people.tables) else people.begin(rows)
+
+
+class Table:
+    """What people know of a table. `keys`: of all rows ever, hot ones first; `graves`: (who, row) of those deleted."""
+
+    def __init__(self, db: sqlite3.Connection, shape: Shape) -> None:
+        self.name, self.sql, self.columns = shape.name, quote(shape.name), shape.columns
+        self.key, self.made_up = shape.key, shape.rowid_alias
+        self.names = [c.name for c in (*shape.key, *shape.columns)]
+        self.unique = {n for u in shape.uniques if not u.primary for n, _ in u.parts if n is not None}
+        self.parents = {column: fold(table) for column, table, _ in shape.references}
+        self.where = " AND ".join(f"{quote(c.name)} = ?" for c in shape.key)
+        self.listed = ", ".join(map(quote, self.names))
+        order = ", ".join(quote(c.name) for c in shape.key)
+        self.rows = found = db.execute(
+            f"SELECT {self.listed} FROM {self.sql} ORDER BY {order} LIMIT {SAMPLE}"
+        ).fetchall()
+        self.keys: list[Key] = [key for row in found if None not in (key := row[: len(shape.key)])]
+        self.known = set(self.keys)  # Asked only, never gone through.
+        self.graves: list[tuple[str, Row]] = []
+        self.samples = {name: _samples([row[i] for row in found]) for i, name in enumerate(self.names)}
+        self.base = min(max([1_000_000, *(n for k in self.keys for n in k if isinstance(n, int))]), 1 << 61)
+        """Numbers above are free for new keys."""
+
+    def learn(self, key: Key, place: int) -> None:
+        """There is a row of this key now, and it is so hot."""
+        self.known.add(key)
+        self.keys.insert(place, key)
+        for c, value in zip(self.key, key, strict=True):
+            self.samples[c.name] = [*self.samples[c.name], value][-40:]
+
+    def at(self, key: Key) -> str:
+        """A WHERE clause for one row."""
+        return " AND ".join(f"{quote(c.name)} = {literal(v)}" for c, v in zip(self.key, key, strict=True))
+
+    def find(self, db: sqlite3.Connection, key: Key) -> Row | None:
+        """The row of this key, if it is there."""
+        row = db.execute(f"SELECT {self.listed} FROM {self.sql} WHERE {self.where}", key).fetchone()
+        return None if row is None else dict(zip(self.names, map(_short, row), strict=True))
+
+
+class People:
+    """Draws what people do over a database, in the order of time. `skipped`: tables that they leave alone, and why."""
+
+    def __init__(self, source: sqlite3.Connection, rng: Random) -> None:
+        self._rng = rng
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = MEMORY")
+        self.tables: list[Table] = []
+        self.skipped: dict[str, str] = {}
+        self._n = self._part = 0
+        self._tired = self._bold = False
+        self._given: list[tuple[Table, str, object, str]] = []
+        for name in user_tables(source):
+            try:
+                self.tables.append(self._copy(source, name))
+            except (TableRefused, sqlite3.Error) as error:
+                self.skipped[name] = str(error)
+        self._by_name = {fold(t.name): t for t in self.tables}
+        if not self.tables:
+            self.close()
+            raise UsageError(f"there is no table that can be replicated: {self.skipped or 'no table at all'}")
+
+    @staticmethod
+    def of(schema: str, rng: Random) -> People:
+        """People over a schema with its rows, as SQL."""
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.executescript(schema)
+            return People(db, rng)
+
+    @staticmethod
+    def for_db(path: str | Path, rng: Random) -> People:
+        """People over a database of anybody's. Raises UsageError if it cannot be read or has no fit table."""
+        try:
+            with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as db:
+                db.text_factory = lambda data: data.decode("utf-8", "replace")
+                return People(db, rng)
+        except sqlite3.Error as error:
+            raise UsageError(f"{path}: cannot be read as a database: {error}") from None
+
+    def _copy(self, source: sqlite3.Connection, name: str) -> Table:
+        found = Table(source, shape(source, name))
+        making = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type IN ('table', 'index') AND sql NOT NULL"
+        for (sql,) in source.execute(f"{making} ORDER BY type DESC, rowid", (name,)).fetchall():
+            self._db.execute(sql)
+        marks = ("?," * len(found.names))[:-1]
+        self._db.executemany(f"INSERT OR IGNORE INTO {found.sql}({found.listed}) VALUES ({marks})", found.rows)
+        self._rng.shuffle(found.keys)  # So that hot rows are anywhere.
+        return found
+
+    def event(self, at: float, node: str) -> Event:
+        """What somebody does: mostly another program's transaction, at times rows through the node, rarely many."""
+        draw = self._rng.random()
+        if draw < 0.06:
+            return self.put(at, node, self._rng.randint(20, 200) if draw < 0.004 else self._rng.randint(1, 5))
+        return self.write(at, node)
+
+    def write(self, at: float, node: str) -> Event:
+        """A transaction of another program."""
+
+        def draw() -> list[Draft]:
+            luck = self._rng.random()
+            return [self._draft(node) for _ in range(3 if luck < 0.03 else 2 if luck < 0.1 else 1)]
+
+        drafts = self._tried(node, draw)
+        return Event(round(at, 3), "write", node, {"sql": [d[0] for d in drafts], "rows": _entries(drafts)})
+
+    def put(self, at: float, node: str, count: int) -> Event:
+        """So many rows through the node, new ones and old ones; a write, if no table is fit for it."""
+        if not (fit := [t for t in self.tables if not t.made_up]):
+            return self.write(at, node)
+        table, rows = self._rng.choice(fit), dict[Key, Row]()
+
+        def draw() -> list[Draft]:
+            rows.clear()
+            for _ in range(count):
+                key = self._pick(table, node) if table.keys and self._rng.random() < 0.5 else self._new_key(table, node)
+                row = self._row(table, node, key)
+                if not any(isinstance(value, bytes) for value in row.values()):  # JSON has no bytes.
+                    rows[key] = row
+            return [(_upsert(table, row), table, [key]) for key, row in rows.items()]
+
+        entries = _entries(self._tried(node, draw))
+        if not rows:
+            return self.write(at, node)
+        with_ = {"table": table.name, "json": json.dumps([*rows.values()], ensure_ascii=False), "rows": entries}
+        return Event(round(at, 3), "put", node, with_)
+
+    def begin(self, rows: int = 0) -> list[str]:
+        """INSERT statements for the first rows, in each table in turn."""
+        turns = [self.tables[n % len(self.tables)] for n in range(rows or self._rng.randint(20, 60))]
+        return [self._tried("", lambda t=table: [self._insert(t, "")])[0][0] for table in turns]  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Forget the scratch copy."""
+        self._db.close()
+
+    def _tried(self, node: str, draw: Callable[[], list[Draft]]) -> list[Draft]:
+        """Draw until it can run. Takes note of what it made and deleted."""
+        drafts: list[Draft] = []
+        for attempt in range(TRIES):
+            self._n += 1
+            self._part, self._tired, self._bold = 0, attempt > 1, False
+            drafts = draw()
+            before = [(table, key, table.find(self._db, key)) for _, table, keys in drafts for key in keys]
+            self._db.execute("BEGIN")
+            try:
+                for sql, _, _ in drafts:
+                    self._db.execute(sql)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:  # Drawn again, if it was not meant to be refused at times.
+                self._db.execute("ROLLBACK")
+                if not self._bold:
+                    continue
+            for table, key, row in before:
+                after = table.find(self._db, key)
+                if row is not None and after is None:
+                    table.graves = [*table.graves[-50:], (node, row)]
+                elif after is not None and key not in table.known:
+                    table.learn(key, self._rng.randint(0, len(table.keys)))
+            break
+        return drafts
+
+    def _draft(self, node: str) -> Draft:
+        rng, table = self._rng, self._rng.choice(self.tables)
+        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        if kind == "same" and (shared := [g for g in self._given if g[3] != node]):
+            self._bold = True
+            table, column, value, _ = rng.choice(shared)
+            key = self._pick(table, node)
+            return f"UPDATE {table.sql} SET {quote(column)} = {literal(value)} WHERE {table.at(key)}", table, [key]
+        if kind == "insert" or not table.keys:
+            return self._insert(table, node)
+        key = self._pick(table, node)
+        if kind == "delete":
+            return f"DELETE FROM {table.sql} WHERE {table.at(key)}", table, [key]
+        if kind == "again" and table.graves:
+            return self._again(table, node)
+        if kind == "rekey" or not table.columns:
+            return self._rekey(table, node, key)
+        if kind in {"upsert", "replace"} and not table.made_up:
+            row = self._row(table, node, key if rng.random() < 0.6 else self._new_key(table, node))
+            sql = _upsert(table, row) if kind == "upsert" else _insert(table, row, "OR REPLACE ")
+            return sql, table, [tuple(row[c.name] for c in table.key)]
+        if kind == "many":
+            return self._many(table, node)
+        return self._update(table, node, key, rng.randint(2, 4) if kind == "several" else 1)
+
+    def _update(self, table: Table, node: str, key: Key, count: int) -> Draft:
+        some = self._rng.sample(table.columns, min(count, len(table.columns)))
+        values = [(c, self._value(table, c, node)) for c in some]
+        self._remember(table, node, values)
+        sets = ", ".join(f"{quote(c.name)} = {literal(v)}" for c, v in values)
+        if table.made_up and (number := quote(table.key[0].name)) and self._rng.random() < 0.3:
+            return f"UPDATE {table.sql} SET {sets} WHERE {number} = (SELECT max({number}) FROM {table.sql})", table, []
+        return f"UPDATE {table.sql} SET {sets} WHERE {table.at(key)}", table, [key]
+
+    def _many(self, table: Table, node: str) -> Draft:
+        column = self._rng.choice([c for c in table.columns if c.name not in table.unique] or list(table.columns))
+        sets = f"UPDATE {table.sql} SET {quote(column.name)} = {literal(self._value(table, column, node))}"
+        by = [c for c in table.columns if c.name in table.parents and c is not column]
+        if by and (other := self._rng.choice(by)) and self._rng.random() < 0.5:
+            return f"{sets} WHERE {quote(other.name)} = {literal(self._value(table, other, node))}", table, []
+        keys = list(dict.fromkeys(self._pick(table, node) for _ in range(self._rng.randint(2, 6))))
+        return f"{sets} WHERE {' OR '.join(f'({table.at(key)})' for key in keys)}", table, keys
+
+    def _insert(self, table: Table, node: str) -> Draft:
+        if table.made_up and (not table.columns or self._rng.random() < 0.9):
+            return _insert(table, self._row(table, node, ())), table, []
+        key = self._new_key(table, node)
+        return _insert(table, self._row(table, node, key)), table, [key]
+
+    def _again(self, table: Table, node: str) -> Draft:
+        """Somebody else may not have seen that it was deleted, and says so."""
+        who, old = self._rng.choice(table.graves)
+        key = tuple(old[c.name] for c in table.key)
+        row = old | {c.name: self._value(table, c, node) for c in table.columns if self._rng.random() < 0.5}
+        conflict = "" if who == node else self._rng.choice(["OR REPLACE ", "OR IGNORE "])
+        return _insert(table, row, conflict), table, [key]
+
+    def _rekey(self, table: Table, node: str, key: Key) -> Draft:
+        new = self._new_key(table, node)
+        sets = ", ".join(f"{quote(c.name)} = {literal(v)}" for c, v in zip(table.key, new, strict=True))
+        return f"UPDATE {table.sql} SET {sets} WHERE {table.at(key)}", table, [key, new]
+
+    def _pick(self, table: Table, node: str) -> Key:
+        """A row: one that is hot for everybody, or one of those that this node is busy with."""
+        place = int(len(table.keys) * self._rng.random() ** 3)
+        place += crc32(node.encode()) if self._rng.random() < 0.5 else 0
+        return table.keys[place % len(table.keys)]
+
+    def _row(self, table: Table, node: str, key: Key) -> Row:
+        """A row under a key, in the likeness of another; columns that may be missing are missing at times."""
+        row: Row = dict(zip((c.name for c in table.key), key, strict=False))  # No key: SQLite makes it up.
+        model = table.find(self._db, self._pick(table, node)) if table.keys else None
+        for c in table.columns:
+            needed = c.notnull if c.default is None else CHANCY.search(c.default)
+            if not needed and self._rng.random() < (0.5 if self._tired else 0.15):
+                continue
+            copied = model if c.name not in table.unique and self._rng.random() < 0.4 else None
+            row[c.name] = copied[c.name] if copied else self._value(table, c, node)
+        self._remember(table, node, [(c, row[c.name]) for c in table.columns if c.name in row])
+        return row
+
+    def _new_key(self, table: Table, node: str) -> Key:
+        fresh = self._rng.randrange(len(table.key))  # Of several columns, the others may be shared.
+        return tuple(self._part_of_key(table, c, node, fresh == i) for i, c in enumerate(table.key))
+
+    def _part_of_key(self, table: Table, column: Column, node: str, fresh: bool) -> object:
+        samples = table.samples[column.name]
+        if len(table.key) > 1 and (parent := self._parent(table, column)) is not None:
+            return self._pick(parent, node)[0]
+        if samples and not fresh:
+            return self._rng.choice(samples)
+        self._part += 1
+        if column.affinity in {"INTEGER", "NUMERIC", "REAL"} or (samples and isinstance(samples[0], int | float)):
+            return table.base + self._n * 1_000 + self._part
+        text = f"{table.name[:1].lower()}{self._n}" + (f".{self._part}" if self._part > 1 else "")
+        return text.encode() if self._tired and column.affinity == "BLOB" else text
+
+    def _parent(self, table: Table, column: Column) -> Table | None:
+        parent = self._by_name.get(table.parents.get(column.name, ""))
+        return parent if parent is not None and len(parent.key) == 1 and parent.keys else None
+
+    def _value(self, table: Table, column: Column, node: str) -> object:
+        """A value for a column, of the kind that it holds; tired of refusals, one that was seen there."""
+        if (parent := self._parent(table, column)) is not None:
+            return self._pick(parent, node)[0]
+        self._part += 1
+        samples, unique = table.samples[column.name], column.name in table.unique
+        model = self._rng.choice(samples) if samples else None
+        if self._tired and not unique:
+            return self._rng.randint(0, 9) if model is None and column.notnull else model
+        number, mark = (self._n * 300 + self._part, f"p{self._n}.{self._part}") if unique else (self._n, f"p{self._n}")
+        if isinstance(model, str):
+            return _like(model, mark, number)
+        if isinstance(model, float):
+            return int(model) + number % 100_000 / 100_000
+        if isinstance(model, bytes):
+            return mark.encode()
+        if isinstance(model, int) or column.affinity == "INTEGER":
+            return number
+        return mark if column.affinity in {"TEXT", "BLOB"} else number + 0.25
+
+    def _remember(self, table: Table, node: str, values: Sequence[tuple[Column, object]]) -> None:
+        self._given += [(table, c.name, v, node) for c, v in values if c.name in table.unique and v is not None]
+        del self._given[:-8]
+
+
+def _like(model: str, mark: str, number: int) -> str:
+    """Text that looks like the model, and is nobody else's."""
+    if DATE.match(model):
+        return f"{1990 + number // 336 % 100}-{number // 28 % 12 + 1:02}-{number % 28 + 1:02}{model[10:]}"
+    if "@" in model:
+        return f"{mark}@example.com"
+    word = model.split(" ", maxsplit=1)[0][:12]
+    return mark if re.fullmatch(r"(p\d+(\.\d+)?)?", word) else f"{word} {mark}"
+
+
+def _short(value: object) -> object:
+    """What an event can carry; JSON has no infinity."""
+    if isinstance(value, str | bytes):
+        return value[:SHORT]
+    return None if isinstance(value, float) and math.isinf(value) else value
+
+
+def _samples(values: list[object]) -> list[object]:
+    """Those that every file and statement can carry."""
+    return list({repr(v): v for v in values if v is not None and v == _short(v)}.values())[:40]
+
+
+def _insert(table: Table, row: Row, conflict: str = "") -> str:
+    if not row:
+        return f"INSERT {conflict}INTO {table.sql} DEFAULT VALUES"
+    columns, values = ", ".join(map(quote, row)), ", ".join(map(literal, row.values()))
+    return f"INSERT {conflict}INTO {table.sql}({columns}) VALUES ({values})"
+
+
+def _upsert(table: Table, row: Row) -> str:
+    sets = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in table.columns if c.name in row)
+    key = ", ".join(quote(c.name) for c in table.key)
+    return f"{_insert(table, row)} ON CONFLICT({key}) {f'DO UPDATE SET {sets}' if sets else 'DO NOTHING'}"
+
+
+def _entries(drafts: list[Draft]) -> list[list[object]]:
+    """How an event names the rows, but for keys that TOML has no word for."""
+    keys = dict.fromkeys((table.name, key) for _, table, keys in drafts for key in keys)
+    return [[name, list(key)] for name, key in keys if all(isinstance(v, int | str) for v in key)]

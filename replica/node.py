@@ -120,6 +120,8 @@ class Node:
         self._instance = self.host.random_bytes(16)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
+        self.sessions: set[Session] = set()
+        """Those under way, of strangers too."""
         self._strangers = 0
         self._listeners: list[Listener] = []
         self._queues: set[asyncio.Queue[RecordChange]] = set()
@@ -289,7 +291,7 @@ class Node:
             greeted = self._greeted(session, CLIENT)
             await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
         finally:
-            self._active.pop(session, None)
+            self._ended(session)
             await socket.close()
             with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
                 await self.call(self.store.remember, session.outcome, url)
@@ -310,7 +312,13 @@ class Node:
             me = Self(self.store.node_id, self._instance, self.store.name)
             return Session(role, self.store.group_keys, self.store, me, nonces, sample=sample)
 
-        return await self.call(make)
+        session = await self.call(make)
+        self.sessions.add(session)
+        return session
+
+    def _ended(self, session: Session) -> None:
+        self.sessions.discard(session)
+        self._active.pop(session, None)
 
     def _greeted(self, session: Session, role: str) -> Callable[[Session], None]:
         def greeted(_: Session) -> None:
@@ -369,7 +377,7 @@ class Node:
             log.exception("session with %s failed", _who(session, address))
         finally:
             self._strangers -= int(stranger)
-            self._active.pop(session, None)
+            self._ended(session)
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
                 await self.call(self.store.remember, session.outcome, None)
             if self.on_session is not None:

@@ -23,7 +23,7 @@ import os
 import re
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -257,6 +257,16 @@ class Disk:
             self._limit(db)
         self._settle()
 
+    @contextlib.contextmanager
+    def unharmed(self) -> Iterator[None]:
+        """What runs in here is no step, and nothing happens to it: the world looks, the machine does nothing."""
+        saved = self.steps, self.commits, self.calm
+        self.calm = True
+        try:
+            yield
+        finally:
+            self.steps, self.commits, self.calm = saved
+
     def heal(self) -> None:
         """No more I/O errors, and there is room."""
         self._fail = None
@@ -462,6 +472,10 @@ class Disk:
         self._synced(image)
         self._found = None
         self._settle()
+
+    def wipe(self) -> None:
+        """A new disk: nothing is on it."""
+        self.restore(Image(b"", b"", b""))
 
     def copy_to(self, other: Disk) -> None:
         """Clone the disk to a machine that is off."""

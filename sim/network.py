@@ -52,6 +52,8 @@ class Link:
 class Socket:
     """What a server says about where it listens."""
 
+    family = socket.AF_INET
+
     def __init__(self, host: str, port: int) -> None:
         self._name = host, port
 
@@ -467,8 +469,3 @@ class End(asyncio.Transport):
         """Nothing follows from this side."""
         if not self._closing:
             self._send("eof", b"")
-
-
-def refuse_names(*_: Any, **__: Any) -> Any:
-    """There is no name service in a world."""
-    raise socket.gaierror(-2, "Name or service not known")

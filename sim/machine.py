@@ -1,0 +1,290 @@
+"""One machine: a disk, a clock, a place in the network, the process of the real node, and the people who use it.
+
+The process dies with its callbacks, its connections to other machines and its file handles; what is left is what the disk
+keeps. People write with plain SQL whether the node runs or not. One test each:
+
+1. A node that is killed at any await or statement starts again on what its disk kept.
+2. People's writes do not need the node, but the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Coroutine, Sequence
+from contextlib import closing
+from contextvars import Context, copy_context
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from protocol.errors import ReplicaError
+from protocol.keys import Secrets
+from replica.errors import StoreError
+from replica.host import Host
+from replica.keep import keep_in_sync
+from replica.node import Node
+from replica.store.catalog import quote
+from replica.store.core import Change
+from replica.store.store import Store, initialize
+from replica.sync_report import SyncReport
+from sim.clock import WallClock
+from sim.disk import Crash, Disk, Image
+from sim.hostile import attack
+from sim.loop import CURRENT, Process
+from sim.result import Sync, Work
+from sim.scenario import Event, Place
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+PORT = 8470
+RETRY_S = 20.0
+"""A node that could not open its file tries again: as a service manager would."""
+MS = 0.001
+
+
+class Machine:
+    """See above. `store` is only there while the node runs."""
+
+    def __init__(self, world: World, place: Place, folder: Path) -> None:
+        self.world, self.place, self.name = world, place, place.name
+        folder.mkdir()
+        self.clock = WallClock(world.loop.time, world.scenario.start_ms, place.skew_ms)
+        self._random = world.stream(f"disk {place.name}")
+        self.chance = world.stream(f"node {place.name}")
+        self.disk = Disk(
+            folder, self._random, self.clock.now_ms, decide=world.trace.decide, keep_synced=world.has("power", place.name)
+        )
+        self.host = Host(self.clock.now_ms, self.chance.randbytes, self.disk.connect)
+        self.process: Process | None = None
+        self.node: Node | None = None
+        self.on = True
+        """Powered, and not asleep."""
+        self.wanted = False
+        """Whether the node's process should run."""
+        self.busy_until = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        """Kept from the garbage collector: the loop remembers tasks weakly."""
+        self._graves: list[tuple[Process, Node | None]] = []
+        self._context: Context = copy_context()
+        self.how_hostile = ""
+        self.how_dies, self.down_s = "kill", 0.0
+        self.backup: Image | None = None
+        self.node_damaged = False
+
+    # --- the file -----------------------------------------------------------------------------------------------------
+
+    def found(self, secrets: Secrets | None, *, adopt: bool) -> Secrets:
+        """Make the file part of the group, with what tables it has."""
+        initialize(self.disk.path, self.name, secrets, now_ms=self.clock.now_ms, random=self.chance.randbytes)
+        with self.offline() as store:
+            if adopt:
+                store.adopt()
+            return store.secrets()
+
+    def offline(self) -> Store:
+        """The store, opened beside the node or without it, by the world: nothing happens to it meanwhile."""
+        return Store(self.disk.path, now_ms=self.clock.now_ms, random=self.chance.randbytes)
+
+    def contents(self) -> list[str]:
+        """Every row of the people's tables, as SQL."""
+        with closing(sqlite3.connect(self.disk.path)) as db:
+            return [line for line in db.iterdump() if "_replica_" not in line]
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file."""
+        try:
+            with self.offline() as store:
+                return store.verify()
+        except (StoreError, sqlite3.DatabaseError) as error:
+            return [str(error)]
+
+    @property
+    def store(self) -> Store:
+        """The node's own."""
+        assert self.node is not None
+        return self.node.store
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node runs and has opened its file."""
+        return self.node is not None and self.node._store is not None and self.process is not None
+
+    # --- the process ----------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Start the node."""
+        self.wanted = True
+        if self.process is not None or not self.on:
+            return
+        self.process = process = Process(self.name)
+        process.die = lambda: self.world.died(self, "await")
+        self._context = copy_context()
+        self._context.run(CURRENT.set, process)
+        work = self._attack() if self.how_hostile else self._life()
+        self._begin(work)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        def begin() -> None:
+            self._tasks.append(self.world.loop.create_task(work, context=self._context))
+
+        self.world.loop.call_soon(begin, context=self._context)
+
+    async def _life(self) -> None:
+        while True:
+            node = self.node = Node(self.disk.path, host=self.host, poll_seconds=self.world.scenario.poll_s)
+            try:
+                await node.start()
+                break
+            except (StoreError, sqlite3.Error) as error:
+                self.node = None
+                self.world.note(self.name, "trouble", f"the file does not open: {error}")
+                await asyncio.sleep(RETRY_S)
+        with self.disk.unharmed():
+            self.world.oracle.opened(self.name, node.store)
+        node.store.listen(self._committed)
+        node.on_session = self._served
+        await node.serve(self.name, PORT, plaintext=True)
+        self.world.note(self.name, "up")
+        peers = [p for p in self.place.peers if p != self.name]
+        await asyncio.gather(*(self._keep(node, peer) for peer in peers), asyncio.Event().wait())
+
+    async def _keep(self, node: Node, peer: str) -> None:
+        every = self.place.every_s
+        await asyncio.sleep(self.chance.random() * every)
+        began = self.world.loop.time()
+
+        def report(done: SyncReport) -> None:
+            nonlocal began
+            self._met(peer, began, done)
+            began = self.world.loop.time()
+
+        await keep_in_sync(node, f"ws://{peer}:{PORT}", every, report)
+
+    async def _attack(self) -> None:
+        store = self.offline()
+        try:
+            while True:
+                peer = self.chance.choice([n for n in self.world.machines if n != self.name])
+                random = Random(self.chance.getrandbits(64))
+                url, instance = f"ws://{peer}:{PORT}", random.randbytes(16)
+                done = await attack(url, store, self.how_hostile, random, self.clock.now_ms, instance)
+                self.world.note(self.name, "attack", f"{self.how_hostile} on {peer}: {done}")
+                self.world.reach("hostile", self.how_hostile)
+                await asyncio.sleep(5 + 10 * random.random())
+        finally:
+            store.close()
+
+    def _committed(self, changes: list[Change]) -> None:
+        with self.disk.unharmed():
+            self.world.oracle.committed(self.name, self.store, changes)
+
+    def _met(self, peer: str, began: float, done: SyncReport) -> None:
+        now = self.world.loop.time()
+        began = max(began, now - done.seconds) if done.seconds else now
+        sync = Sync(began, now, self.name, peer, done.outcome, done.sent, done.received, done.bytes_out, done.bytes_in,
+                    done.text)  # fmt: skip
+        self.world.synced(sync, done.root[:8])
+
+    def _served(self, done: SyncReport) -> None:
+        self.world.note(self.name, "served", f"{done.outcome} {done.root[:8]}")
+        self.world.session_ended(done.outcome)
+
+    def stop(self, *, silent: bool = False) -> None:
+        """The process dies, now and without a word of its own. `silent`: so does the kernel."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.dead = True
+        process.parked.clear()
+        self.world.network.kill(process, silent=silent)
+        self._graves.append((process, self.node))
+        if self.node is not None:
+            for thread in (self.node._thread, self.node._reader):
+                if thread is not None:
+                    thread._connection = None
+        self.node = None
+        self.disk.close_all()
+        self.busy_until = 0.0
+
+    def crash(self, how: str) -> None:
+        """The process is killed, or the machine loses its power."""
+        self.disk.crash(how)
+        self.fallen(how)
+
+    def fallen(self, how: str) -> None:
+        """What follows a crash: the disk has what it kept."""
+        self.stop(silent=how == "power")
+        self.disk.recover()
+
+    def submit(self, run: Any) -> None:
+        """Run a function of the store's thread, when that is free and the disk has done it."""
+        loop = self.world.loop
+        took = self._random.expovariate(1.0) * 2 * MS
+        self.busy_until = max(loop.time(), self.busy_until) + took
+        loop.call_at(self.busy_until, run)
+
+    # --- people ---------------------------------------------------------------------------------------------------------
+
+    def work(self, event: Event) -> None:
+        """People write something, if the machine is on."""
+        if not self.on or self.how_hostile:
+            self.world.worked(Work(event.at, self.name, event.kind, False), "nobody is there")
+            return
+        if event.kind == "put":
+            self._put(event)
+            return
+        rows = [(str(table), tuple(key)) for table, key in event.with_["rows"]]
+        try:
+            seen = self.write(event.with_["sql"], rows)
+        except Crash:
+            self.world.died(self, "a user's statement")
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            self.world.worked(Work(event.at, self.name, event.kind, False), f"{event.with_['sql'][0][:80]}: {error}")
+        else:
+            self.world.oracle.user_wrote(self.name, seen)
+            self.world.worked(Work(event.at, self.name, event.kind, True), event.with_["sql"][0][:80])
+
+    def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
+        """One transaction of another program. Returns what it then sees in these rows. Raises sqlite3.Error."""
+        db = self.disk.foreign()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                db.execute(statement)
+            db.execute("COMMIT")
+            with self.disk.unharmed():
+                return [(table, key, self._row(db, table, key)) for table, key in rows]
+        finally:
+            db.close()
+
+    @staticmethod
+    def _row(db: sqlite3.Connection, table: str, key: tuple[Any, ...]) -> dict[str, Any] | None:
+        info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (table,)).fetchall()
+        names = [name for name, _ in info]
+        keys = [name for name, _ in sorted((i for i in info if i[1]), key=lambda i: i[1])]
+        if len(keys) != len(key):
+            return None
+        where = " AND ".join(f"{quote(k)} = ?" for k in keys)
+        columns = ", ".join(map(quote, names))
+        row = db.execute(f"SELECT {columns} FROM {quote(table)} WHERE {where}", key).fetchone()
+        return dict(zip(names, row, strict=True)) if row else None
+
+    def _put(self, event: Event) -> None:
+        node = self.node
+        if not self.ready or node is None:
+            self.world.worked(Work(event.at, self.name, "put", False), "the node does not run")
+            return
+        rows = json.loads(event.with_["json"])
+
+        async def put() -> None:
+            try:
+                await node.put_many(event.with_["table"], rows)
+            except (ReplicaError, sqlite3.Error) as error:
+                self.world.worked(Work(event.at, self.name, "put", False), str(error))
+            else:
+                self.world.worked(Work(event.at, self.name, "put", True), f"{len(rows)} rows")
+
+        self._begin(put())

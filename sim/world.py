@@ -1,0 +1,548 @@
+"""A world: machines, a network and time, in which a scenario takes place under the eyes of the oracle.
+
+    result = World(scenario).run()
+
+First faults and work, then everything heals, and all nodes must become equal within LIVENESS times the sync interval and
+the logarithm of their number. One test each:
+
+1. The same scenario gives the same trace, again and in another process.
+2. What breaks a promise stops the world at that moment.
+3. However a world ends, nothing of it is left running or open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import shutil
+import sqlite3
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiosqlite.core
+import websockets.asyncio.connection
+import websockets.client
+import websockets.frames
+import websockets.utils
+
+from protocol import limits
+from protocol.errors import ReplicaError
+from protocol.hlc import millis
+from replica.store.core import connect
+from sim import bugs, faults
+from sim.chance import Trace, stream
+from sim.disk import Crash
+from sim.loop import CURRENT, Loop, Process, fence
+from sim.machine import Machine
+from sim.network import Network
+from sim.oracle import Oracle
+from sim.result import Band, Result, Sample, Sync, Violation, Work
+from sim.scenario import Event, Place, Scenario
+
+LIVENESS = 3.0
+"""All are equal after so many sync intervals times log2(nodes); then the same again for what must first time out."""
+
+PATIENCE_S = 300.0
+"""Beside that: a session that hangs when the faults end is given up after RECEIVE_SECONDS, and tried again."""
+
+SAMPLES = 200
+"""Looks at all roots during a run, for the curves of the report."""
+
+CHECKS = 6
+"""Comparisons of all contents with all roots during a run."""
+
+LOCK_S = 0.001
+
+
+class _Chance:
+    """What websockets takes for `random` and `secrets`."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.random, self.getrandbits = random.random, random.getrandbits
+
+    def token_bytes(self, size: int) -> bytes:
+        """Masks and keys."""
+        return self._random.randbytes(size)
+
+
+class _NoThread:
+    """What aiosqlite takes for a thread: the world's one thread does the work."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def join(self) -> None:
+        """It has ended."""
+
+
+class World:
+    """See above. Also to be driven by hand: `start`, `run_for`, `strike`, `heal`, `finish`, `close`."""
+
+    def __init__(self, scenario: Scenario, *, keep: bool = True) -> None:
+        """`keep`: remember every event, for a report."""
+        self.scenario = scenario
+        self.trace = Trace()
+        self.trace.keep = keep
+        self.stream = partial(stream, scenario.seed)
+        self.loop = Loop(self.stream("schedule"), shuffle=scenario.shuffle, decide=self.trace.decide)
+        self.network = Network(self.loop, self.stream("network"), self.trace.decide, scenario.latency_s)
+        self.network.reached = self.reach
+        self.loop.net = self.network
+        self.oracle = Oracle(self.fail, self.loop.time, share=1.0 if len(scenario.places) <= 10 else 0.1)
+        self.machines: dict[str, Machine] = {}
+        self.shaky: set[str] = set()
+        """Nodes whose disk has failed: they may say so."""
+        memory = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(prefix="replica-sim-", dir=memory if memory.is_dir() else None))
+        self.result = Result(scenario, _version(), "", [])
+        self._undo: dict[int, Callable[[], None]] = {}
+        self._undone = 0
+        self._healed = False
+        self._secrets: Any = None
+        self._stopped = False
+        self._cpu = time.process_time()
+        self._log = _Log(self)
+
+    # --- words --------------------------------------------------------------------------------------------------------
+
+    def note(self, node: str, kind: str, text: str = "") -> None:
+        """An event, for the trace."""
+        self.trace.event(self.loop.time(), node, kind, text)
+
+    def fail(self, invariant: str, node: str, text: str) -> None:
+        """A promise is broken: the world ends here."""
+        if self.result.violation is None:
+            self.result.violation = Violation(invariant, self.loop.time(), node, text)
+            self.note(node, "VIOLATION", f"{invariant}: {text}")
+        self._stopped = True
+        self.loop.stop()
+
+    def reach(self, fault: str, mark: str) -> None:
+        """A fault met something."""
+        row = self.result.reach.setdefault(fault, {})
+        row[mark] = row.get(mark, 0) + 1
+
+    def reach_states(self, kind: str, names: list[str]) -> None:
+        """A fault begins or ends: count what the sessions of these nodes are doing."""
+        for name in names:
+            machine = self.machines.get(name)
+            if machine is None or machine.node is None:
+                self.reach(kind, "down")
+                continue
+            for session in machine.node.sessions:
+                self.reach(kind, session.state.value)
+            if not machine.node.sessions:
+                self.reach(kind, "idle")
+
+    def count(self, what: str, number: int = 1) -> None:
+        """For the report."""
+        self.result.counts[what] = self.result.counts.get(what, 0) + number
+
+    def has(self, how: str, name: str) -> bool:
+        """Whether a crash of this kind will strike this node."""
+        return any(e.node == name and e.with_.get("how") == how for e in self.scenario.events if e.kind == "crash") or any(
+            e.kind == "clone" and e.with_["to"] == name and self.has(how, e.node) for e in self.scenario.events
+        )
+
+    def worked(self, work: Work, text: str) -> None:
+        """People wrote something, or tried to."""
+        self.result.work.append(work)
+        self.count("writes" if work.ok else "refused writes")
+        self.note(work.node, work.kind if work.ok else "refused", text)
+
+    def synced(self, sync: Sync, root: str) -> None:
+        """A session that a node began has ended."""
+        self.result.syncs.append(sync)
+        self.count(f"syncs {sync.kind}")
+        self.note(sync.client, "sync", f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {sync.text[:80]}")
+        self.session_ended(sync.outcome)
+
+    def session_ended(self, outcome: str) -> None:
+        """Under whatever faults there are now."""
+        for kind in {band.kind: None for band in self.result.bands if band.end > self.loop.time()}:
+            self.reach(kind, f"ended: {outcome.split(',')[0]}")
+
+    # --- the course of things -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the machines, and start every node."""
+        with self._alone():
+            first = self.folder / "first.db"
+            with closing(connect(first, create=True)) as db:
+                db.execute("PRAGMA journal_mode = DELETE")
+                if self.scenario.db:
+                    with closing(sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)) as own:
+                        own.backup(db)
+                else:
+                    db.executescript(self.scenario.schema)
+            for place in self.scenario.places:
+                self.add(place, first)
+            for event in self.scenario.events:
+                self.loop.call_at(event.at, self.strike, event)
+            interval = max(self.scenario.duration_s / SAMPLES, 1.0)
+            self.loop.call_later(interval, self._sample, interval)
+            self.loop.call_later(self.scenario.duration_s / CHECKS, self._check)
+
+    def add(self, place: Place, tables: Path | None = None) -> Machine:
+        """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
+        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
+        if tables is not None:
+            shutil.copyfile(tables, machine.disk.path)
+        self._secrets = machine.found(self._secrets, adopt=tables is not None)
+        self._enter(machine)
+        return machine
+
+    def _enter(self, machine: Machine) -> None:
+        self.machines[machine.name] = machine
+        self.result.nodes.append(machine.name)
+        for begin, end in _gaps(machine.place.online, self.scenario.duration_s):
+            self.loop.call_at(begin, self.network.turn_off, machine.name)
+            self.loop.call_at(end, self.network.turn_on, machine.name)
+            self.result.bands.append(Band(machine.name, "offline", begin, end, "no network"))
+        machine.boot()
+
+    def strike(self, event: Event) -> None:
+        """Let an event happen now."""
+        if self._healed:
+            return
+        if event.work:
+            if event.node in self.machines:
+                self.machines[event.node].work(event)
+            return
+        self.count("faults")
+        faults.strike(self, event)
+
+    def lasts(self, band: Band, seconds: float, undo: Callable[[], None]) -> None:
+        """A fault that ends by itself, or when everything heals."""
+        self.result.bands.append(band)
+        self._undone += 1
+        number = self._undone
+
+        def end() -> None:
+            if self._undo.pop(number, None) is not None:
+                band.end = self.loop.time()
+                self.note(band.node, f"end {band.kind}")
+                undo()
+
+        self._undo[number] = end
+        self.loop.call_later(seconds, end)
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass, or stop at a violation."""
+        if self._stopped:
+            return
+        with self._alone():
+            handle = self.loop.call_later(seconds, self.loop.stop)
+            self.loop.run_forever()
+            handle.cancel()
+
+    def heal(self) -> None:
+        """No fault from here on: links and disks work, clocks are right, every machine runs."""
+        with self._alone():
+            self._healed = True
+            self.note("", "heal")
+            for undo in list(self._undo.values()):
+                undo()
+            for machine in self.machines.values():
+                machine.disk.heal()
+                machine.disk.crash_at("sql", 1 << 60, "kill")
+                machine.clock.set_right()
+                if machine.process is not None:
+                    machine.process.dies_at = 0
+            self.network.heal()
+            self._wait_for_the_future()
+            for machine in self.machines.values():
+                self.power_on(machine)
+            self.result.healed_at = self.loop.time()
+
+    def _wait_for_the_future(self) -> None:
+        """A clock that was wrong has left stamps that nobody takes before their time. Everybody goes home until then."""
+        newest = 0
+        for machine in self.machines.values():
+            with machine.disk.unharmed(), closing(connect(machine.disk.path)) as db:
+                (clock,) = db.execute("SELECT value FROM _replica_meta WHERE name = 'clock'").fetchone()
+                newest = max(newest, millis(clock) if clock else 0)
+        away_s = (newest - limits.DRIFT_MS_MAX - self.true_ms()) / 1000
+        if away_s <= 0:
+            return
+        self.note("", "holiday", f"{away_s:.0f} s until the last clock was right")
+        for machine in self.machines.values():
+            machine.stop()
+        self.loop.call_later(away_s + 1, self.loop.stop)
+        self.loop.run_forever()
+
+    def true_ms(self) -> int:
+        """The right time, Unix milliseconds."""
+        return self.scenario.start_ms + int(self.loop.time() * 1000)
+
+    @property
+    def bound_s(self) -> float:
+        """Virtual seconds within which all must be equal after the last fault (issue: 3 x interval x log2(nodes))."""
+        interval = max((m.place.every_s for m in self.machines.values()), default=60.0)
+        return LIVENESS * interval * max(1.0, math.log2(max(2, len(self.machines))))
+
+    def converge(self) -> None:
+        """Run until all nodes are equal. Breaks I9 if that takes too long."""
+        deadline = self.loop.time() + 2 * self.bound_s + PATIENCE_S + 2 * self.scenario.poll_s
+        step = min(m.place.every_s for m in self.machines.values()) / 4
+        while not self._stopped:
+            self.run_for(step)
+            roots = self._roots()
+            if len(roots) == len(self.machines) and len(set(roots.values())) == 1:
+                self.result.equal_at = self.loop.time()
+                return
+            if self.loop.time() > deadline and not self._stopped:
+                words = ", ".join(f"{n} {roots[n].hex()[:8] if n in roots else 'is not ready'}" for n in self.machines)
+                self.fail("I9", "", f"not equal {self.loop.time() - self.result.healed_at:.0f} s after the last fault: {words}")
+
+    def finish(self) -> Result:
+        """The last look of the oracle; then the result."""
+        if not self._stopped:
+            with self._alone():
+                try:
+                    self.oracle.final(list(self.machines.values()))
+                except (ReplicaError, sqlite3.Error) as error:
+                    self.fail("oracle", "", f"the last look failed: {error!r}")
+        done = self.result
+        done.digest, done.lines, done.ended_at = self.trace.digest, self.trace.lines or list(self.trace.recent), self.loop.time()
+        done.cpu_s = time.process_time() - self._cpu
+        done.counts["bytes"] = self.network.carried
+        for band in done.bands:
+            band.end = min(band.end, done.ended_at)
+        return done
+
+    def run(self) -> Result:
+        """From the beginning to the end."""
+        with bugs.planted(self.scenario.bug):
+            try:
+                self.start()
+                self.run_for(self.scenario.duration_s)
+                if not self._stopped:
+                    self.heal()
+                    self.converge()
+                return self.finish()
+            finally:
+                self.close()
+
+    # --- what faults need ---------------------------------------------------------------------------------------------
+
+    def died(self, machine: Machine, where: str, *, crashed: bool = False) -> None:
+        """A machine fell. `crashed`: its disk knows already."""
+        if where == "await":
+            machine.disk.crash(machine.how_dies)
+        machine.fallen(machine.how_dies)
+        self.note(machine.name, "down", f"{machine.how_dies} at {where}")
+        machine.on = False
+        power = machine.how_dies == "power"
+        if power:
+            self.network.turn_off(machine.name)
+        seconds = machine.down_s
+        band = Band(machine.name, "down", self.loop.time(), self.loop.time() + seconds, f"{machine.how_dies} at {where}")
+        self.lasts(band, seconds, lambda: self.power_on(machine))
+        self.reach("crash", f"at {where}" if not crashed else "now")
+
+    def power_on(self, machine: Machine) -> None:
+        """It runs again, or anew."""
+        machine.on = True
+        self.network.turn_on(machine.name)
+        machine.boot()
+
+    def rotted(self, machine: Machine, what: str) -> None:
+        """A bit of its disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
+        if not machine.on or machine.how_hostile:
+            return
+        machine.stop()
+        with machine.disk.unharmed():
+            with machine.offline() as store:
+                store.absorb()
+            before = machine.contents()
+            did = machine.disk.rot(what)
+            found = machine.verify()
+            harmless = not found and machine.contents() == before
+        self.note(machine.name, "rot", f"{did}; found: {found[:1]}")
+        if did and not found and not harmless:
+            self.fail("I5", machine.name, f"{did}, and verify finds nothing")
+        self.reach("rot", "found" if found else "harmless")
+        if found:
+            machine.disk.wipe()
+            self.oracle.replaced(machine.name)
+            machine.found(self._secrets, adopt=False)
+        machine.boot()
+
+    def clone(self, of: str, to: str) -> None:
+        """A machine is copied with everything on it; both run."""
+        old = self.machines[of]
+        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
+        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
+        old.disk.copy_to(machine.disk)
+        self.oracle.cloned(of, to)
+        self._enter(machine)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def _roots(self) -> dict[str, bytes]:
+        """Of the nodes that run and have nothing to absorb."""
+        found = {}
+        for machine in self.machines.values():
+            if not machine.ready:
+                continue
+            with machine.disk.unharmed():
+                core = machine.store._core
+                if not core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() and not core.schema_moved:
+                    found[machine.name] = core.meta("root")
+        return found
+
+    def _sample(self, interval: float) -> None:
+        roots = list(self._roots().values())
+        most = max((roots.count(r) for r in roots), default=0)
+        behind = len(self.machines) - most
+        self.result.samples.append(Sample(self.loop.time(), len(set(roots)), behind, self.network.carried))
+        self.loop.call_later(interval, self._sample, interval)
+
+    def _check(self) -> None:
+        running = [m for m in self.machines.values() if m.ready and not m.node_damaged]
+        with contextlib.ExitStack() as stack:
+            for machine in running:
+                stack.enter_context(machine.disk.unharmed())
+            self.oracle.equal_check(running)
+        self.loop.call_later(self.scenario.duration_s / CHECKS, self._check)
+
+    # --- alone in the process -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        chance = _Chance(self.stream(f"websockets {self.loop.time()}"))
+        world = self
+
+        class Queue:
+            """What aiosqlite takes for the queue of its thread."""
+
+            def __init__(self) -> None:
+                self._process = CURRENT.get()
+
+            def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
+                process = self._process
+                if process is None or process.dead or process.name not in world.machines:
+                    return
+                machine = world.machines[process.name]
+                machine.submit(partial(world._execute, machine, process, *item))
+
+        with (
+            fence({
+                (aiosqlite.core, "Thread"): _NoThread,
+                (aiosqlite.core, "SimpleQueue"): Queue,
+                (websockets.frames, "secrets"): chance,
+                (websockets.utils, "secrets"): chance,
+                (websockets.asyncio.connection, "random"): chance,
+                (websockets.client, "random"): chance,
+            }),
+            self._log,
+        ):  # fmt: skip
+            asyncio.events._set_running_loop(None)
+            self.loop.set_exception_handler(self._unhandled)
+            yield
+
+    def _execute(self, machine: Machine, process: Process, future: Any, function: Callable[[], Any]) -> None:
+        if process.dead:
+            return
+        try:
+            result = function()
+        except Crash:
+            self.died(machine, "a statement")
+            return
+        except BaseException as error:
+            if future is not None and not future.done():
+                future.set_exception(error)
+        else:
+            if future is not None and not future.done():
+                future.set_result(result)
+
+    def _unhandled(self, _: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.fail("crash", "", f"{context['message']}: {error!r}")
+
+    def close(self) -> None:
+        """End everything, and remove the files."""
+        for machine in self.machines.values():
+            machine.stop()
+        with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
+            warnings.simplefilter("ignore")
+            for task in asyncio.all_tasks(self.loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _end(task.get_coro())
+            self.loop.close()
+        for machine in self.machines.values():
+            machine.disk.close_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _end(coroutine: Any) -> None:
+    """Close what a dead process was doing. Its `finally` may want to wait once more: nobody listens any more."""
+    for _ in range(20):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue
+        except Exception:
+            return
+        return
+
+
+def _gaps(online: tuple[tuple[float, float], ...], end: float) -> Iterator[tuple[float, float]]:
+    """The times between."""
+    at = 0.0
+    for begin, until in online:
+        if begin > at:
+            yield at, begin
+        at = until
+    if online and at < end:
+        yield at, end
+
+
+class _Log(logging.Handler):
+    """What the nodes log: a warning is an event, an unexpected exception a violation."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self._logger = logging.getLogger("replica")
+
+    def __enter__(self) -> None:
+        self._level, self._propagate = self._logger.level, self._logger.propagate
+        self._logger.setLevel(logging.INFO)
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
+        self._logger.propagate = self._propagate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the class."""
+        process = CURRENT.get()
+        name = process.name if process else ""
+        if record.levelno >= logging.ERROR:
+            error = record.exc_info[1] if record.exc_info else None
+            self._world.fail("crash", name, f"{record.getMessage()}: {error!r}")
+        else:
+            self._world.note(name, "log", record.getMessage())
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("replica")

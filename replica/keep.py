@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import ssl
 from collections.abc import Callable
 
@@ -42,6 +43,10 @@ async def keep_in_sync(
         except StoreError as error:
             log.warning("%s", error)
             done = SyncReport.failure(url, error)
+            misses += 1
+        except sqlite3.Error as error:  # What no StoreError is made of: a damaged definition, say.
+            log.exception("syncing with %s failed; it is tried again", url)
+            done = SyncReport.failure(url, StoreError(str(error)))
             misses += 1
         report(done)
         await asyncio.sleep(_wait(misses, every_s, node.host.random_bytes(1)[0] / 255))

@@ -97,13 +97,16 @@ class Connection(sqlite3.Connection):
         """One step."""
         disk = self.disk
         disk.steps += 1
-        if disk.calm and len(sql) > WORD:
+        if disk.calm:
+            disk.commits += sql == "COMMIT"
             return _execute(self, sql, parameters)
         return cast("sqlite3.Cursor", disk.step(self, sql, partial(_execute, self, sql, parameters)))
 
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
         """One step."""
         self.disk.steps += 1
+        if self.disk.calm:
+            return _executemany(self, sql, parameters)
         run = partial(_executemany, self, sql, parameters)
         return cast("sqlite3.Cursor", self.disk.step(self, sql, run))
 

@@ -127,7 +127,9 @@ def _counter(world: World, event: Event) -> None:
     full = ((machine.clock.now_ms() << 16) | COUNTER_MAX).to_bytes(8, "big")
     try:
         with machine.disk.unharmed():
-            machine.write([f"UPDATE _replica_meta SET value = x'{full.hex()}' WHERE name = 'clock' AND value < x'{full.hex()}'"])
+            machine.write(
+                [f"UPDATE _replica_meta SET value = x'{full.hex()}' WHERE name = 'clock' AND value < x'{full.hex()}'"]
+            )
     except sqlite3.Error as error:
         world.note(event.node, "counter", f"not now: {error}")
 

@@ -59,7 +59,9 @@ class Net(Protocol):
 class Loop(asyncio.BaseEventLoop):
     """See the module."""
 
-    def __init__(self, random: Random, *, shuffle: bool = True, decide: Callable[[bytes], None] = lambda _: None) -> None:
+    def __init__(
+        self, random: Random, *, shuffle: bool = True, decide: Callable[[bytes], None] = lambda _: None
+    ) -> None:
         super().__init__()
         self._random, self._shuffle, self._decide = random, shuffle, decide
         self._now = 0.0

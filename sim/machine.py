@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from contextvars import Context, copy_context
 from pathlib import Path
@@ -55,7 +55,11 @@ class Machine:
         self._random = world.stream(f"disk {place.name}")
         self.chance = world.stream(f"node {place.name}")
         self.disk = Disk(
-            folder, self._random, self.clock.now_ms, decide=world.trace.decide, keep_synced=world.has("power", place.name)
+            folder,
+            self._random,
+            self.clock.now_ms,
+            decide=world.trace.decide,
+            keep_synced=world.has("power", place.name),
         )
         self.host = Host(self.clock.now_ms, self.chance.randbytes, self.disk.connect)
         self.process: Process | None = None
@@ -123,14 +127,20 @@ class Machine:
         process.die = lambda: self.world.died(self, "await")
         self._context = copy_context()
         self._context.run(CURRENT.set, process)
-        work = self._attack() if self.how_hostile else self._life()
-        self._begin(work)
+        self._begin(self._attack if self.how_hostile else self._life)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         def begin() -> None:
-            self._tasks.append(self.world.loop.create_task(work, context=self._context))
+            task = self.world.loop.create_task(work(), context=self._context)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
 
         self.world.loop.call_soon(begin, context=self._context)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.world.fail("crash", self.name, f"the program ended: {error!r}")
 
     async def _life(self) -> None:
         while True:
@@ -244,7 +254,8 @@ class Machine:
         except (sqlite3.Error, sqlite3.Warning) as error:
             self.world.worked(Work(event.at, self.name, event.kind, False), f"{event.with_['sql'][0][:80]}: {error}")
         else:
-            self.world.oracle.user_wrote(self.name, seen)
+            with self.disk.unharmed():
+                self.world.oracle.user_wrote(self.name, seen)
             self.world.worked(Work(event.at, self.name, event.kind, True), event.with_["sql"][0][:80])
 
     def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
@@ -287,4 +298,4 @@ class Machine:
             else:
                 self.world.worked(Work(event.at, self.name, "put", True), f"{len(rows)} rows")
 
-        self._begin(put())
+        self._begin(put)

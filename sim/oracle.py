@@ -18,6 +18,7 @@ from __future__ import annotations
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 from typing import Protocol
 
@@ -76,6 +77,10 @@ class Oracle:
         self._twins: set[bytes] = set()
         self._hostile: set[str] = set()
         self._wall_ms = 0
+        self.walls: Callable[[], int] = lambda: 0
+        """The largest wall clock of any machine now, Unix milliseconds."""
+        self.peek: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+        """Held while another machine's file is read."""
 
     # --- what the world does to disks -----------------------------------------------------------------------------------
 
@@ -144,9 +149,7 @@ class Oracle:
         own = core.meta("node")
         if own not in node.ids:
             node.ids.append(own)
-        for other_name, other in self._nodes.items():
-            if other_name not in self._hostile and (there := self._core(other)) is not None:
-                self._wall_ms = max(self._wall_ms, there.now_ms())
+        self._wall_ms = max(self._wall_ms, self.walls())
         if name not in self._hostile:
             self._wall_ms = max(self._wall_ms, core.now_ms())
             clock = core.meta("clock")
@@ -203,8 +206,11 @@ class Oracle:
         if self.truth.knows(rid, item) or rid[0] in SYSTEM or is_base(item.stamp) or own or self._hostile:
             return True
         for other_name, other in self._nodes.items():
-            if other_name != name and item.stamp[8:] in other.ids and (core := self._core(other)) is not None:
-                record = look(core, [rid]).records.get(rid)
+            if other_name == name or item.stamp[8:] not in other.ids:
+                continue
+            with self.peek(other_name):
+                core = self._core(other)
+                record = look(core, [rid]).records.get(rid) if core is not None else None
                 if record is not None and item in items(record):
                     return True
         return False

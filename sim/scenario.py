@@ -196,7 +196,9 @@ def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
     if kind not in PARAMETERS:
         raise UsageError(f"{where}: {kind!r} is no kind of event; there are {', '.join(sorted(PARAMETERS))}")
     if unknown := set(entry) - PARAMETERS[kind]:
-        raise UsageError(f"{where}: {kind} has no parameter {min(unknown)!r}; it has {', '.join(sorted(PARAMETERS[kind]))}")
+        raise UsageError(
+            f"{where}: {kind} has no parameter {min(unknown)!r}; it has {', '.join(sorted(PARAMETERS[kind]))}"
+        )
     if (kind not in EVERYWHERE) != bool(node) or (node and node not in known):
         raise UsageError(f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none")
     return Event(float(at), kind, node, entry)

@@ -103,6 +103,8 @@ class World:
         self.loop.net = self.network
         self.oracle = Oracle(self.fail, self.loop.time, share=1.0 if len(scenario.places) <= 10 else 0.1)
         self.machines: dict[str, Machine] = {}
+        self.oracle.walls = lambda: max(machine.clock.now_ms() for machine in self.machines.values())
+        self.oracle.peek = lambda name: self.machines[name].disk.unharmed()
         self.shaky: set[str] = set()
         """Nodes whose disk has failed: they may say so."""
         memory = Path("/dev/shm")
@@ -153,9 +155,9 @@ class World:
 
     def has(self, how: str, name: str) -> bool:
         """Whether a crash of this kind will strike this node."""
-        return any(e.node == name and e.with_.get("how") == how for e in self.scenario.events if e.kind == "crash") or any(
-            e.kind == "clone" and e.with_["to"] == name and self.has(how, e.node) for e in self.scenario.events
-        )
+        return any(
+            e.node == name and e.with_.get("how") == how for e in self.scenario.events if e.kind == "crash"
+        ) or any(e.kind == "clone" and e.with_["to"] == name and self.has(how, e.node) for e in self.scenario.events)
 
     def worked(self, work: Work, text: str) -> None:
         """People wrote something, or tried to."""
@@ -167,7 +169,9 @@ class World:
         """A session that a node began has ended."""
         self.result.syncs.append(sync)
         self.count(f"syncs {sync.kind}")
-        self.note(sync.client, "sync", f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {sync.text[:80]}")
+        self.note(
+            sync.client, "sync", f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {sync.text[:80]}"
+        )
         self.session_ended(sync.outcome)
 
     def session_ended(self, outcome: str) -> None:
@@ -184,7 +188,9 @@ class World:
             with closing(connect(first, create=True)) as db:
                 db.execute("PRAGMA journal_mode = DELETE")
                 if self.scenario.db:
-                    with closing(sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)) as own:
+                    with closing(
+                        sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)
+                    ) as own:
                         own.backup(db)
                 else:
                     db.executescript(self.scenario.schema)
@@ -306,7 +312,11 @@ class World:
                 return
             if self.loop.time() > deadline and not self._stopped:
                 words = ", ".join(f"{n} {roots[n].hex()[:8] if n in roots else 'is not ready'}" for n in self.machines)
-                self.fail("I9", "", f"not equal {self.loop.time() - self.result.healed_at:.0f} s after the last fault: {words}")
+                self.fail(
+                    "I9",
+                    "",
+                    f"not equal {self.loop.time() - self.result.healed_at:.0f} s after the last fault: {words}",
+                )
 
     def finish(self) -> Result:
         """The last look of the oracle; then the result."""
@@ -317,7 +327,11 @@ class World:
                 except (ReplicaError, sqlite3.Error) as error:
                     self.fail("oracle", "", f"the last look failed: {error!r}")
         done = self.result
-        done.digest, done.lines, done.ended_at = self.trace.digest, self.trace.lines or list(self.trace.recent), self.loop.time()
+        done.digest, done.lines, done.ended_at = (
+            self.trace.digest,
+            self.trace.lines or list(self.trace.recent),
+            self.loop.time(),
+        )
         done.cpu_s = time.process_time() - self._cpu
         done.counts["bytes"] = self.network.carried
         for band in done.bands:
@@ -350,7 +364,9 @@ class World:
         if power:
             self.network.turn_off(machine.name)
         seconds = machine.down_s
-        band = Band(machine.name, "down", self.loop.time(), self.loop.time() + seconds, f"{machine.how_dies} at {where}")
+        band = Band(
+            machine.name, "down", self.loop.time(), self.loop.time() + seconds, f"{machine.how_dies} at {where}"
+        )
         self.lasts(band, seconds, lambda: self.power_on(machine))
         self.reach("crash", f"at {where}" if not crashed else "now")
 

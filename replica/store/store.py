@@ -14,8 +14,9 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from protocol.descent import Applied
 from protocol.keys import Keys, Secrets
@@ -35,6 +36,7 @@ from replica.store.state import stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _CONTROL = re.compile(
     r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
     re.I | re.S,
@@ -87,6 +89,18 @@ def initialize(
         store.introduce()
 
 
+def _reporting(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A method of Store that turns SQLite's errors into ours."""
+
+    @wraps(method)
+    def reporting(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        store: Any = args[0]
+        with store._core.reporting():
+            return method(*args, **kwargs)
+
+    return reporting
+
+
 class Store:
     """An open store. `on_change` gets the changes of each commit, in the thread that made it."""
 
@@ -128,16 +142,19 @@ class Store:
         return self._core.keys
 
     @property
+    @_reporting
     def node_id(self) -> bytes:
         """This node's id. It changes when the file is found to be a clone."""
         node: bytes = self._core.meta("node")
         return node
 
     @property
+    @_reporting
     def name(self) -> str:
         """This node's name."""
         return self._core.name
 
+    @_reporting
     def secrets(self) -> Secrets:
         """What another machine needs to join: keep it secret."""
         return Secrets(*(self._core.meta(n) for n in ("group", "digest_secret", "access_key")))
@@ -175,6 +192,7 @@ class Store:
     def rescan(self) -> None:
         """Compare every row with what is known of it, and take what no trigger saw as local writes."""
         with self._transaction() as core:
+            follow_schema(core)
             for table in core.tables.values():
                 if table.shape is not None:
                     absorb.full_diff(core, table)
@@ -228,18 +246,22 @@ class Store:
         """Root digest and number of records, after absorption."""
         return self._read(lambda: index.root(self._core))
 
+    @_reporting
     def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
         """The trie nodes at these prefixes."""
         return index.nodes(self._core, prefixes)
 
+    @_reporting
     def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
         """Entries below a prefix."""
         return index.entries(self._core, prefix, after, limit)
 
+    @_reporting
     def keys(self, heads: Sequence[bytes]) -> dict[bytes, bytes]:
         """Head of a key -> the first key that begins so."""
         return index.first_keys(self._core, heads)
 
+    @_reporting
     def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
         """Key -> every stamp in the record's state."""
         return stamps_of(self._core, keys)
@@ -300,7 +322,8 @@ class Store:
 
     def status(self) -> report.Json:
         """Node, tables, roots, clock, peers."""
-        backlog = absorb.backlog(self._core)
+        with self._core.reporting():
+            backlog = absorb.backlog(self._core)
         shown = self._read(lambda: report.status(self._core))
         shown["backlog"] = backlog
         return shown
@@ -343,6 +366,7 @@ class Store:
                 pass
             return done
 
+    @_reporting
     def home(self) -> str:
         """The address that the invite named, else that of the peer last met by address, or empty."""
         row = self._db.execute("SELECT url FROM _replica_peer WHERE url <> '' ORDER BY met_ms DESC LIMIT 1").fetchone()
@@ -353,6 +377,7 @@ class Store:
         with self._transaction() as core:
             core.set_meta("home", url)
 
+    @_reporting
     def knows(self, node: bytes) -> bool:
         """Whether this node and that one were equal once."""
         row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from protocol.errors import ValueRefused
 from protocol.record import pack_id, unpack_id
 from protocol.values import pack_values
-from replica.store import index
+from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.refit import triggers_of
 from replica.store.state import check, fetch_rows, load, load_shadows, row_id
 
 ROWS = 4_096
@@ -32,6 +33,7 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
             progress("verifying records", min(start + ROWS, len(keys)), len(keys))
     for table in core.tables.values():
         if table.shape is not None:
+            yield from _definitions(core, table)
             yield from _uncaptured(core, table)
     yield from _trie(core)
 
@@ -63,6 +65,15 @@ def _differing(core: Core, table: Table, pk: tuple[object, ...], checks: list[in
     return [
         n for n, at, v in zip(table.names, table.at, packed, strict=True) if at >= len(checks) or checks[at] != check(v)
     ]
+
+
+def _definitions(core: Core, table: Table) -> Iterator[str]:
+    assert table.shape is not None
+    now = catalog.shape(core.db, table.shape.name)
+    if now.signature != table.shape.signature:
+        yield f"{table.label}: its definition is not the one that was followed"
+    if {name: sql for name, (_, sql) in triggers_of(core, table).items()} != capture.triggers(table.tbl, now):
+        yield f"{table.label}: its triggers are not the ones that were made: writes may go unseen"
 
 
 def _uncaptured(core: Core, table: Table) -> Iterator[str]:

@@ -1,6 +1,6 @@
-# make demo · make test · make bench: each sets up all that it needs. Python 3.11 or later and make are enough.
+# make demo · make test · make bench · make swarm: each sets up all that it needs. Python 3.11 or later and make are enough.
 
-.PHONY: demo test bench lint types clean
+.PHONY: demo test bench swarm lint types clean
 .DEFAULT_GOAL := test
 
 # The first interpreter that really runs (a shim may exist and fail), is new enough and can make a venv.
@@ -18,6 +18,11 @@ test: lint types
 bench: .venv/.stamp
 	.venv/bin/python -m tests.bench
 
+# Ten thousand worlds; goes on where it was interrupted.
+swarm: .venv/.stamp
+	.venv/bin/python -m sim swarm --seeds $(or $(SEEDS),10000) --jobs $(or $(JOBS),$(shell nproc 2>/dev/null || echo 2)) \
+	--state .swarm.jsonl
+
 lint: .venv/.stamp
 	.venv/bin/python -m ruff check -q .
 
@@ -32,5 +37,5 @@ types: .venv/.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .bench build dist *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .bench .swarm.jsonl build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -94,7 +94,8 @@ class Agenda:
         self._streams: dict[str, frozenset[bytes]] = {}
         self._at_once = 16
         self._asked: set[bytes] = set()
-        self._heard = self._nodes_heard = self._stamps_left = 0
+        self._answered: set[tuple[bool, bytes]] = set()
+        self._heard = self._nodes_heard = self._leaves_wanted = self._stamps_seen = self._stamps_left = 0
         self._refused: set[bytes] = set()
         self._refused_prints: set[bytes] = set()
         self._refused_slices: tuple[int, set[bytes]] = (0, set())
@@ -176,19 +177,29 @@ class Agenda:
 
     def answer(self, have: Have) -> None:
         """Note what the peer lacks of the records it asks about, and what we lack of them. Where stamps tell nothing
-        (too many, the same ones, the last attempts) whole records go both ways."""
+        (too many, the same ones, the last attempts) whole records go both ways. A question that is put again costs nothing,
+        and records of a million stamps in all are looked at in a turn: what is asked beyond goes whole."""
         self._hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
-        heads = self._store.keys([q.key for q in have.questions])
-        known = self._store.stamps(list(heads.values()))
+        questions: dict[bytes, Question] = {}
         for asked in have.questions:
+            if (have.answer, asked.key) not in self._answered:
+                questions.setdefault(asked.key, asked)
+        self._answered.update((have.answer, head) for head in questions)
+        heads = self._store.keys(list(questions))
+        known = self._store.stamps(list(heads.values()))
+        for asked in questions.values():
             key = heads.get(asked.key)
             if key is None:
                 if not have.answer:
                     self._answers[asked.key] = True
                 continue
             self._asked.add(key)
+            stamps = known.get(key, set())
+            self._stamps_seen += len(stamps)
+            if self._stamps_seen > limits.STAMPS_PER_TURN:
+                stamps = set()
             theirs = asked.slices()
-            mine = messages.question(key, known.get(key, ()), have.attempt, self._hash).slices()
+            mine = messages.question(key, stamps, have.attempt, self._hash).slices()
             whole = not theirs or not mine or mine == theirs
             if whole or mine - theirs:
                 self._deltas[key] = b"" if whole else asked.stamps
@@ -196,22 +207,30 @@ class Agenda:
                 self._answers[key] = whole
 
     def wanted(self, want: Want) -> None:
-        """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more."""
+        """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more. It can
+        want no more leaves in a turn than it may hear described in one."""
         self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
-        nodes = self._store.nodes([prefix for prefix, _ in want.leaves])
+        self._leaves_wanted += len(want.leaves)
+        if self._leaves_wanted > limits.NODES_HEARD_MAX:
+            raise LimitExceeded("the peer wants more leaves than were described to it")
+        wanted: dict[str, set[bytes]] = {}
         for prefix, prints in want.leaves:
+            wanted.setdefault(prefix, set()).update(prints)
+        nodes = self._store.nodes(list(wanted))
+        for prefix, slices in wanted.items():
             node = nodes[prefix]
             if isinstance(node, Leaf):
                 entries: Sequence[Entry] = node.entries
             else:  # It has grown since it was described.
                 entries = self._store.entries(prefix, b"", 2 * limits.LEAF_MAX)
             found = zip(entries, self.prints(entries, want.attempt), strict=True)
-            self.send([key for (key, _), print_ in found if print_ in prints and key not in self._asked])
+            self.send([key for (key, _), print_ in found if print_ in slices and key not in self._asked])
 
     def end_of_turn(self) -> None:
         """The peer has said everything of this turn."""
         self._asked.clear()
-        self._heard = self._nodes_heard = 0
+        self._answered.clear()
+        self._heard = self._nodes_heard = self._leaves_wanted = self._stamps_seen = 0
 
     # --- saying it --------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ NODES_PER_TURN = 2_048
 """Trie nodes that one side describes in a turn: about 100 kB; the rest waits for its next turn."""
 
 NODES_HEARD_MAX = 4_096
-"""Trie nodes that we take from one frame, and from one turn: each may make us note up to COMPARED_MAX keys."""
+"""Trie nodes that we take from one frame, and from one turn: each may make us note up to COMPARED_MAX keys. And leaves
+that a peer may want in one turn, of those that we described."""
 
 COMPARED_MAX = 64
 """Up to so many records of ours, a peer's leaf is compared record by record; beyond, most of ours is news to it."""

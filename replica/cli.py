@@ -27,6 +27,7 @@ from replica.node import Node
 from replica.progress import Bar
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
+from replica.words import clean
 
 OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return OK
     except (ReplicaError, sqlite3.Error) as error:
-        print(f"replica: {error}", file=sys.stderr)
+        print(f"replica: {clean(error)}", file=sys.stderr)
         return PEER if isinstance(error, PeerFault) else FILE if isinstance(error, StoreError) else USAGE
 
 
@@ -166,7 +167,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"ok": not found, "differences": found, "root": root.hex(), "count": count})
     else:
-        print("\n".join(found) or f"all well: {count} records, root {root.hex()}")
+        print("\n".join(map(clean, found)) or f"all well: {count} records, root {root.hex()}")
         if found:
             print(f"{len(found)} differences. If the rows are right: replica rescan {options.file}", file=sys.stderr)
     return DIFFERS if found else OK
@@ -197,7 +198,7 @@ def _held(options: argparse.Namespace) -> None:
             store.held_delete(options.delete)
         if options.rekey:
             key, notes = store.held_rekey(options.rekey[0], _literal(options.rekey[1]) if options.rekey[1:] else None)
-            print("\n".join([f"it is now under key {key}", *notes]), file=sys.stderr)
+            print("\n".join(map(clean, [f"it is now under key {key}", *notes])), file=sys.stderr)
         rows = store.held()
     if options.json:
         _print_json(rows)

@@ -10,7 +10,6 @@ interval. Waits vary by a quarter, so that nodes which lost a peer together do n
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import ssl
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from protocol.errors import PeerFault
 from replica.errors import StoreError
 from replica.node import Node
 from replica.sync_report import SyncReport
-
-log = logging.getLogger("replica")
+from replica.words import log
 
 
 async def keep_in_sync(

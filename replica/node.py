@@ -16,16 +16,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import aiosqlite
-from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import ServerConnection
 
 from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, SERVER
@@ -41,6 +40,8 @@ from replica.store.core import Change
 from replica.store.put import Row
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
+from replica.transport import Listener
+from replica.words import log
 
 _T = TypeVar("_T")
 
@@ -56,12 +57,11 @@ POLL_SECONDS = 0.5
 CHANGES_MAX = 100_000
 """Changes that wait for a slow listener; past that it is told that it missed some."""
 
-log = logging.getLogger("replica")
-
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """What `changes()` yields. `kind`: insert, update, delete, or "missed" when the listener was too slow."""
+    """What `changes()` yields. `kind`: insert, update, delete, or "missed" when the listener was too slow. A record that
+    surfaces in its table is an insert, one that gives way to another a delete."""
 
     table: str
     key: tuple[object, ...]
@@ -79,26 +79,6 @@ class _StoreThread(aiosqlite.Connection):
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         result: _T = await self._execute(function, *args)  # type: ignore[no-untyped-call]
         return result
-
-
-@dataclass(slots=True, eq=False)
-class Listener:
-    """A running server: where it listens, and how to stop it."""
-
-    server: Server
-    scheme: str
-    sockets: list[tuple[str, int]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        """Address to sync with."""
-        host, port = self.sockets[0]
-        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-
-    async def close(self) -> None:
-        """Stop listening and end the sessions: what they applied stays."""
-        self.server.close()
-        await self.server.wait_closed()
 
 
 class Node:

@@ -11,13 +11,9 @@ from typing import Any
 
 from replica.store.adopt import Adopted
 from replica.sync_report import SyncReport
+from replica.words import clean
 
 Json = dict[str, Any]
-
-
-def clean(text: object) -> str:
-    """Text of a peer or a row, safe for a terminal: control characters are shown, not obeyed."""
-    return "".join(c if unicodedata.category(c)[0] != "C" else f"\\x{ord(c):02x}" for c in str(text))
 
 
 def printable(value: object) -> object:
@@ -64,7 +60,7 @@ def adopted(results: Sequence[Adopted]) -> None:
     """What became of each table."""
     for result in results:
         if result.refused:
-            print(f"{clean(result.table)}: not adopted: {result.refused}", file=sys.stderr)
+            print(f"{clean(result.table)}: not adopted: {clean(result.refused)}", file=sys.stderr)
         else:
             print(f"{clean(result.table)}: {result.rows} rows")
     if not results:
@@ -127,7 +123,7 @@ def why(report: Json) -> None:
     """Fields, their writers, their losers."""
     state = "shown" if report["shown"] else f"held: {clean(report['held'])}" if report["live"] else "deleted"
     key = json.dumps(report["key"], ensure_ascii=False)
-    print(f"{clean(report['table'])} {key}: {state}")
+    print(f"{clean(report['table'])} {clean(key)}: {state}")
     if report["born"]:
         print(f"  inserted by {_stamp(report['born'])}")
     if report["deleted"]:

@@ -20,7 +20,7 @@ import http
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -35,11 +35,11 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Keys
 from protocol.session import Session
 from replica.errors import UsageError
+from replica.words import log
 
 Call = Callable[..., Awaitable[Any]]
 """Runs a function where the store lives."""
 
-log = logging.getLogger("replica")
 
 OPEN_SECONDS = 10
 HELLO_SECONDS = 15
@@ -85,6 +85,26 @@ def _decode(headers: Headers, name: str, size: int) -> bytes:
     except binascii.Error:
         data = b""
     return data if len(data) == size else b""
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """A running server: where it listens, and how to stop it."""
+
+    server: Server
+    scheme: str
+    sockets: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Address to sync with."""
+        host, port = self.sockets[0]
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def close(self) -> None:
+        """Stop listening and end the sessions: what they applied stays."""
+        self.server.close()
+        await self.server.wait_closed()
 
 
 # --- either side ------------------------------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ class Machine:
         self.how_hostile = ""
         self.how_dies, self.down_s = "kill", 0.0
         self.backup: Image | None = None
-        self.node_damaged = False
 
     # --- the file -----------------------------------------------------------------------------------------------------
 

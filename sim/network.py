@@ -121,6 +121,8 @@ class Network:
         process = CURRENT.get()
         assert process is not None, "the world itself dials nobody"
         here = process.name
+        if here in self.off:
+            raise OSError(101, "Network is unreachable")
         if self.blocked(here, host) or self.blocked(host, here):
             self.reached("partition", "dial")
             await self.loop.create_future()  # Nobody answers: the caller's time limit ends it.

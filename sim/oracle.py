@@ -29,7 +29,8 @@ from replica.store import index
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
-from sim.truth import Diary, Item, Rid, Row, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
+from sim.diary import Diary, Row
+from sim.truth import Item, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
@@ -222,6 +223,8 @@ class Oracle:
         with core.reading():
             node, moved = self._meet(name, core)
             node.store = store
+            if moved:
+                self._look_again(node, core)
             mine = dict.fromkeys((c.collection, c.id) for c in changes if not c.remote)
             theirs = dict.fromkeys((c.collection, c.id) for c in changes if c.remote and zlib.crc32(c.id) < self._share)
             late, node.late = node.late, {}
@@ -231,12 +234,17 @@ class Oracle:
             else:
                 node.late = dict.fromkeys(found.odd)
             issued = dict(node.issued)
+            same = {
+                rid for rid, r in found.records.items() if not moved and rid in node.seen and node.seen[rid][1] == r
+            }
             for rid, record in found.records.items():
                 before = node.seen.get(rid)
                 if before is not None and not moved:
                     self._forward(name, rid, before[1], record)
                 if name not in self._hostile:
-                    self._judge_new(name, node, rid, record, issued, local=rid in mine, late=rid in late)
+                    self._judge_new(
+                        name, node, rid, record, issued, local=rid in mine and rid not in same, late=rid in late
+                    )
             for rid, record in found.records.items():
                 self._learn(node, rid, record)
             for rid in {**mine, **theirs}:
@@ -246,6 +254,11 @@ class Oracle:
             wrong = node.diary.committed(core, remote, mine, node.ids)
         for text in wrong:
             self._fail("I2", name, text)
+
+    def _look_again(self, node: _Node, core: Core) -> None:
+        """Definitions changed: what a dropped column held is no more here, and nowhere if nobody else has it."""
+        node.seen = {rid: (self._now_s(), record) for rid, record in look(core).records.items()}
+        self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
 
     def _damaged(self, name: str, odd: dict[Rid, str]) -> None:
         for rid, text in odd.items():

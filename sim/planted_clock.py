@@ -27,7 +27,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "clock-not-stored",
         "The clock is stored with what it stamped; else the next transaction issues the same stamps again.",
         (),
-        ("I6",),
+        ("I6", "I9"),
         (("replica.store.core:Core.transaction", "if self.clock.last != self._last_saved:", "if False:"),),
     ),
     (

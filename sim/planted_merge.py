@@ -56,7 +56,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "The short way for edits takes the newer value; else the one that came last wins.",
         (),
         ("I3", "I9"),
-        (("replica.store.edits:_Joining.join", "            if stamp > old_stamp:", "            if stamp:"),),
+        (("replica.store.edits:_Joining.join", "if stamp > old_stamp:\n", "if stamp:\n"),),
     ),
     (
         "birth-as-edit",
@@ -78,19 +78,6 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         (),
         ("I1", "I3", "I4", "I5", "I9"),
         (("replica.store.apply:_Batch._fresh", "new = item.key not in seen and table.plain", "new = table.plain"),),
-    ),
-    (
-        "same-stamps-same-record",
-        "Where both know the same stamps, whole records go both ways; else clones that stamped alike never agree.",
-        ("clone", "restore"),
-        ("I9",),
-        (
-            (
-                "protocol.descent:Agenda.answer",
-                "whole = not theirs or not mine or mine == theirs",
-                "whole = not theirs or not mine",
-            ),
-        ),
     ),
     (
         "all-fields-stamped",

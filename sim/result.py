@@ -160,8 +160,8 @@ class Result:
 
     @property
     def faults(self) -> int:
-        """Bands that are faults; a laptop that is offline by plan is none."""
-        return sum(band.kind != "offline" for band in self.bands)
+        """How many struck; a laptop that is offline by plan is none."""
+        return self.counts.get("faults") or sum(band.kind != "offline" for band in self.bands)
 
     def sync_counts(self) -> dict[str, int]:
         """How many syncs ended how."""

@@ -10,6 +10,7 @@ takes things out of one. Times are virtual seconds since the start. One test eac
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,15 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "hostile": frozenset({"how", "for_s"}),
 }
 """Kinds of event, and the parameters of each."""
+
+_NUMBER = (int, float)
+SHAPES: dict[str, tuple[type, ...]] = {
+    "for_s": _NUMBER, "bytes_per_s": _NUMBER, "latency_s": _NUMBER, "share": _NUMBER, "ppm": _NUMBER, "every_s": _NUMBER,
+    "at": _NUMBER, "ms": (int,), "at_step": (int,), "skew_ms": (int,), "late": (bool,),
+    "how": (str,), "what": (str,), "to": (str,), "table": (str,), "json": (str,), "name": (str,), "role": (str,),
+    "sql": (list,), "rows": (list,), "groups": (list,), "links": (list,), "peers": (list,), "online": (list,),
+}  # fmt: skip
+"""Settings of nodes and events, and what each must be."""
 
 EVERYWHERE = frozenset({"partition", "block", "slow", "frames", "cut"})
 """Events of the network: they have no node."""
@@ -165,8 +175,8 @@ class Scenario:
             raise UsageError(f"{name}: {min(unknown)!r} is no setting; there are {', '.join(sorted(fields))}")
         document.setdefault("seed", 0)
         for key, value in document.items():
-            wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(fields[key].type)]
-            if not isinstance(value, wanted):  # type: ignore[arg-type]
+            wanted = {"int": (int,), "float": _NUMBER, "str": (str,), "bool": (bool,)}[str(fields[key].type)]
+            if not _is(value, wanted):
                 raise UsageError(f"{name}: {key} is {value!r}, not {fields[key].type}")
         return Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
 
@@ -180,10 +190,33 @@ class Scenario:
         return Scenario.from_toml(text, str(path))
 
 
+def _is(value: object, wanted: tuple[type, ...]) -> bool:
+    """Whether it is one of these; `true` is no number, and neither are `nan` and `inf`."""
+    if isinstance(value, bool) or bool in wanted:
+        return isinstance(value, bool) and bool in wanted
+    return isinstance(value, wanted) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _shapes(entry: dict[str, Any], where: str) -> None:
+    for key, value in entry.items():
+        if not _is(value, SHAPES[key]):
+            raise UsageError(f"{where}: {key} is {value!r}, not {' or '.join(t.__name__ for t in SHAPES[key])}")
+
+
+def _pairs(values: list[Any], kind: tuple[type, ...], where: str) -> None:
+    for pair in values:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(_is(v, kind) for v in pair):
+            raise UsageError(f"{where}: {pair!r} is no pair")
+
+
 def _place(entry: dict[str, Any], where: str) -> Place:
     unknown = set(entry) - set(Place.__dataclass_fields__)
     if unknown or not isinstance(entry.get("name"), str):
         raise UsageError(f"{where}: {f'{min(unknown)!r} is no setting of a node' if unknown else 'it has no name'}")
+    _shapes(entry, where)
+    _pairs(entry.get("online", []), _NUMBER, f"{where}: online")
+    if entry.get("every_s", 1) <= 0:
+        raise UsageError(f"{where}: every_s is {entry['every_s']}: a node dials after so many seconds")
     entry = {**entry, "peers": tuple(entry.get("peers", ()))}
     entry["online"] = tuple((float(a), float(b)) for a, b in entry.get("online", ()))
     return Place(**entry)
@@ -191,7 +224,7 @@ def _place(entry: dict[str, Any], where: str) -> Place:
 
 def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
     at, kind, node = entry.pop("at", None), entry.pop("kind", None), entry.pop("node", "")
-    if not isinstance(at, int | float) or at < 0:
+    if not _is(at, _NUMBER) or at < 0:
         raise UsageError(f"{where}: `at` must be seconds since the start, not {at!r}")
     if kind not in PARAMETERS:
         raise UsageError(f"{where}: {kind!r} is no kind of event; there are {', '.join(sorted(PARAMETERS))}")
@@ -199,6 +232,15 @@ def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
         raise UsageError(
             f"{where}: {kind} has no parameter {min(unknown)!r}; it has {', '.join(sorted(PARAMETERS[kind]))}"
         )
+    if missing := PARAMETERS[kind] - set(entry):
+        raise UsageError(f"{where}: {kind} needs {min(missing)!r}")
+    _shapes(entry, where)
+    _pairs(entry.get("links", []), (str,), f"{where}: links")
+    if not all(isinstance(group, list) for group in entry.get("groups", [])):
+        raise UsageError(f"{where}: groups are lists of names")
+    strangers = {str(n) for group in (*entry.get("links", []), *entry.get("groups", [])) for n in group} - known
+    if strangers:
+        raise UsageError(f"{where}: {min(strangers)!r} is no node")
     if (kind not in EVERYWHERE) != bool(node) or (node and node not in known):
         raise UsageError(f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none")
     return Event(float(at), kind, node, entry)

@@ -21,8 +21,9 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
+from contextvars import Context
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -60,7 +61,8 @@ SAMPLES = 200
 CHECKS = 6
 """Comparisons of all contents with all roots during a run."""
 
-LOCK_S = 0.001
+LOOKED_AT = 8
+"""Machines that are compared with each other each time: reading all of a file takes long."""
 
 
 class _Chance:
@@ -110,8 +112,13 @@ class World:
         memory = Path("/dev/shm")
         self.folder = Path(tempfile.mkdtemp(prefix="replica-sim-", dir=memory if memory.is_dir() else None))
         self.result = Result(scenario, _version(), "", [])
+        self.by_hand = False
+        """Whether faults are made up as it runs: then any may come."""
         self._undo: dict[int, Callable[[], None]] = {}
+        self._lasting: dict[int, Band] = {}
         self._undone = 0
+        self._looks = self.stream("looks")
+        self._lookers: dict[str, asyncio.TimerHandle] = {}
         self._healed = False
         self._secrets: Any = None
         self._stopped = False
@@ -122,12 +129,16 @@ class World:
 
     def note(self, node: str, kind: str, text: str = "") -> None:
         """An event, for the trace."""
-        self.trace.event(self.loop.time(), node, kind, text)
+        self.trace.event(self.loop.time(), node, kind, self.plain(text))
+
+    def plain(self, text: str) -> str:
+        """Without the name of our folder, which is another one in each run."""
+        return text.replace(f"{self.folder}/", "")
 
     def fail(self, invariant: str, node: str, text: str) -> None:
         """A promise is broken: the world ends here."""
         if self.result.violation is None:
-            self.result.violation = Violation(invariant, self.loop.time(), node, text)
+            self.result.violation = Violation(invariant, self.loop.time(), node, self.plain(text))
             self.note(node, "VIOLATION", f"{invariant}: {text}")
         self._stopped = True
         self.loop.stop()
@@ -155,9 +166,11 @@ class World:
 
     def has(self, how: str, name: str) -> bool:
         """Whether a crash of this kind will strike this node."""
-        return any(
-            e.node == name and e.with_.get("how") == how for e in self.scenario.events if e.kind == "crash"
-        ) or any(e.kind == "clone" and e.with_["to"] == name and self.has(how, e.node) for e in self.scenario.events)
+        return (
+            self.by_hand
+            or any(e.node == name and e.with_.get("how") == how for e in self.scenario.events if e.kind == "crash")
+            or any(e.kind == "clone" and e.with_["to"] == name and self.has(how, e.node) for e in self.scenario.events)
+        )
 
     def worked(self, work: Work, text: str) -> None:
         """People wrote something, or tried to."""
@@ -169,9 +182,8 @@ class World:
         """A session that a node began has ended."""
         self.result.syncs.append(sync)
         self.count(f"syncs {sync.kind}")
-        self.note(
-            sync.client, "sync", f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {sync.text[:80]}"
-        )
+        text = f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {self.plain(sync.text)[:80]}"
+        self.note(sync.client, "sync", text)
         self.session_ended(sync.outcome)
 
     def session_ended(self, outcome: str) -> None:
@@ -198,9 +210,19 @@ class World:
                 self.add(place, first)
             for event in self.scenario.events:
                 self.loop.call_at(event.at, self.strike, event)
-            interval = max(self.scenario.duration_s / SAMPLES, 1.0)
-            self.loop.call_later(interval, self._sample, interval)
-            self.loop.call_later(self.scenario.duration_s / CHECKS, self._check)
+            self._look_now_and_then()
+
+    def _look_now_and_then(self) -> None:
+        duration = self.scenario.duration_s
+        self._every(max(duration / SAMPLES, 1.0), self._sample)
+        self._every(duration / CHECKS, self._check)
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        def look() -> None:
+            action()
+            self._lookers[action.__name__] = self.loop.call_later(seconds, look)
+
+        self._lookers[action.__name__] = self.loop.call_later(seconds, look)
 
     def add(self, place: Place, tables: Path | None = None) -> Machine:
         """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
@@ -239,12 +261,20 @@ class World:
 
         def end() -> None:
             if self._undo.pop(number, None) is not None:
+                del self._lasting[number]
                 band.end = self.loop.time()
                 self.note(band.node, f"end {band.kind}")
                 undo()
 
-        self._undo[number] = end
-        self.loop.call_later(seconds, end)
+        self._undo[number], self._lasting[number] = end, band
+        # In no process's context: what ends a crash must not die with it.
+        self.loop.call_later(seconds, end, context=Context())
+
+    def end(self, kinds: Collection[str], node: str = "") -> None:
+        """End these faults now, of this node or everywhere."""
+        for number, band in list(self._lasting.items()):
+            if band.kind in kinds and node in {"", band.node} and number in self._undo:
+                self._undo[number]()
 
     def run_for(self, seconds: float) -> None:
         """Let time pass, or stop at a violation."""
@@ -287,8 +317,11 @@ class World:
         self.note("", "holiday", f"{away_s:.0f} s until the last clock was right")
         for machine in self.machines.values():
             machine.stop()
+        for handle in self._lookers.values():
+            handle.cancel()
         self.loop.call_later(away_s + 1, self.loop.stop)
         self.loop.run_forever()
+        self._look_now_and_then()
 
     def true_ms(self) -> int:
         """The right time, Unix milliseconds."""
@@ -421,20 +454,19 @@ class World:
                     found[machine.name] = core.meta("root")
         return found
 
-    def _sample(self, interval: float) -> None:
+    def _sample(self) -> None:
         roots = list(self._roots().values())
         most = max((roots.count(r) for r in roots), default=0)
         behind = len(self.machines) - most
         self.result.samples.append(Sample(self.loop.time(), len(set(roots)), behind, self.network.carried))
-        self.loop.call_later(interval, self._sample, interval)
 
     def _check(self) -> None:
-        running = [m for m in self.machines.values() if m.ready and not m.node_damaged]
+        running = [machine for machine in self.machines.values() if machine.ready]
+        running = self._looks.sample(running, min(len(running), LOOKED_AT))
         with contextlib.ExitStack() as stack:
             for machine in running:
                 stack.enter_context(machine.disk.unharmed())
             self.oracle.equal_check(running)
-        self.loop.call_later(self.scenario.duration_s / CHECKS, self._check)
 
     # --- alone in the process -----------------------------------------------------------------------------------------
 

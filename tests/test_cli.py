@@ -178,6 +178,19 @@ def test_a_read_only_file_is_one_clear_message(tmp_path: Path) -> None:
 
 def test_every_command_has_help(terminal: Terminal) -> None:
     out = terminal.run("--help")
-    for command in ["init", "invite", "adopt", "serve", "sync", "status", "verify", "why", "held", "rescan", "sql", "demo"]:
+    for command in [
+        "init",
+        "invite",
+        "adopt",
+        "serve",
+        "sync",
+        "status",
+        "verify",
+        "why",
+        "held",
+        "rescan",
+        "sql",
+        "demo",
+    ]:
         assert f"\n    {command} " in out
         assert "usage:" in terminal.run(command, "--help")

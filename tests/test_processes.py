@@ -27,7 +27,11 @@ KILLS = 25
 def replica(*arguments: str | Path, code: int = 0) -> str:
     """Run the command line; return its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "replica.cli", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "replica.cli", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -158,7 +162,7 @@ def test_the_shell_of_sqlite_is_a_writer_like_any_other(tmp_path: Path) -> None:
         "db.executescript(\"\"\"BEGIN; UPDATE contacts SET id = 'moved' WHERE id = 'c000001';\n"
         "INSERT OR REPLACE INTO contacts(id, name) VALUES ('c000002', 'replaced');\n"
         "DELETE FROM contacts WHERE id = 'c000003'; COMMIT;\n"
-        "BEGIN; DELETE FROM contacts; ROLLBACK;\"\"\")\n"
+        'BEGIN; DELETE FROM contacts; ROLLBACK;""")\n'
     )
     subprocess.run([sys.executable, "-c", script, str(hq)], check=True)
     with server(hq) as url:

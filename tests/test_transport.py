@@ -30,7 +30,9 @@ async def cutting_proxy(port: int, after: int) -> AsyncIterator[int]:
     """A way to the server that breaks after so many bytes, both ways together."""
     left = after
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: list[asyncio.StreamWriter]) -> None:
+    async def pump(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: list[asyncio.StreamWriter]
+    ) -> None:
         nonlocal left
         while (data := await reader.read(1_024)) and left > 0:
             writer.write(data[:left])
@@ -51,7 +53,9 @@ async def cutting_proxy(port: int, after: int) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("after", [0, 100, 400, 600, 900, 5_000, 20_000, 60_000, 100_000])
-async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goes_on(tmp_path: Path, after: int) -> None:
+async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goes_on(
+    tmp_path: Path, after: int
+) -> None:
     hq, laptop = make_pair(tmp_path, rows=3_000)
     with Store(laptop) as store:
         store.execute("CREATE TABLE visits(id INTEGER PRIMARY KEY, what TEXT)")

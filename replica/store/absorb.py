@@ -118,6 +118,12 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     return 1 if len(rows) == limit else 0
 
 
+def absorb_all(core: Core) -> None:
+    """Absorb whatever waits, in the caller's transaction."""
+    while absorb(core):
+        pass
+
+
 def full_diff(core: Core, table: Table) -> None:
     """Look at every row and every shown record of a table: the backstop for whatever no trigger saw."""
     assert table.shape is not None

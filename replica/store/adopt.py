@@ -19,10 +19,11 @@ from replica.errors import TableRefused
 from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
-from replica.store.core import Core
+from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row
+from replica.store.leap import leap
 from replica.store.refit import show_all, take
-from replica.store.show import engine_writes, leap, settle_anew
+from replica.store.show import engine_writes, settle_anew
 from replica.store.state import (
     SHOWN,
     State,
@@ -96,8 +97,8 @@ def _check_writable(core: Core, shape: Shape) -> None:
 
 def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
     table = core.table(fold(shape.name))
-    agreed = ddl.described(core).get(table.collection)
-    table.surrogate = not natural if not agreed else agreed[0].get("natural") == 0
+    agreed, _ = ddl.described(core).get(table.collection, ({}, {}))
+    table.surrogate = agreed["natural"] == 0 if "natural" in agreed else not natural
     take(core, table, shape)
     ddl.publish(core, table)
     total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
@@ -145,6 +146,8 @@ def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> 
             states.append(_merge(core, table, key, id_, stamp, packed))
     write(core, fresh)
     save(core, states)
+    for id_, _, _ in found.values() if core.on_change is not None else ():
+        core.note(Change(table.collection, id_, "insert", False))
     if table.shape.rowid_alias:
         pairs = [(table.tbl, pk[0], key) for key, (_, pk, _) in found.items()]
         core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", pairs)

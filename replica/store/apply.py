@@ -26,8 +26,10 @@ from replica.store.catalog import Table
 from replica.store.core import Change, Core
 from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
-from replica.store.show import PlainRows, engine_writes, leap, settle
+from replica.store.leap import leap
+from replica.store.show import PlainRows, engine_writes, kind_of, settle
 from replica.store.state import State, load, load_shadows, new, write
+from replica.words import clean
 
 
 def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
@@ -131,10 +133,10 @@ class _Batch:
         ahead = max(s for s in (*stamps, delta.floor, delta.born) if s[:8] > self._horizon)
         minutes = (millis(ahead) - self._now_ms) // 60_000
         name = ddl.node_name(self._core, ahead[8:])
-        shown = ", ".join(map(str, unpack_id(delta.id)[0]))
+        shown = clean(", ".join(map(str, unpack_id(delta.id)[0])))
         reason = (
-            f"{name} is {minutes} min ahead of this node's clock: its write to {delta.collection} {shown} waits until "
-            "the clocks agree"
+            f"{name} is {minutes} min ahead of this node's clock: its write to {clean(delta.collection)} {shown} waits "
+            "until the clocks agree"
         )
         self.refused.append(Refusal(key, self._core.keys.digest(_encode(delta)), reason[: limits.TEXT_CHARS_MAX]))
         if max(delta.born, delta.floor)[:8] > self._horizon:
@@ -226,15 +228,14 @@ class _Batch:
                 touched.setdefault(item.key, (state, was_live))
         if not touched:
             return
-        settle(core, [state for state, _ in touched.values()])
+        settle(core, [state for state, _ in touched.values()], told=True)
         past = [lost for lost in past if lost[3] > states[lost[0]].record.floor]  # A delete erases values for good.
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
         self.changed += len(touched)
         for state, was_live in touched.values():
             live = state.record.live
             self.held += int(live and not state.shown and state.table.collection not in ddl.SYSTEM)
-            kind = "update" if live and was_live else "insert" if live else "delete"
-            core.note(Change(state.table.collection, state.record.id, kind, True))
+            core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), True))
 
     def _join(self, state: State, item: _Item) -> bool:
         """Join a fragment, unless the record would then be too large to send on. Returns whether anything changed."""
@@ -245,9 +246,9 @@ class _Batch:
         size = sum(len(name) + len(value) + 32 for name, (_, value) in record.registers.items())
         if size > limits.RECORD_BYTES_MAX or len(record.registers) > limits.FIELDS_MAX:
             record.floor, record.born, record.registers = before
-            shown = ", ".join(map(str, item.pk))
+            shown = clean(", ".join(map(str, item.pk)))
             reason = (
-                f"{state.table.label} {shown}: both copies together make a record of {size} bytes in "
+                f"{clean(state.table.label)} {shown}: both copies together make a record of {size} bytes in "
                 f"{len(item.delta.names)} fields, over the limit of {limits.RECORD_BYTES_MAX}: shorten it on one side"
             )
             digest = self._core.keys.digest(_encode(item.delta))

@@ -69,6 +69,9 @@ class Shape:
         return any(all(name is None for name, _ in unique.parts) for unique in self.uniques)
 
 
+KEY_COLUMNS_MAX = 100
+"""Columns of a key or of a UNIQUE: SQLite's expressions in our triggers have at most 1,000 terms."""
+
 _NOT_THEIRS = (PREFIX.rstrip("_"), "sqlite_")
 _NO_CODE = re.compile(r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[[^]]*\]|`(?:[^`]|``)*`""", re.DOTALL)
 """Comments, strings and quoted names in SQL."""
@@ -153,6 +156,10 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     if long:
         raise TableRefused(
             f"the name {long[0][:40]!r}... cannot travel: a name has at most {limits.NAME_BYTES_MAX} bytes"
+        )
+    if len(key) > KEY_COLUMNS_MAX:
+        raise TableRefused(
+            f"the primary key of {name!r} has {len(key)} columns: at most {KEY_COLUMNS_MAX} can be followed"
         )
     key.sort(key=lambda c: c.key)
     alias = len(key) == 1 and not without_rowid and not any(u.primary for u in uniques)

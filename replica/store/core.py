@@ -123,6 +123,8 @@ class Core:
         """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
         self.bold = False
         """Run without savepoints: whoever sets this tries again without it after a Collision."""
+        self.remote = False
+        """What changes now is a peer's doing."""
         self._seen: tuple[int, int] = (-1, -1)
         self._last_saved = b""
         with self.reporting():
@@ -141,7 +143,8 @@ class Core:
             schema.migrate(self.db, self.path)
             self.db.execute("COMMIT")
         except BaseException:
-            self.db.execute("ROLLBACK")
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
             raise
 
     # --- meta -------------------------------------------------------------------------------------------------------
@@ -265,14 +268,24 @@ class Core:
             except sqlite3.IntegrityError as error:
                 raise Collision from error
             return
+        with self.savepoint():
+            yield
+
+    @contextmanager
+    def savepoint(self, *, keep: bool = True) -> Iterator[None]:
+        """Undo what is done here if it raises, or anyway. An error of the disk makes SQLite roll back the whole transaction:
+        then the savepoint is gone too, and that error is the one to tell."""
         self.db.execute("SAVEPOINT replica_trial")
         try:
             yield
         except BaseException:
-            self.db.execute("ROLLBACK TO replica_trial")
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK TO replica_trial")
+                self.db.execute("RELEASE replica_trial")
             raise
-        finally:
-            self.db.execute("RELEASE replica_trial")
+        if not keep:
+            self.db.execute("ROLLBACK TO replica_trial")
+        self.db.execute("RELEASE replica_trial")
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 

@@ -17,11 +17,13 @@ from protocol.hlc import base_stamp
 from protocol.keys import content_hash
 from protocol.record import fold, pack_id, unpack_id
 from protocol.values import Value, pack_value, unpack_value
+from replica.errors import TableRefused
 from replica.store import catalog
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Core
 from replica.store.refit import refit, show_all, take
 from replica.store.state import State, key_of, load, new, save
+from replica.words import clean
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
 SYSTEM = frozenset({TABLES, COLUMNS, NODES})
@@ -32,6 +34,9 @@ _LITERAL = re.compile(
 )
 _AFFINITIES = frozenset({"TEXT", "NUMERIC", "INTEGER", "REAL", "BLOB"})
 _COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
+
+UNIQUES_MAX = 100
+"""UNIQUE constraints of a table made here: each costs every insert a look-up."""
 
 Fields = dict[str, Value]
 
@@ -65,6 +70,11 @@ def publish(core: Core, table: Table) -> None:
         id_ = pack_id(key_values)
         key = key_of(core, system, id_)
         state = load(core, [key]).get(key) or new(system, key, id_)
+        known = state.record.registers.get("references")
+        if known is not None and fields.get("references", "") is None:
+            target = _target({"references": unpack_value(known[1])})
+            if target and not _referable(core, target):
+                del fields["references"]  # It is not here because the other table is not: nobody took it away.
         if _declare(core, state, fields):
             states.append(state)
     save(core, states)
@@ -88,7 +98,7 @@ def node_name(core: Core, node: bytes) -> str:
         state = load(core, [key]).get(key)
         name = state.record.registers.get("name") if state else None
         if name is not None:
-            return str(unpack_value(name[1]))[:64]
+            return clean(str(unpack_value(name[1]))[: limits.NODE_NAME_CHARS_MAX])
     return f"node {node.hex()}"
 
 
@@ -148,45 +158,67 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
         for state in load(core, keys).values():
             fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
             names = unpack_id(state.record.id)[0]
-            if not state.record.live or not all(_is_name(n) for n in names):
+            right = len(names) == (1 if collection == TABLES else 2)
+            if not state.record.live or not right or not all(_is_name(n) for n in names):
                 continue
             table = found.setdefault(str(names[0]), ({}, {}))
             if collection == TABLES:
                 table[0].update(fields)
-            elif len(names) == 2:
+            else:
                 table[1][str(names[1])] = fields
     return found
 
 
 def _is_name(value: Value) -> bool:
-    return isinstance(value, str) and "\0" not in value and len(value.encode()) <= limits.NAME_BYTES_MAX
+    """Whether an id may hold it: an unfolded name is another record for the name of a table that is there already."""
+    return (
+        isinstance(value, str)
+        and bool(value)
+        and "\0" not in value
+        and fold(value) == value
+        and len(value.encode()) <= limits.NAME_BYTES_MAX
+    )
 
 
 def materialize(core: Core) -> None:
     """Make the tables and columns that the schema records describe and that are missing here, and show their rows."""
+    made: list[tuple[Table, str, Fields, dict[str, Fields]]] = []
+    known: list[tuple[Table, dict[str, Fields]]] = []
     for collection, (fields, columns) in described(core).items():
         if not fields or collection.startswith("_replica"):
             continue
         table = core.table(collection)
-        if table.shape is None and not table.state:
-            _create(core, table, fields, columns)
-        elif table.shape is not None:
-            _extend(core, table, columns)
+        if table.shape is not None:
+            known.append((table, columns))
+        elif not table.state and (name := _create(core, table, fields, columns)):
+            made.append((table, name, fields, columns))
+    for one in made:  # Only now: tables may refer to each other in a circle.
+        _check_references(core, *one)
+    for table, name, _, _ in made:
+        if not table.state:
+            take(core, table, catalog.shape(core.db, name))
+            show_all(core, table.collection)
+    for table, columns in known:
+        _extend(core, table, columns)
 
 
-def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]) -> None:
+def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]) -> str:
+    """Make a table. Returns its name, or nothing if it cannot be made (yet)."""
     name = fields.get("name")
     if not isinstance(name, str) or fold(name) != table.collection or "\0" in name:
         name = table.collection
     keys = sorted((c for c, f in columns.items() if f.get("key")), key=lambda c: (_number(columns[c], "key"), c))
     if not keys or len(keys) != fields.get("keys"):
-        return  # The rest of the description has not arrived yet.
+        return ""  # The rest of the description has not arrived yet.
+    if len(keys) > catalog.KEY_COLUMNS_MAX:
+        _set_state(core, table, f"its key has {len(keys)} columns: at most {catalog.KEY_COLUMNS_MAX} can be followed")
+        return ""
     surrogate = fields.get("natural") == 0
     core.db.execute("UPDATE _replica_table SET surrogate = ? WHERE tbl = ?", (int(surrogate), table.tbl))
     table.surrogate = surrogate
     if catalog.find(core.db, name) is not None:
         _set_state(core, table, f"there is a table {name!r} here that is not replicated: run `replica adopt`")
-        return
+        return ""
     rowid = len(keys) == 1 and fields.get("rowid") == 1
     if rowid:
         columns[keys[0]]["affinity"] = "INTEGER"
@@ -198,16 +230,48 @@ def _create(core: Core, table: Table, fields: Fields, columns: dict[str, Fields]
     if not rowid:
         lines.append(f"PRIMARY KEY({', '.join(quote(_spelled(k, columns)) for k in keys)})")
     uniques = {json.dumps(u) for f in columns.values() for u in _uniques(f)}
-    for unique in sorted(uniques):
+    for unique in sorted(uniques)[:UNIQUES_MAX]:
         parts = json.loads(unique)
         if all(part in columns for part in parts):
             lines.append(f"UNIQUE({', '.join(quote(_spelled(p, columns)) for p in parts)})")
     refused = _define(core, f"CREATE TABLE {quote(name)}({', '.join(lines)})")
     if refused:
         _set_state(core, table, f"SQLite refuses to make this table here: {refused}")
-        return
-    take(core, table, catalog.shape(core.db, name))
-    show_all(core, table.collection)
+        return ""
+    return name
+
+
+def _check_references(core: Core, table: Table, name: str, fields: Fields, columns: dict[str, Fields]) -> None:
+    """Make a new table again without its references to what is not here: a program that has SQLite enforce foreign keys
+    could not write it."""
+    lost = [f for f in columns.values() if (target := _target(f)) and not _referable(core, target)]
+    if lost:
+        for column in lost:
+            column["references"] = None
+        core.db.execute(f"DROP TABLE {quote(name)}")
+        _create(core, table, fields, columns)
+
+
+def _target(fields: Fields) -> str | None:
+    target = fields.get("references")
+    return target if isinstance(target, str) and target.count(".") == 1 and "\0" not in target else None
+
+
+def _referable(core: Core, target: str) -> bool:
+    """Whether SQLite lets a foreign key refer to this column: it is a key of a table that is here."""
+    parent, _, column = target.partition(".")
+    actual = catalog.find(core.db, parent)
+    if actual is None:
+        return False
+    try:
+        shape = catalog.shape(core.db, actual)
+    except TableRefused:
+        return False
+    if shape.rowid_alias and shape.key[0].folded == fold(column):
+        return True
+    collations = {c.name: c.collation for c in (*shape.key, *shape.columns) if c.folded == fold(column)}
+    singles = [unique.parts[0] for unique in shape.uniques if len(unique.parts) == 1 and not unique.partial]
+    return any(name in collations and collations[name] == collation for name, collation in singles if name)
 
 
 def _set_state(core: Core, table: Table, state: str) -> None:
@@ -218,17 +282,16 @@ def _set_state(core: Core, table: Table, state: str) -> None:
 def _define(core: Core, sql: str) -> str:
     """Run a definition that was built from a peer's description. Returns why SQLite refuses it, or nothing: one table
     that cannot be made must not keep the rest of the group's data out."""
-    core.db.execute("SAVEPOINT replica_define")
-    refused = ""
     try:
-        core.db.execute(sql)
+        with core.savepoint():
+            core.db.execute(sql)
+    except sqlite3.DataError as error:  # Longer than SQLite's limit.
+        return str(error)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname != "SQLITE_ERROR":
             raise
-        core.db.execute("ROLLBACK TO replica_define")
-        refused = str(error)
-    core.db.execute("RELEASE replica_define")
-    return refused
+        return str(error)
+    return ""
 
 
 def _number(fields: Fields, name: str) -> int:
@@ -242,7 +305,12 @@ def _spelled(column: str, columns: dict[str, Fields]) -> str:
 
 
 def _column_sql(column: str, fields: Fields, rowid: bool = False) -> str:
-    kind, collation, default = fields.get("affinity"), fields.get("collation"), fields.get("default")
+    kind, collation, default, target = (
+        fields.get("affinity"),
+        fields.get("collation"),
+        _default(fields),
+        _target(fields),
+    )
     kind = str(kind) if kind in _AFFINITIES else "BLOB"
     if kind == "INTEGER" and not rowid:
         kind = "INT"  # As a key, a column of type INTEGER would be the rowid.
@@ -251,13 +319,17 @@ def _column_sql(column: str, fields: Fields, rowid: bool = False) -> str:
         parts.append(f"COLLATE {collation}")
     if fields.get("notnull") == 1:
         parts.append("NOT NULL")
-    if isinstance(default, str) and _LITERAL.match(default):
+    if default is not None:
         parts.append(f"DEFAULT {default}")
-    target = fields.get("references")
-    if isinstance(target, str) and target.count(".") == 1 and "\0" not in target:
+    if target:
         parent, _, name = target.partition(".")
         parts.append(f"REFERENCES {quote(parent)}({quote(name)})")
     return " ".join(parts)
+
+
+def _default(fields: Fields) -> str | None:
+    default = fields.get("default")
+    return default if isinstance(default, str) and _LITERAL.match(default) else None
 
 
 def _uniques(fields: Fields) -> list[list[str]]:
@@ -266,7 +338,11 @@ def _uniques(fields: Fields) -> list[list[str]]:
         lists = json.loads(text) if isinstance(text, str) else []
     except (ValueError, RecursionError):
         return []
-    return [u for u in lists if isinstance(u, list) and u and all(isinstance(p, str) for p in u)]
+    return [
+        u
+        for u in (lists if isinstance(lists, list) else [])
+        if isinstance(u, list) and 0 < len(u) <= catalog.KEY_COLUMNS_MAX and all(isinstance(p, str) for p in u)
+    ]
 
 
 def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
@@ -284,8 +360,11 @@ def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
         if column in generated:
             continue
         fields = dict(columns[column])
-        if fields.get("default") is None or str(fields["default"]).strip(" (").upper().startswith("CURRENT"):
+        default, target = _default(fields), _target(fields)
+        if default is None or default.strip(" (\t\r\n\f\v").upper().startswith("CURRENT"):
             fields["notnull"], fields["default"] = 0, None
+        if target and not _referable(core, target):
+            fields["references"] = None
         refused = _define(core, f"ALTER TABLE {table.sql} ADD COLUMN {_column_sql(column, fields)}")
         added |= not refused
         if refused:

@@ -17,6 +17,7 @@ from typing import Any
 
 from protocol import limits
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
+from replica.errors import StoreError
 from replica.store.core import Core, uncollected
 
 SCAN_MAX = 32_768
@@ -123,6 +124,14 @@ def build(core: Core) -> tuple[bytes, int, list[_Row]]:
     return digest, count, update.rows
 
 
+def _damaged(core: Core, prefix: str) -> StoreError:
+    node = f"node {prefix} of the trie" if prefix else "the root of the trie"
+    return StoreError(
+        f"{core.path} is damaged: {node} is missing or broken; `replica verify` says what else is, `replica rescan` makes "
+        "the trie anew from the records"
+    )
+
+
 def _digests(blob: bytes) -> list[bytes]:
     return list(_DIGESTS.unpack(blob))
 
@@ -196,7 +205,11 @@ class _Update:
         sql = "SELECT prefix, counts, digests FROM _replica_trie WHERE prefix IN ("
         stored = {row[0]: row for row in self._core.select_in(sql, [part.prefix for part in inner])}
         for part in inner:
+            if part.prefix not in stored:
+                raise _damaged(self._core, part.prefix)
             _, counts, digests = stored[part.prefix]
+            if len(counts) != _COUNTS.size or len(digests) != _DIGESTS.size:
+                raise _damaged(self._core, part.prefix)
             part.counts, part.digests = _counts(counts), _digests(digests)
             byte, odd = divmod(len(part.prefix), 2)
             low = part.low

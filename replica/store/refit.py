@@ -16,7 +16,8 @@ from protocol.values import pack_value, pack_values
 from replica.store import capture
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Change, Core
-from replica.store.show import engine_writes, leap, settle, settle_anew, stored
+from replica.store.leap import leap
+from replica.store.show import engine_writes, settle, settle_anew, stored
 from replica.store.state import SHOWN, State, check, fetch_rows, load, save, trim
 
 

@@ -12,9 +12,9 @@ from protocol.values import IllFormedText, Value, check, pack_value, unpack_valu
 from replica.errors import UsageError
 from replica.store import absorb, index
 from replica.store.catalog import Table, quote
-from replica.store.core import Core
+from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM, node_name
-from replica.store.show import engine_writes, marks, settle
+from replica.store.show import engine_writes, kind_of, marks, settle
 from replica.store.state import SHOWN, State, key_of, load
 
 Json = dict[str, Any]
@@ -245,7 +245,7 @@ def _by_ref(core: Core, ref: str) -> State:
 def held_edit(core: Core, ref: str, changes: dict[str, object]) -> None:
     """Write fields of a held record, in the caller's transaction; it surfaces if it can."""
     state = _by_ref(core, ref)
-    stamp = core.clock.tick(core.now_ms())
+    stamp, was_live = core.clock.tick(core.now_ms()), state.record.live
     for name, value in changes.items():
         if fold(name) not in state.record.registers:
             raise UsageError(f"the record has no field {name!r}")
@@ -255,8 +255,7 @@ def held_edit(core: Core, ref: str, changes: dict[str, object]) -> None:
     size = len(state.record.encode())
     if size > limits.RECORD_BYTES_MAX:
         raise UsageError(f"the record would have {size} bytes and could not travel: at most {limits.RECORD_BYTES_MAX}")
-    with engine_writes(core, [state.table]):
-        settle(core, [state])
+    _settle(core, state, was_live)
 
 
 def held_delete(core: Core, ref: str) -> None:
@@ -264,8 +263,13 @@ def held_delete(core: Core, ref: str) -> None:
     state = _by_ref(core, ref)
     state.record.floor = core.clock.tick(core.now_ms())
     state.record.registers.clear()
+    _settle(core, state, was_live=True)
+
+
+def _settle(core: Core, state: State, was_live: bool) -> None:
     with engine_writes(core, [state.table]):
-        settle(core, [state])
+        settle(core, [state], told=True)
+    core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), False))
 
 
 def held_count(core: Core) -> int:

@@ -22,7 +22,8 @@ from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
 from replica.store.catalog import Table, quote
-from replica.store.core import Core
+from replica.store.core import Change, Core
+from replica.store.leap import leap
 from replica.store.schema import PREFIX
 from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
 
@@ -100,8 +101,9 @@ def user_triggers(core: Core, table: Table) -> list[tuple[str, str]]:
     ).fetchall()
 
 
-def settle(core: Core, states: Sequence[State]) -> None:
-    """Bring the user's tables, and everything stored about these records, to what their states say."""
+def settle(core: Core, states: Sequence[State], *, told: bool = False) -> None:
+    """Bring the user's tables, and everything stored about these records, to what their states say. Records that surface or
+    give way are noted as changes, but for `states` if the caller tells of them."""
     by_table: dict[int, list[State]] = {}
     for state in states:
         by_table.setdefault(state.table.tbl, []).append(state)
@@ -112,7 +114,17 @@ def settle(core: Core, states: Sequence[State]) -> None:
                 state.flags &= ~SHOWN
             save(core, some)
         else:
-            _Placing(core, table).place(some)
+            placed = _Placing(core, table).place(some)
+            for state in placed[len(some) if told else 0 :]:
+                if state.was_shown != state.shown:
+                    core.note(Change(table.collection, state.record.id, kind_of(state), core.remote))
+
+
+def kind_of(state: State, *, was_live: bool = True) -> str:
+    """What happened to a settled record, for `changes()`: by its row, if it has come or gone, else by the record."""
+    if state.was_shown != state.shown:
+        return "insert" if state.shown else "delete"
+    return "delete" if not state.record.live else "update" if was_live else "insert"
 
 
 def settle_anew(core: Core, states: Sequence[State]) -> None:
@@ -134,7 +146,8 @@ class _Placing:
         self._inserted = False
         self._victim_table = ""
 
-    def place(self, states: Sequence[State]) -> None:
+    def place(self, states: Sequence[State]) -> list[State]:
+        """Returns all that were looked at, `states` first."""
         wanted = {state.key: state for state in states}
         self._add_waiting(wanted, list(wanted))
         flags = {key: state.flags for key, state in wanted.items()}
@@ -156,6 +169,7 @@ class _Placing:
         self._core.db.executemany("DELETE FROM _replica_held WHERE key = ?", shown)
         if self._inserted and self._shape.autoincrement:
             leap(self._core, self._table)
+        return list(wanted.values())
 
     def _add_waiting(self, wanted: dict[bytes, State], touched: Sequence[bytes]) -> list[State]:
         """Records held because of one of `touched` have a new chance."""
@@ -308,16 +322,16 @@ class _Placing:
         """Primary keys of the rows that this one would replace."""
         db = self._core.db
         sql, values = self._insert_sql(state, self._writable(state), "REPLACE")
-        db.execute("SAVEPOINT replica_trial")
         db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
         try:
-            db.execute(f"DELETE FROM temp.{self._victim_table}")  # Deletes that were no trial left their rows there.
-            db.execute(sql, values)
-            return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
+            with self._core.savepoint(keep=False):
+                db.execute(
+                    f"DELETE FROM temp.{self._victim_table}"
+                )  # Deletes that were no trial left their rows there.
+                db.execute(sql, values)
+                return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
         finally:
             db.execute("PRAGMA recursive_triggers = OFF")
-            db.execute("ROLLBACK TO replica_trial")
-            db.execute("RELEASE replica_trial")
 
     # --- reading back -------------------------------------------------------------------------------------------------
 
@@ -375,23 +389,3 @@ def keys_of_rows(core: Core, table: Table, pks: Sequence[Sequence[Value]]) -> li
         return keys
     sql = "SELECT key FROM _replica_row WHERE tbl = ? AND pk IN ("
     return [key for (key,) in core.select_in(sql, [pk[0] for pk in pks], table.tbl)]
-
-
-def leap(core: Core, table: Table) -> None:
-    """Begin a number range of this node's own in an AUTOINCREMENT table.
-
-    SQLite always takes max(rowid) + 1, so a fixed range would be lost with the first row from a peer. Instead each node
-    leaps ahead by its own slot whenever rows came in: two nodes offline at once then count in different ranges."""
-    assert table.shape is not None
-    top = core.db.execute(f"SELECT coalesce(max({table.key_columns[0]}), 0) FROM {table.sql}").fetchone()[0]
-    row = core.db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.shape.name,)).fetchone()
-    seq = row[0] if row else 0
-    if top <= table.leap or max(top, seq) > 1 << 52:
-        return
-    slot = 1 + int.from_bytes(core.clock.node[:2], "big") % 4096
-    table.leap = max(top, seq) + slot * 4096
-    if row:
-        core.db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (table.leap, table.shape.name))
-    else:
-        core.db.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table.shape.name, table.leap))
-    core.db.execute("UPDATE _replica_table SET leap = ? WHERE tbl = ?", (table.leap, table.tbl))

@@ -81,6 +81,11 @@ class State:
         return bool(self.flags & SHOWN)
 
     @property
+    def was_shown(self) -> bool:
+        """Whether it stood there when it was stored last."""
+        return self.shadow is not None and self.shadow.shown
+
+    @property
     def pk(self) -> tuple[Value, ...]:
         """Its primary key."""
         return unpack_id(self.record.id)[0]

@@ -169,8 +169,7 @@ class Store:
     def _transaction(self) -> Iterator[Core]:
         self._catch_up()
         with self._core.transaction(index.flush):
-            while absorb.absorb(self._core):
-                pass
+            absorb.absorb_all(self._core)
             yield self._core
 
     def absorb(self) -> None:
@@ -191,7 +190,9 @@ class Store:
 
     def rescan(self) -> None:
         """Compare every row with what is known of it, and take what no trigger saw as local writes."""
-        with self._transaction() as core:
+        core = self._core
+        with core.transaction(index.flush):  # Nothing is flushed before: the trie may be what is damaged.
+            absorb.absorb_all(core)
             follow_schema(core)
             for table in core.tables.values():
                 if table.shape is not None:
@@ -220,8 +221,7 @@ class Store:
             cursor = core.db.execute(sql, parameters)
             rows = cursor.fetchall() if cursor.description else []
             columns = [d[0] for d in cursor.description or ()]
-            while absorb.absorb(core):
-                pass
+            absorb.absorb_all(core)
         return columns, rows
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
@@ -290,11 +290,11 @@ class Store:
 
     def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
         with self._transaction() as core:
-            core.bold = bold
+            core.bold, core.remote = bold, True
             try:
                 return apply(core, deltas, now_ms)
             finally:
-                core.bold = False
+                core.bold = core.remote = False
 
     def _base(self, condition: str, parameters: Sequence[object]) -> list[Entry]:
         system_tables = [t.tbl for t in self._core.tables.values() if t.collection in ddl.SYSTEM]
@@ -362,8 +362,7 @@ class Store:
         """Give a held record another key, so that it can be shown. Returns the key, and who refers to the old one."""
         with self._transaction() as core:
             done = report.held_rekey(core, ref, key)
-            while absorb.absorb(core):
-                pass
+            absorb.absorb_all(core)
             return done
 
     @_reporting

@@ -79,7 +79,11 @@ class _Measures:
 
     def taken(self) -> dict[str, Any]:
         """What was measured since the last time."""
-        told: dict[str, Any] = {"rss_mb": resident_mb(), "block_ms": self.block * 1000, "session_ms": self.session * 1000}
+        told: dict[str, Any] = {
+            "rss_mb": resident_mb(),
+            "block_ms": self.block * 1000,
+            "session_ms": self.session * 1000,
+        }
         told["bytes"] = dict(self.bytes)
         self.block = 0.0
         self.bytes = dict.fromkeys(self.bytes, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from random import Random
 from unittest import mock
@@ -18,7 +18,7 @@ from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT, SERVER
 from protocol.messages import Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Delta, Record, decode, pack_id
-from protocol.trie import Inner, fingerprint, slice_of
+from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from protocol.values import pack_value
 from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync
 from tests.protocol.strategies import change, colleagues, fill
@@ -377,9 +377,69 @@ def test_questions_without_end_are_cut_off(stamps: int) -> None:
 def test_wants_without_end_are_cut_off() -> None:
     notes = agenda(MemoryStore())
     frame = Want(0, (("", (b"abc",) * 16),) * 10_000)
-    with pytest.raises(LimitExceeded, match="asks without end"):
+    with pytest.raises(LimitExceeded, match="wants more leaves than were described to it"):
         for _ in range(100):
             notes.wanted(frame)
+
+
+class Counting(MemoryStore):
+    """Counts what it is asked to look at."""
+
+    looked = 0
+
+    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
+        self.looked += len(prefixes)
+        return super().nodes(prefixes)
+
+    def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
+        found = super().entries(prefix, after, limit)
+        self.looked += len(found)
+        return found
+
+    def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
+        self.looked += len(keys)
+        return super().stamps(keys)
+
+
+def test_a_leaf_wanted_many_times_is_looked_at_once() -> None:
+    store = Counting(record.encode() for record in twins(200)[0].state.values())
+    notes = agenda(store)
+    (entry,) = store.entries("", b"", 1)
+    store.looked = 0
+    prints = [(fingerprint(KEYS.trie, entry)[:3],), (b"abc",)]
+    notes.wanted(Want(0, tuple(("", prints[n % 2]) for n in range(4_000))))
+    assert store.looked <= 1 + 2 * limits.LEAF_MAX
+    assert sent(said(notes)) == 1
+
+
+def test_more_leaves_cannot_be_wanted_in_a_turn_than_are_described() -> None:
+    notes = agenda(twins(40)[0])
+    for _ in range(3):
+        notes.wanted(Want(0, (("", (b"abc",)),) * limits.NODES_PER_TURN))
+        notes.wanted(Want(0, (("a", (b"abc",)),) * limits.NODES_PER_TURN))
+        notes.end_of_turn()
+    with pytest.raises(LimitExceeded, match="wants more leaves than were described"):
+        notes.wanted(Want(0, (("", (b"abc",)),) * (limits.NODES_HEARD_MAX + 1)))
+
+
+def test_a_question_put_many_times_is_looked_at_once() -> None:
+    store = Counting(record.encode() for record in twins(40)[0].state.values())
+    notes = agenda(store)
+    key = store.entries("", b"", 1)[0][0]
+    store.looked = 0
+    for _ in range(3):
+        notes.answer(Have(0, False, (Question(key[:6], b"abc"),) * 1_000))
+    assert store.looked == 1
+    assert sent(said(notes)) == 1
+
+
+def test_records_of_too_many_stamps_in_a_turn_are_not_looked_at_but_sent_whole() -> None:
+    store = twins(40)[0]
+    notes = agenda(store)
+    with limited(STAMPS_PER_TURN=0):
+        questions = tuple(Question(key[:6], b"abc") for key, _ in store.entries("", b"", -1))
+        notes.answer(Have(0, True, questions))
+        assert sent(said(notes)) == len(questions)
 
 
 def test_the_memory_of_refusals_is_bounded() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -12,10 +11,10 @@ import pytest
 from protocol.hlc import Clock as Stamps
 from protocol.hlc import pack
 from protocol.record import Record
-from protocol.values import IllFormedText, pack_value
+from protocol.values import IllFormedText
 from replica.store import absorb
+from sim.diary import Row
 from sim.oracle import Oracle
-from sim.truth import BORN, FLOOR, Item, Row, Truth
 from tests.store.harness import Machine, all_meet, meet
 from tests.store.test_convergence import take
 from tests.store.world import COLUMNS, KEYS, SCHEMA, Decide, Fate, Put, Write
@@ -99,39 +98,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         machine.close()
 
 
-def item(ms: int, part: str = "a", value: object = 1) -> Item:
-    return Item(part, pack(ms, 0, b"n" * 8), b"" if part in {FLOOR, BORN} else pack_value(value))
-
-
-# --- the model --------------------------------------------------------------------------------------------------------
-
-
-def test_order_of_learning_does_not_matter() -> None:
-    updates = [item(1, BORN), item(1), item(2, FLOOR), item(3, BORN), item(3, value=2), item(3, value=3)]
-    states = []
-    for order in itertools.permutations(updates):
-        truth = Truth()
-        for update in order:
-            truth.learn(("t", b"\x91\x01"), update)
-        states.append(truth.state(("t", b"\x91\x01")))
-    assert all(state == states[0] for state in states)
-    assert states[0].live
-    assert states[0].registers == {"a": (pack(3, 0, b"n" * 8), pack_value(3))}
-
-
-def test_unsure_updates_may_be_there_or_not() -> None:
-    rid, truth = ("t", b"\x91\x01"), Truth()
-    truth.learn(rid, item(1))
-    truth.learn(rid, item(2))
-    low = Record(*rid, registers={"a": item(1)[1:]})
-    high = Record(*rid, registers={"a": item(2)[1:]})
-    assert [wrong[0] for wrong in truth.judge(rid, low)] == ["I3"]
-    truth.doubt([{rid: low}])
-    assert truth.judge(rid, low) == truth.judge(rid, high) == []
-    assert [wrong[0] for wrong in truth.judge(rid, None)] == ["I2"]
-    assert truth.judge(rid, Record(*rid, floor=item(3, FLOOR).stamp))[0][0] == "I3"  # Nobody deleted it.
-
-
 # --- content ----------------------------------------------------------------------------------------------------------
 
 
@@ -177,28 +143,6 @@ def test_it_is_content_with_any_history(seed: int, tmp_path: Path) -> None:
 
 
 # --- sabotage ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_lost_write(world: World) -> None:
-    a = world.machines[0]
-    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
-    a.store.absorb()
-    a.write("UPDATE t SET a = 2", "1")
-    a.sql("DELETE FROM _replica_outbox")
-    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
-    a.store.absorb()
-    assert "I2" in world.broken
-
-
-def test_a_lost_delete(world: World) -> None:
-    a = world.machines[0]
-    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
-    a.store.absorb()
-    a.write("DELETE FROM t", "1")
-    a.sql("DELETE FROM _replica_outbox")
-    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
-    a.store.absorb()
-    assert "I2" in world.broken
 
 
 def test_a_peers_data_before_a_users(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,28 +301,3 @@ def test_a_fault_of_the_judge(world: World) -> None:
     a = world.machines[0]
     a.oracle.committed("a", a.store, [None])  # type: ignore[list-item]
     assert world.broken == {"oracle"}
-
-
-# --- the diary --------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_not_waited_for(world: World) -> None:
-    a = world.machines[0]
-    a.write("INSERT INTO t VALUES (CAST(x'ff' AS TEXT), 1, 1)")
-    world.oracle.user_wrote("a", [("t", (None,), {"id": None, "a": 1}), ("nowhere", (1,), {"id": 1})])
-    assert world.oracle.pending("a") == []
-    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
-    assert world.oracle.pending("a") == ["t ['1']"]
-    a.store.absorb()
-    a.write("UPDATE t SET a = 1", "1")
-    assert world.oracle.pending("a") == []
-
-
-def test_a_write_replaces_what_was_noted(world: World) -> None:
-    a = world.machines[0]
-    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
-    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
-    a.write("UPDATE t SET a = 5", "2")  # Nobody looked at the other row.
-    a.store.absorb()
-    assert world.said == []
-    assert world.oracle.pending("a") == []

@@ -263,7 +263,9 @@ def test_many_rows_that_the_group_knows_and_that_stand_in_each_others_way_are_ad
     assert b.value("SELECT count(*) FROM t WHERE k = u") == 500
 
 
-NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, name); INSERT INTO t SELECT value, '{}' || value FROM json_each('[{}]');"
+NUMBERED = (
+    "CREATE TABLE t(k INTEGER PRIMARY KEY, name); INSERT INTO t SELECT value, '{}' || value FROM json_each('[{}]');"
+)
 
 
 def test_databases_that_were_never_copies_of_each_other_are_stopped_before_anything_is_applied(machine: Make) -> None:

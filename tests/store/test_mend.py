@@ -259,7 +259,9 @@ def described(machine: Machine, table: str) -> dict[str, Any]:
     return {
         "columns": machine.rows('SELECT name, "notnull", dflt_value, pk FROM pragma_table_info(?)', (table,)),
         "uniques": sorted(machine.rows(parts, index) for index in indexes),
-        "references": machine.rows('SELECT "from", lower("table"), lower("to") FROM pragma_foreign_key_list(?)', (table,)),
+        "references": machine.rows(
+            'SELECT "from", lower("table"), lower("to") FROM pragma_foreign_key_list(?)', (table,)
+        ),
     }
 
 
@@ -318,10 +320,14 @@ def test_what_a_peer_says_of_a_column_is_never_executed(machine: Make, field: st
         odd = record(COLUMNS, ["safe", name], {**good, "name": name, field: value})
         a.store.apply([record(TABLES, [name], table), key, bad, odd, record(name, ["row"], {"v": "x"})], a.clock())
     assert a.rows("SELECT k FROM safe") == [("kept",)]
-    tables = {name for (name,) in a.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 1) = 't'")}
+    tables = {
+        name for (name,) in a.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 1) = 't'")
+    }
     assert len(tables) > len(HOSTILE) // 2 or field == "key", "one odd field kept a whole table out"
     assert a.store.verify() == []
-    made = [sql for (sql,) in a.rows("SELECT sql FROM sqlite_master WHERE name NOT LIKE '%replica%' AND sql IS NOT NULL")]
+    made = [
+        sql for (sql,) in a.rows("SELECT sql FROM sqlite_master WHERE name NOT LIKE '%replica%' AND sql IS NOT NULL")
+    ]
     bare = re.sub(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", "", " ".join(made))
     assert not re.search("load_extension|CHECK|DROP", bare)
     a.sql("INSERT INTO safe(k) VALUES ('still writable')")

@@ -23,7 +23,9 @@ def at(ms: int) -> bytes:
 
 
 def person(key: Value, stamp: int, floor: bytes = b"", **fields: Value) -> Record:
-    return Record("people", pack_id([key]), floor, at(stamp), {n: (at(stamp), pack_value(v)) for n, v in fields.items()})
+    return Record(
+        "people", pack_id([key]), floor, at(stamp), {n: (at(stamp), pack_value(v)) for n, v in fields.items()}
+    )
 
 
 def take(machine: Machine, *records: Record) -> None:
@@ -194,7 +196,9 @@ def test_a_held_record_can_get_another_key(machine: Make) -> None:
 
 
 def test_a_number_that_two_took_is_given_anew_and_who_refers_to_it_is_told(machine: Make) -> None:
-    schema = "CREATE TABLE p(id INTEGER PRIMARY KEY, name); CREATE TABLE c(id TEXT PRIMARY KEY, p INT REFERENCES p(id));"
+    schema = (
+        "CREATE TABLE p(id INTEGER PRIMARY KEY, name); CREATE TABLE c(id TEXT PRIMARY KEY, p INT REFERENCES p(id));"
+    )
     a, b = machine("a", schema), machine("b", schema)
     a.sql("INSERT INTO p VALUES (1, 'Ann')")
     a.store.absorb()

@@ -1,0 +1,113 @@
+"""Frames that no honest node sends: some claim, or grow to, more than is allowed, and some make no sense.
+
+One test each:
+
+1. What a bomb claims, an honest decoder does not allocate.
+2. Garbage is refused in words, or means something.
+3. Nothing is made before it is thrown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from protocol import limits, messages
+from protocol.messages import Bye, Described, End, Have, Hello, Nodes, Question, Records, Sample, Want
+from protocol.record import encode
+from protocol.values import pack_any
+
+
+def _zstd(header: bytes, block: bytes = b"\x01\0\0", count: int = 1) -> bytes:
+    """A RECORDS of one record, whose zstd frame is made by hand; the last block closes it."""
+    return pack_any([6, count, b"\x28\xb5\x2f\xfd" + header + block])
+
+
+def _record(fields: int = 1, id_: bytes = b"\x91\x01", size: int = 1) -> bytes:
+    names = [f"f{n:05}" for n in range(fields)]
+    return encode("bomb", id_, b"", b"s" * 16, names, b"s" * 16, b"", [pack_any("x" * size)] * fields)
+
+
+_RLE = (131_072 << 3 | 2).to_bytes(3, "little") + b"\0"  # 4 bytes that become 128 KiB.
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "zstd claims 1 TiB": lambda: _zstd(b"\xe0" + (1 << 40).to_bytes(8, "little")),
+    "zstd claims little, holds 1 GiB": lambda: _zstd(
+        b"\xa0" + (4_096).to_bytes(4, "little"), _RLE * 8_192 + b"\x01\0\0"
+    ),
+    "zstd claims nothing, holds 1 GiB": lambda: _zstd(b"\0\x50", _RLE * 8_192 + b"\x01\0\0"),
+    "zstd window of 2 TiB": lambda: _zstd(b"\x80\xff" + (4_096).to_bytes(4, "little"), _RLE + b"\x01\0\0"),
+    "zstd of the size it claims": lambda: _zstd(b"\xa0" + (1 << 22).to_bytes(4, "little"), _RLE * 32 + b"\x01\0\0"),
+    "8,192 records of nothing": lambda: messages.encode(Records((b"",) * limits.BATCH_RECORDS_MAX)),
+    "more records than allowed": lambda: messages.encode(Records((b"",) * (limits.BATCH_RECORDS_MAX + 1))),
+    "records beyond count": lambda: _zstd(b"\x20\0", count=1 << 62),
+    "array of 4 G": lambda: b"\xdd\xff\xff\xff\xff",
+    "map of 4 G": lambda: b"\xdf\xff\xff\xff\xff",
+    "bytes of 4 G": lambda: b"\x93\x06\x01\xc6\xff\xff\xff\xff",
+    "200,000 deep": lambda: b"\x91" * 200_000 + b"\xc0",
+    "a million empty arrays": lambda: b"\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000,
+    "a million empty maps": lambda: b"\xdd\x00\x0f\x42\x40" + b"\x80" * 1_000_000,
+    "oversize frame": lambda: bytes(limits.FRAME_BYTES_MAX + 1),
+    "oversize record": lambda: messages.encode(Records((_record(size=limits.RECORD_BYTES_MAX),))),
+    "2,001 fields": lambda: messages.encode(Records((_record(fields=limits.FIELDS_MAX + 1),))),
+    "a deep id": lambda: messages.encode(Records((_record(id_=b"\x91" * 60_000 + b"\xc0"),))),
+    "a long id": lambda: messages.encode(Records((_record(id_=b"\x91" + pack_any("x" * limits.ID_BYTES_MAX)),))),
+    "a deep record": lambda: messages.encode(Records((b"\x98" + b"\x91" * 100_000 + b"\xc0" * 8,))),
+    "two million nodes": lambda: pack_any([3, 0, bytes(4_000_000)]),
+    "half a million questions": lambda: pack_any([4, 0, False, bytes(3_500_000)]),
+    "two million wants": lambda: pack_any([5, 0, bytes(4_000_000)]),
+    "a prefix too deep": lambda: pack_any([3, 0, b"\x21" + bytes(18)]),
+    "a thousand reasons": lambda: messages.encode(End(bytes(16), 0, False, 0, 0, ("x" * 4_000,) * 1_000)),
+    "a round far off": lambda: messages.encode(Nodes((1 << 63) - 1, ())),
+}
+"""Makers of frames that claim, or grow to, more than is allowed, by name. Made when thrown: some are large."""
+
+_WHOLE: list[messages.Message] = [
+    Nodes(0, (Described("a", True, (b"abc",) * 16), Described("", False, (b"abc",) * 3))),
+    Have(0, False, (Question(b"sixbyt", b"abcdef"), Question(b"others", b""))),
+    Want(0, (("ab", (b"abc", b"def")), ("", ()))),
+    End(b"r" * 16, 3, True, 0, 0, ("because",)),
+    Sample(((bytes(16), bytes(16)),)),
+    Bye("failed", "\x1b[2J\r\nERROR all is lost\0", bytes(16), 0, ("\x07",)),
+]
+
+
+def garbage(random: Random) -> tuple[str, bytes | str]:
+    """A frame that makes no sense, and what kind of one."""
+    kind = random.choice(("noise", "text", "raw bytes", "wrong types", "bent", "bent", "whole", "hello", "false bye"))
+    match kind:
+        case "text":
+            return kind, "text \0 " * random.randrange(9)
+        case "wrong types":
+            pool: list[object] = [
+                None,
+                True,
+                -1,
+                1 << 63,
+                0.5,
+                "",
+                "x" * 300,
+                b"",
+                b"r" * 16,
+                [],
+                [1],
+                ["r"] * 16,
+                [[[]]],
+            ]
+            return kind, pack_any([random.randrange(-1, 11), *random.choices(pool, k=random.randrange(11))])
+        case "bent":
+            data = bytearray(messages.encode(random.choice(_WHOLE)))
+            for _ in range(random.randrange(1, 4)):
+                data[random.randrange(len(data))] = random.randrange(256)
+            return kind, bytes(data)
+        case "whole":
+            return kind, messages.encode(random.choice(_WHOLE))
+        case "hello":
+            big = (1 << 63) - 1
+            hello = Hello(
+                limits.VERSION, b"p" * 32, b"g" * 16, bytes(8), random.randbytes(16), "\x1b\n", big, big, bytes(16)
+            )
+            return kind, messages.encode(hello)
+        case "false bye":
+            return kind, messages.encode(Bye("in sync", "", random.randbytes(16), 0, ()))
+    return kind, random.randbytes(random.choice((0, 1, 9, 500, 70_000)))

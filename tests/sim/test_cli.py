@@ -1,0 +1,98 @@
+"""The simulator's command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import sim.cli as module
+from replica.store.store import Store
+from sim.bugs import BUGS
+from sim.cli import main
+
+TINY = ["--nodes", "2", "--minutes", "0.3", "--faults", "none"]
+
+
+def test_a_world_passes_and_is_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "s.toml")
+    assert main(["run", "--seed", "3", *TINY, "--save", file, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["replay"].startswith("python -m sim replay 3 --nodes 2")
+    assert main(["run", "--scenario", file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == first["digest"]
+    assert main(["replay", file]) == 0
+    assert capsys.readouterr().out.startswith("same trace\nPassed")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--faults", "nonsense"],
+        ["run", "--bug", "none-such"],
+        ["run", "--scenario", "/nowhere.toml"],
+        ["run", "--scenario", "x.toml", "--seed", "1"],
+        ["run", "--work", "office", "--minutes", "3"],
+        ["replay", "x.toml", "--nodes", "3"],
+        ["shrink", "3", *TINY],
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.startswith("sim: ")
+    assert said.err.count("\n") == 1
+
+
+def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["run", "--nodes", "0"], ["swarm"], ["bugs", "--only", "none-such"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+
+
+def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Store, "verify", lambda _: ["planted"])
+    assert main(["run", "--seed", "0", *TINY]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED" in out
+    assert "version " in out
+    assert "again: python -m sim replay 0 --nodes 2 --minutes 0.3 --faults none" in out
+    assert "the last " in out
+    file = tmp_path / "small.toml"
+    assert main(["shrink", "0", *TINY, "--out", str(file), "--seconds", "5", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["nodes_left"] == 1
+    assert main(["replay", str(file), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["same"]
+
+
+def test_a_swarm_says_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = str(tmp_path / "s.jsonl")
+    assert main(["swarm", "--seeds", "2", *TINY, "--state", state, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] == 2
+    assert main(["swarm", "--seeds", "2", *TINY, "--state", state]) == 0
+    assert capsys.readouterr().out.startswith("2 of 2 seeds passed")
+
+
+def test_planted_bugs_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    name = next(iter(BUGS))
+
+    def spread(_: object, __: object, tasks: object, ___: int, take: object) -> None:
+        assert callable(take)
+        take({"bug": name, "caught": False, "seeds": 2, "invariant": "", "expected": True, "unsound": []})
+
+    monkeypatch.setattr(module, "spread", spread)
+    assert main(["bugs", "--only", name, "--max-seeds", "2"]) == 1
+    assert f"{name:<28} NOT caught in 2 seeds" in capsys.readouterr().out
+    assert main(["bugs", "--only", name, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["caught"] == 0
+
+
+def test_an_interrupt_has_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "once", once)
+    assert main(["run", *TINY]) == 130

@@ -1,0 +1,62 @@
+"""What a user was told is written is waited for as the header of the module promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim.test_oracle import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    for machine in made.machines:
+        machine.close()
+
+
+def test_a_lost_write(world: World) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.store.absorb()
+    a.write("UPDATE t SET a = 2", "1")
+    a.sql("DELETE FROM _replica_outbox")
+    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
+    a.store.absorb()
+    assert "I2" in world.broken
+
+
+def test_a_lost_delete(world: World) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.store.absorb()
+    a.write("DELETE FROM t", "1")
+    a.sql("DELETE FROM _replica_outbox")
+    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
+    a.store.absorb()
+    assert "I2" in world.broken
+
+
+def test_what_is_not_waited_for(world: World) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES (CAST(x'ff' AS TEXT), 1, 1)")
+    world.oracle.user_wrote("a", [("t", (None,), {"id": None, "a": 1}), ("nowhere", (1,), {"id": 1})])
+    assert world.oracle.pending("a") == []
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    assert world.oracle.pending("a") == ["t ['1']"]
+    a.store.absorb()
+    a.write("UPDATE t SET a = 1", "1")
+    assert world.oracle.pending("a") == []
+
+
+def test_a_write_replaces_what_was_noted(world: World) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
+    a.write("UPDATE t SET a = 5", "2")  # Nobody looked at the other row.
+    a.store.absorb()
+    assert world.said == []
+    assert world.oracle.pending("a") == []

@@ -1,0 +1,112 @@
+"""Scenarios as files: what is written is read, and what is wrong is named."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from replica.errors import UsageError
+from sim.draw import draw
+from sim.scenario import EVERYWHERE, PARAMETERS, SHAPES, Event, Place, Scenario
+
+NODES = '[[node]]\nname = "a"\npeers = ["b"]\n\n[[node]]\nname = "b"\n'
+
+EXAMPLES = {int: 3, float: 0.5, bool: True, str: 'say "…"\n\t\x7f\\ 陈', list: []}
+
+
+def test_what_is_written_is_read() -> None:
+    events = [
+        Event(
+            float(n), kind, "" if kind in EVERYWHERE else "a", {k: EXAMPLES[SHAPES[k][-1]] for k in sorted(parameters)}
+        )
+        for n, (kind, parameters) in enumerate(sorted(PARAMETERS.items()))
+    ]
+    events[-1].with_["rows"] = [["contacts", ["c1", 2]]]
+    places = (
+        Place("a", ("b", "ü"), 30, -5, ((0.0, 5.5), (7, 1e9))),
+        Place("b"),
+        Place('ü"', role="hq"),
+        Place("ü"),
+    )
+    scenario = Scenario(
+        2**63, places, tuple(events), 0.1, "CREATE TABLE t(id);\n-- \"x\" 'y'", latency_s=1e-7, shuffle=False
+    )
+    assert Scenario.from_toml(scenario.to_toml()) == scenario
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_drawn_is_read(seed: int, tmp_path: Path) -> None:
+    scenario = draw(seed)
+    (tmp_path / "s.toml").write_text(scenario.to_toml(), encoding="utf-8")
+    assert Scenario.load(tmp_path / "s.toml") == scenario
+
+
+WRONG = {
+    "seed =": "no TOML",
+    "": "it needs [[node]] tables",
+    NODES + '[[node]]\nname = "a"': "each with a name of its own",
+    '[[node]]\nname = "a"\npeers = ["z"]': "node a dials z, which is no node",
+    '[[node]]\nnome = "a"': "node 1: 'nome' is no setting of a node",
+    "[[node]]\nevery_s = 5": "node 1: it has no name",
+    NODES + "every_s = 0": "node 2: every_s is 0",
+    NODES + "every_s = true": "node 2: every_s is True",
+    NODES + 'skew_ms = "5"': "node 2: skew_ms is '5'",
+    NODES + 'peers = "a"': "node 2: peers is 'a'",
+    NODES + "online = [1, 2]": "node 2: online: 1 is no pair",
+    "speed = 3\n" + NODES: "'speed' is no setting; there are",
+    'seed = "x"\n' + NODES: "seed is 'x', not int",
+    "seed = true\n" + NODES: "seed is True, not int",
+    "duration_s = nan\n" + NODES: "duration_s is nan, not float",
+    NODES + '[[event]]\nkind = "backup"\nnode = "a"': "event 1: `at` must be seconds",
+    NODES + '[[event]]\nat = -1\nkind = "backup"\nnode = "a"': "event 1: `at` must be seconds",
+    NODES + '[[event]]\nat = nan\nkind = "backup"\nnode = "a"': "event 1: `at` must be seconds",
+    NODES + "[[event]]\nat = 1": "event 1: None is no kind of event; there are",
+    NODES + '[[event]]\nat = 1\nkind = "flood"': "event 1: 'flood' is no kind of event; there are",
+    NODES + '[[event]]\nat = 1\nkind = "step"\nnode = "a"\nms = 1\nfor_s = 2': "event 1: step has no parameter 'for_s'",
+    NODES + '[[event]]\nat = 1\nkind = "step"\nnode = "a"': "event 1: step needs 'ms'",
+    NODES + '[[event]]\nat = 1\nkind = "clone"\nnode = "a"': "event 1: clone needs 'to'",
+    NODES + '[[event]]\nat = 1\nkind = "step"\nnode = "a"\nms = 1.5': "event 1: ms is 1.5, not int",
+    NODES + '[[event]]\nat = 1\nkind = "backup"\nnode = "z"': "event 1: backup at node 'z'",
+    NODES + '[[event]]\nat = 1\nkind = "backup"': "event 1: backup at node ''",
+    NODES + '[[event]]\nat = 1\nkind = "cut"\nnode = "a"\nlinks = []': "event 1: cut at node 'a'",
+    NODES + '[[event]]\nat = 1\nkind = "cut"\nlinks = ["a"]': "event 1: links: 'a' is no pair",
+    NODES + '[[event]]\nat = 1\nkind = "cut"\nlinks = [["a", "z"]]': "event 1: 'z' is no node",
+    NODES + '[[event]]\nat = 1\nkind = "partition"\nfor_s = 1\ngroups = ["ab"]': "event 1: groups are lists",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_mistake_is_named_with_its_place(text: str) -> None:
+    with pytest.raises(UsageError) as told:
+        Scenario.from_toml(text, "mine.toml")
+    assert str(told.value).startswith("mine.toml: ")
+    assert WRONG[text] in str(told.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    for name in ("none.toml", "bytes.toml"):
+        with pytest.raises(UsageError, match=f"{name}: cannot be read"):
+            Scenario.load(tmp_path / name)
+
+
+def test_spoiled_files_are_read_or_refused_and_nothing_else() -> None:
+    chance, text = random.Random(5), draw(3).to_toml()
+    lines = text.splitlines()
+    for _ in range(150):
+        some = [chance.choice(lines) if chance.random() < 0.02 else line for line in lines if chance.random() > 0.01]
+        try:
+            Scenario.from_toml("\n".join(some))
+        except UsageError:
+            continue
+
+
+def test_events_come_in_order_and_can_be_left_out() -> None:
+    text = NODES + "".join(f'[[event]]\nat = {at}\nkind = "backup"\nnode = "a"\n' for at in (5, 1, 3))
+    scenario = Scenario.from_toml(text)
+    assert [event.at for event in scenario.events] == [1, 3, 5]
+    assert [event.at for event in scenario.without({1}).events] == [1, 5]
+    assert scenario.names == ["a", "b"]
+    assert not scenario.events[0].work

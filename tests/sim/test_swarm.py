@@ -1,0 +1,108 @@
+"""Many seeds, with a toy in place of the world, and once with worlds in two processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sim.swarm as module
+from replica.errors import UsageError
+from sim.bugs import BUGS
+from sim.result import Result, Violation
+from sim.scenario import Scenario
+from sim.shrink import Run
+from sim.swarm import Setup, catch, one, quantile, remember, summed, swarm
+
+TINY = Setup(nodes=2, duration_s=20.0, faults=())
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds that a toy world ran; seed 3 fails always, seed 4 if a bug is planted."""
+    seeds: list[int] = []
+
+    def once(scenario: Scenario) -> Run:
+        seeds.append(scenario.seed)
+        result = Result(scenario, "0", "d", ["a"], healed_at=10.0, equal_at=40.0, reach={"cut": {"idle": 2}})
+        if scenario.seed == 3 or (scenario.seed == 4 and scenario.bug):
+            result.violation = Violation("I4", 1.0, "a", "toy")
+        return Run(result, [f"seed {scenario.seed}"], 60.0)
+
+    monkeypatch.setattr(module, "once", once)
+    return seeds
+
+
+def test_a_stopped_swarm_goes_on(ran: list[int], tmp_path: Path) -> None:
+    state = tmp_path / "s.jsonl"
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["seed"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        swarm(TINY, range(6), 0, state, stop)
+    with state.open("a") as file:
+        file.write('{"seed": 5, "ok"')
+    lines = swarm(TINY, range(6), 0, state)
+    assert ran == [0, 1, 2, 3, 4, 5]
+    assert [line["seed"] for line in lines] == ran
+    assert [line["seed"] for line in map(json.loads, state.read_text().splitlines()[1:])] == ran
+    assert "seed 2" in lines[3]["parts"]
+
+
+def test_a_file_of_another_swarm_is_refused(ran: list[int], tmp_path: Path) -> None:
+    state = tmp_path / "s.jsonl"
+    swarm(TINY, range(1), 0, state)
+    before = state.read_bytes()
+    with pytest.raises(UsageError, match="another swarm"):
+        swarm(Setup(), range(2), 0, state)
+    assert state.read_bytes() == before
+    state.write_text("no JSON\n")
+    with pytest.raises(UsageError, match="cannot be used"):
+        swarm(TINY, range(2), 0, state)
+    with pytest.raises(UsageError, match="no planted bug"):
+        swarm(Setup(bug="none-such"), range(2), 0)
+
+
+def test_processes_find_what_one_finds() -> None:
+    many, alone = swarm(TINY, range(2), 2), swarm(TINY, range(2), 0)
+    assert [line["digest"] for line in many] == [line["digest"] for line in alone]
+
+
+def test_lines_are_summed_up(ran: list[int], tmp_path: Path) -> None:
+    lines = swarm(TINY, range(5), 0)
+    said = summed([{**line, "cpu_s": 0.5} for line in lines])
+    assert (said["seeds"], said["passed"], said["failures"]) == (5, 4, {"I4": [3]})
+    assert said["reach"] == {"cut": {"idle": 10}}
+    assert said["heal_p50"] == said["heal_p99"] == 0.5
+    assert said["seeds_per_cpu_hour"] == 7200
+    assert summed([])["heal_p50"] is None
+    assert quantile([4, 1, 3, 2], 0.5) == 2
+    seeds = tmp_path / "seeds.txt"
+    assert [remember(seeds, TINY, lines) for _ in range(2)] == [1, 0]
+    assert seeds.read_text() == "3  # I4, 2 nodes, 20 s\n"
+
+
+def test_a_bug_is_caught_by_a_sound_seed(ran: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = next(iter(BUGS))
+    found = catch(TINY, (bug, 9, 60.0))
+    assert (found["caught"], found["seeds"], found["seed"], found["unsound"]) == (True, 5, 4, [3])
+    assert not catch(TINY, (bug, 2, 60.0))["caught"]
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_hang_ends(swallowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(scenario: Scenario) -> Run:
+        try:
+            while True:
+                pass
+        except BaseException:
+            if not swallowed:
+                raise
+        return Run(Result(scenario, "0", "d", []), [], 1.0)
+
+    monkeypatch.setattr(module, "once", once)
+    assert one(TINY, 1, 0.05)["invariant"] == "hang"

@@ -48,7 +48,7 @@ def _last(world: World, event: Event, text: str, undo: Callable[[], None]) -> No
 # --- the network --------------------------------------------------------------------------------------------------------
 
 
-def _links(world: World, event: Event) -> list[tuple[str, str]]:
+def _links(event: Event) -> list[tuple[str, str]]:
     return [(a, b) for a, b in event.with_["links"]]
 
 
@@ -62,13 +62,13 @@ def _partition(world: World, event: Event) -> None:
 
 
 def _block(world: World, event: Event) -> None:
-    links = _links(world, event)
+    links = _links(event)
     world.network.block(links)
     _last(world, event, ", ".join(f"{a}→{b}" for a, b in links), lambda: world.network.unblock(links))
 
 
 def _slow(world: World, event: Event) -> None:
-    links = _links(world, event)
+    links = _links(event)
     usual = world.scenario.latency_s
     for a, b in links:
         link = world.network.link(a, b)
@@ -83,7 +83,7 @@ def _slow(world: World, event: Event) -> None:
 
 
 def _frames(world: World, event: Event) -> None:
-    links = _links(world, event)
+    links = _links(event)
     for a, b in links:
         link = world.network.link(a, b)
         link.how, link.share = event.with_["how"], event.with_["share"]
@@ -96,7 +96,7 @@ def _frames(world: World, event: Event) -> None:
 
 
 def _cut(world: World, event: Event) -> None:
-    world.network.cut(_links(world, event))
+    world.network.cut(_links(event))
 
 
 def _deaf(world: World, event: Event) -> None:

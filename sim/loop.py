@@ -20,7 +20,7 @@ import threading
 import time
 from asyncio import events
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from random import Random
 from typing import Any, NoReturn, Protocol
 
@@ -56,6 +56,11 @@ class Net(Protocol):
         """Let the current process take connections."""
 
 
+def _owner(handle: asyncio.Handle) -> Process | None:
+    context: Context = handle._context  # type: ignore[attr-defined]
+    return context.get(CURRENT)
+
+
 class Loop(asyncio.BaseEventLoop):
     """See the module."""
 
@@ -78,7 +83,7 @@ class Loop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         scheduled, ready = self._scheduled, self._ready  # type: ignore[attr-defined]
         while scheduled and scheduled[0]._cancelled:
-            self._timer_cancelled_count -= 1
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
             heapq.heappop(scheduled)._scheduled = False
         if not ready:
             if not scheduled:
@@ -101,7 +106,7 @@ class Loop(asyncio.BaseEventLoop):
     def _order(self, batch: list[asyncio.Handle]) -> list[asyncio.Handle]:
         owners: dict[Process | None, list[asyncio.Handle]] = {}
         for handle in batch:
-            owners.setdefault(handle._context.get(CURRENT), []).append(handle)
+            owners.setdefault(_owner(handle), []).append(handle)
         if len(owners) == 1:
             return batch
         order = list(owners)
@@ -112,7 +117,7 @@ class Loop(asyncio.BaseEventLoop):
     def _run(self, handle: asyncio.Handle) -> None:
         if handle._cancelled:
             return
-        process = handle._context.get(CURRENT)
+        process = _owner(handle)
         if process is not None:
             if process.dead:
                 return
@@ -133,11 +138,11 @@ class Loop(asyncio.BaseEventLoop):
 
     # --- the outside ------------------------------------------------------------------------------------------------
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
         """There is one thread."""
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # noqa: ARG002
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
         """Runs at once, in the one thread: for functions that wait for nothing."""
         future = self.create_future()
         try:
@@ -146,12 +151,12 @@ class Loop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override]
         """Over the world's network."""
         assert self.net is not None
         return await self.net.connect(factory, str(host), int(port))
 
-    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # noqa: ARG002
+    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
         """Over the world's network."""
         assert self.net is not None
         return self.net.listen(factory, int(port))
@@ -162,7 +167,7 @@ class Loop(asyncio.BaseEventLoop):
     def _process_events(self, event_list: Any) -> NoReturn:
         raise Fenced(f"events of the real world: {event_list}")
 
-    def add_signal_handler(self, *_: Any) -> NoReturn:
+    def add_signal_handler(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """There are no signals."""
         raise Fenced("a signal handler in a simulated world")
 

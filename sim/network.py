@@ -62,7 +62,7 @@ class Socket:
         return self._name
 
 
-class Listener(asyncio.AbstractServer):
+class Listener:
     """A listening port of one process."""
 
     def __init__(self, net: Network, host: str, port: int, factory: Callable[[], Any], process: Process | None) -> None:

@@ -189,7 +189,7 @@ class World:
     def session_ended(self, outcome: str) -> None:
         """Under whatever faults there are now."""
         for kind in {band.kind: None for band in self.result.bands if band.end > self.loop.time()}:
-            self.reach(kind, f"ended: {outcome.split(',')[0]}")
+            self.reach(kind, f"ended: {outcome.split(',', maxsplit=1)[0]}")
 
     # --- the course of things -----------------------------------------------------------------------------------------
 

@@ -153,7 +153,9 @@ class _Tale:
                     if edit.node == node:
                         self._apply(connection, edit)
         return {
-            chapter: [Expectation(outcome, self._read(outcome.node, outcome)) for outcome in chapter.outcomes]
+            chapter: [
+                Expectation(outcome, self._read(outcome.node, outcome)) for outcome in chapter.outcomes
+            ]
             for chapter in story.chapters
         }
 
@@ -178,7 +180,9 @@ class _Tale:
             if self.compare():
                 break
 
-    def show_outcomes(self, chapters: Sequence[Chapter], expectations: dict[Chapter, list[Expectation]]) -> bool:
+    def show_outcomes(
+        self, chapters: Sequence[Chapter], expectations: dict[Chapter, list[Expectation]]
+    ) -> bool:
         """Say what became of each conflict. Return whether all three files show what they should."""
         if not chapters:
             return True
@@ -249,7 +253,9 @@ class _Tale:
         self._headings += 1
         say(f"\n{self._headings}. {text}")
 
-    def _command(self, *arguments: str, secret: str | None = None, may_fail: bool = False, indent: str = "   ") -> bool:
+    def _command(
+        self, *arguments: str, secret: str | None = None, may_fail: bool = False, indent: str = "   "
+    ) -> bool:
         """Show a command and what it printed. Return whether it succeeded."""
         say(f"{indent}$ {stage.shown(arguments, secret)}")
         output = stage.run(*arguments, secret=secret, codes=None if may_fail else (0,))
@@ -296,7 +302,10 @@ def _row_counts(connection: sqlite3.Connection) -> list[tuple[str, int]]:
         for _, name, kind, *_ in connection.execute("PRAGMA main.table_list").fetchall()
         if kind == "table" and not name.startswith("sqlite_")
     ]
-    counted = [(name, int(connection.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()[0])) for name in names]
+    counted = [
+        (name, int(connection.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()[0]))
+        for name in names
+    ]
     return sorted(counted, key=lambda table: (-table[1], table[0]))
 
 

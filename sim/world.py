@@ -511,6 +511,8 @@ class World:
         except Crash:
             self.died(machine, "a statement")
             return
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
             if future is not None and not future.done():
                 future.set_exception(error)

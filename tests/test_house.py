@@ -78,6 +78,26 @@ def test_time_and_chance_come_from_one_room(name: str) -> None:
         assert not re.search(banned, text), f"{name}: {banned}"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "sim").glob("*.py")), ids=lambda p: p.name)
+def test_a_world_takes_no_time_or_chance_from_outside(path: Path) -> None:
+    assert {i.split(".")[0] for i in imports(path)} & {"protocol", "replica", "sim", "tests"} <= {
+        "protocol",
+        "replica",
+        "sim",
+    }
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), path.name
+    for banned in (
+        r"\btime\.time\(",
+        r"\btime_ns\b",
+        r"datetime\.now",
+        r"\buuid4\b",
+        r"^import secrets",
+        r"^from secrets",
+    ):
+        assert not re.search(banned, text, re.MULTILINE), banned
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_room_says_what_it_is(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -26,7 +26,12 @@ def world(nodes: int = 10, days: float = 7, syncs: int = 2000, writes: int = 200
     chance = Random(seed)
     end = days * DAY
     names = [f"n{n}" for n in range(nodes)]
-    scenario = Scenario(seed, tuple(Place(name, (names[0],)) for name in names), (Event(1.0, "cut"),), duration_s=end)
+    scenario = Scenario(
+        seed,
+        tuple(Place(name, (names[0],)) for name in names),
+        (Event(1.0, "cut", "", {"links": [[names[0], names[1]]]}),),
+        duration_s=end,
+    )
     result = Result(scenario, "0.1.0", "ab" * 16, names, ended_at=end, replay=f"python -m sim run --seed {seed}")
     cuts = [(0.15, 0.03, 2), (0.4, 0.1, 5), (0.7, 0.05, 3)]
     for at, long, few in cuts:

@@ -174,6 +174,8 @@ class Machine:
 
     async def _attack(self) -> None:
         store = self.offline()
+        self.world.oracle.opened(self.name, store)
+        store.listen(lambda changes: self.world.oracle.committed(self.name, store, changes))
         try:
             while True:
                 peer = self.chance.choice([n for n in self.world.machines if n != self.name])

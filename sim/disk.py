@@ -159,6 +159,7 @@ class Disk:
         if when == "after":
             self._die(how)
         if failing:
+            result.close()  # Else the error's traceback keeps it reading, and its snapshot grows old.
             raise self._broken(db, "disk I/O error", 10, "SQLITE_IOERR")
         return result
 

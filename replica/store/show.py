@@ -325,9 +325,8 @@ class _Placing:
         db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
         try:
             with self._core.savepoint(keep=False):
-                db.execute(
-                    f"DELETE FROM temp.{self._victim_table}"
-                )  # Deletes that were no trial left their rows there.
+                # Deletes that were no trial left their rows there.
+                db.execute(f"DELETE FROM temp.{self._victim_table}")
                 db.execute(sql, values)
                 return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
         finally:

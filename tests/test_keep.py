@@ -1,0 +1,44 @@
+"""Keepers: the next try always comes, soon after a first failure and then more and more rarely."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any, cast
+
+import pytest
+
+from protocol.errors import PeerFault
+from replica import keep
+from replica.errors import StoreError
+from replica.host import Host
+from replica.node import Node
+from replica.sync_report import SyncReport
+
+
+class Failing:
+    """A node whose every meeting fails in another way."""
+
+    host = Host(random_bytes=bytes)
+
+    def __init__(self) -> None:
+        self.errors = [PeerFault("gone"), StoreError("no disk"), sqlite3.OperationalError("no such column")]
+
+    async def sync(self, url: str, *, tls: Any = None) -> SyncReport:
+        if not self.errors:
+            raise asyncio.CancelledError
+        raise self.errors.pop(0)
+
+
+async def test_whatever_happens_the_next_try_comes() -> None:
+    seen: list[str] = []
+    with pytest.raises(asyncio.CancelledError):
+        await keep.keep_in_sync(cast(Node, Failing()), "ws://x:1", 0.001, lambda done: seen.append(done.text))
+    assert seen == ["gone", "no disk", "no such column"]
+
+
+def test_a_failure_is_tried_again_soon_then_more_and_more_rarely() -> None:
+    waits = [keep._wait(misses, 60.0, 0.5) for misses in range(1, 10)]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert keep._wait(0, 60.0, 0.5) == 60
+    assert (keep._wait(0, 60.0, 0.0), keep._wait(0, 60.0, 1.0)) == (45, 75)

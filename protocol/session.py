@@ -166,6 +166,11 @@ class Session:
             case Bye():
                 self._on_bye(message)
 
+    def answer(self, frame: bytes, now_ms: int) -> bytes | None:
+        """`receive`, then `pull`: in one call, since each costs the caller a change of threads."""
+        self.receive(frame, now_ms)
+        return self.pull(now_ms)
+
     def pull(self, now_ms: int) -> bytes | None:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
         self._now_ms = now_ms

@@ -261,13 +261,12 @@ class Node:
         traffic = transport.Traffic()
         socket, nonces = await transport.dial(url, self.store.group_keys, self.host.random_bytes, tls)
         try:
-            session = await self._session(CLIENT, nonces, sample=not accept_different)
+            session, first = await self._session(CLIENT, nonces, sample=not accept_different)
         except BaseException:
             await socket.close()
             raise
         try:
             call = self.call if watch is None else self._watched(session, watch)
-            first = await self.call(session.open, self.host.now_ms())
             greeted = self._greeted(session, CLIENT)
             await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
         finally:
@@ -275,8 +274,8 @@ class Node:
             await socket.close()
             with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
                 await self.call(self.store.remember, session.outcome, url)
-        session.outcome.reasons.extend(await self.call(self.store.notices))
-        session.outcome.held = await self.call(self.store.held_count)
+        notices, session.outcome.held = await self.call(lambda: (self.store.notices(), self.store.held_count()))
+        session.outcome.reasons.extend(notices)
         return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
@@ -287,14 +286,19 @@ class Node:
 
         return call
 
-    async def _session(self, role: str, nonces: tuple[bytes, bytes], *, sample: bool) -> Session:
-        def make() -> Session:
-            me = Self(self.store.node_id, self._instance, self.store.name)
-            return Session(role, self.store.group_keys, self.store, me, nonces, sample=sample)
+    async def _session(
+        self, role: str, nonces: tuple[bytes, bytes], *, sample: bool = False
+    ) -> tuple[Session, bytes | None]:
+        """A session, and what it says first."""
 
-        session = await self.call(make)
+        def make() -> tuple[Session, bytes | None]:
+            me = Self(self.store.node_id, self._instance, self.store.name)
+            session = Session(role, self.store.group_keys, self.store, me, nonces, sample=sample)
+            return session, session.open(self.host.now_ms()) if role == CLIENT else None
+
+        session, first = await self.call(make)
         self.sessions.add(session)
-        return session
+        return session, first
 
     def _ended(self, session: Session) -> None:
         self.sessions.discard(session)
@@ -335,7 +339,7 @@ class Node:
     async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
         began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
-        session = await self._session(SERVER, nonces, sample=False)
+        session, _ = await self._session(SERVER, nonces)
         self._strangers += 1
         stranger = True
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))

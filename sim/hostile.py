@@ -101,7 +101,7 @@ async def _lies(liar: Liar) -> str:
     async def call(function: Callable[..., Any], *args: Any) -> Any:
         nonlocal pulls
         result = function(*args)
-        if function == session.pull and result is not None:
+        if function in {session.pull, session.answer} and result is not None:
             pulls += 1
             if pulls > PULLS_MAX:
                 raise GaveUp(f"the peer listened to {PULLS_MAX} frames of lies")

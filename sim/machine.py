@@ -184,7 +184,7 @@ class Machine:
                 done = await attack(url, store, self.how_hostile, random, self.clock.now_ms, instance)
                 self.world.note(self.name, "attack", f"{self.how_hostile} on {peer}: {done}")
                 self.world.reach("hostile", self.how_hostile)
-                await asyncio.sleep(5 + 10 * random.random())
+                await asyncio.sleep(15 + 30 * random.random())
         finally:
             store.close()
 

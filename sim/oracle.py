@@ -19,7 +19,6 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import blake2b
 from typing import Protocol
 
 from protocol import limits
@@ -30,7 +29,7 @@ from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
 from sim.diary import Diary, Row
-from sim.truth import Item, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
+from sim.truth import Item, Look, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
@@ -62,6 +61,8 @@ class _Node:
         self.issued: dict[bytes, bytes] = {}
         self.schema = -1
         self.store: Store | None = None
+        self.whole: tuple[Core, tuple[int, int, int], Look] | None = None
+        """The last look at all of it, and at what."""
         self.forgiven: float | None = None
         """Since when what stood on the disk may be gone, if anything may."""
         self.diary = Diary()
@@ -169,7 +170,7 @@ class Oracle:
         core = store._core
         with core.reading():
             _, moved = self._meet(name, core)
-            found = look(core)
+            found = self._all(name, core)
             odd = found.odd if not quiet(core) else {}
             if quiet(core):
                 self._damaged(name, found.odd)
@@ -311,6 +312,13 @@ class Oracle:
             if at[8:] in node.ids:
                 node.issued[at[8:]] = max(node.issued.get(at[8:], b""), at[:8])
 
+    def _all(self, name: str, core: Core) -> Look:
+        """All records of a node, in the caller's snapshot."""
+        node = self._node(name)
+        if node.whole is None or node.whole[0] is not core or node.whole[1] != core.now:
+            node.whole = core, core.now, look(core)
+        return node.whole[2]
+
     # --- comparisons ----------------------------------------------------------------------------------------------------
 
     def equal_check(self, machines: Sequence[Machine]) -> None:
@@ -318,16 +326,14 @@ class Oracle:
         self._guard("", lambda: self._equal(machines))
 
     def _equal(self, machines: Sequence[Machine]) -> None:
-        seen: list[tuple[str, bytes, bytes, Core]] = []
+        seen: list[tuple[str, bytes, list[bytes], Core]] = []
         for machine in machines:
             core = machine.store._core
             with core.reading():
                 if not quiet(core):
                     continue
-                contents = blake2b(digest_size=16)
-                for encoding in sorted(r.encode() for r in look(core).records.values()):
-                    contents.update(blake2b(encoding, digest_size=16).digest())
-                now = (machine.name, index.root(core)[0], contents.digest(), core)
+                contents = sorted(self._all(machine.name, core).digests.values())
+                now = (machine.name, index.root(core)[0], contents, core)
                 for name, root, content, other in seen:
                     if (root == now[1]) != (content == now[2]):
                         what = "roots, but other contents" if root == now[1] else "contents, but other roots"
@@ -366,7 +372,7 @@ class Oracle:
             for text in machine.store.verify():
                 self._fail("I5", machine.name, text)
             with core.reading():
-                found = look(core).records
+                found = self._all(machine.name, core).records
                 for text in wrong_inside(core):
                     self._fail("I5", machine.name, text)
             for rid in self.truth.known:

@@ -115,7 +115,7 @@ class Scenario:
     db: str = ""
     start_ms: int = 1_800_000_000_000
     latency_s: float = 0.02
-    poll_s: float = 5.0
+    poll_s: float = 10.0
     shuffle: bool = True
     """Whether the order in which nodes run is drawn; else first come, first served."""
     bug: str = ""

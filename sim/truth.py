@@ -137,9 +137,10 @@ def quiet(core: Core) -> bool:
 
 
 class Look(NamedTuple):
-    """Records that were read; and those that are there but cannot be judged now, or are damaged."""
+    """Records that were read, and their digests; and those that are there but cannot be judged now, or are damaged."""
 
     records: dict[Rid, Record]
+    digests: dict[Rid, bytes]
     odd: dict[Rid, str]
 
 
@@ -149,14 +150,15 @@ def look(core: Core, wanted: Sequence[Rid] | None = None) -> Look:
         keys = [key for (key,) in core.db.execute("SELECT key FROM _replica_record ORDER BY key").fetchall()]
     else:
         keys = [key_of(core, core.by_name[rid[0]], rid[1]) for rid in wanted if rid[0] in core.by_name]
-    found = Look({}, {})
+    found = Look({}, {}, {})
     for start in range(0, len(keys), KEYS):
         some = keys[start : start + KEYS]
         shadows = {(core.tables[s.tbl].collection, s.id): s for s in load_shadows(core, some).values()}
         for record in records(core, some):
             rid = record.collection, record.id
-            if core.keys.digest(record.encode()) == shadows[rid].digest:
-                found.records[rid] = record
+            digest = core.keys.digest(record.encode())
+            if digest == shadows[rid].digest:
+                found.records[rid], found.digests[rid] = record, digest
         for rid in shadows:
             if rid not in found.records:
                 found.odd[rid] = "its row does not fit to its digest"

@@ -261,8 +261,9 @@ class Table:
         return self.shape.name if self.shape else self.collection
 
 
-def load(db: sqlite3.Connection) -> dict[int, Table]:
-    """All collections by number."""
+def load(db: sqlite3.Connection, shapes: dict[str, Shape | str]) -> dict[int, Table]:
+    """All collections by number. `shapes`: of local tables, or why they are refused, as far as the caller knows them; the
+    others are added."""
     fields: dict[int, list[str]] = {}
     for tbl, name in db.execute("SELECT tbl, name FROM _replica_field ORDER BY tbl, pos"):
         fields.setdefault(tbl, []).append(name)
@@ -270,10 +271,14 @@ def load(db: sqlite3.Connection) -> dict[int, Table]:
     for tbl, collection, local, surrogate, state, leap in db.execute(
         "SELECT tbl, collection, local, surrogate, state, leap FROM _replica_table"
     ).fetchall():
-        try:
-            here = shape(db, local) if local else None
-        except TableRefused as error:  # Changed by somebody; `mend` follows in the next write transaction.
-            here, state = None, str(error)
+        if local and local not in shapes:
+            try:
+                shapes[local] = shape(db, local)
+            except TableRefused as error:  # Changed by somebody; `mend` follows in the next write transaction.
+                shapes[local] = str(error)
+        here = shapes[local] if local else None
+        if isinstance(here, str):
+            here, state = None, here
         tables[tbl] = Table(tbl, collection, bool(surrogate), state, leap, fields.get(tbl, []), here)
     return tables
 

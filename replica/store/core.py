@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ ROWS_AT_ONCE = 100
 """Rows of one INSERT."""
 PARAMETERS_MAX = 32_000
 """Of one statement: SQLite's own default limit is 32,766."""
+_NEVER = (-1, -1)
 
 
 class Change(NamedTuple):
@@ -125,7 +126,14 @@ class Core:
         """Run without savepoints: whoever sets this tries again without it after a Collision."""
         self.remote = False
         """What changes now is a peer's doing."""
-        self._seen: tuple[int, int] = (-1, -1)
+        self.in_transaction = False
+        self.now = (-1, -1, -1)
+        """`versions` when this transaction began."""
+        self._seen = _NEVER
+        self._shapes: dict[str, catalog.Shape | str] = {}
+        self._shapes_at = -1
+        self._meta: dict[str, Any] | None = None
+        self._meta_at = -1
         self._last_saved = b""
         with self.reporting():
             if not schema.installed(db):
@@ -135,7 +143,6 @@ class Core:
         group, digest, access = (self.meta(n) for n in ("group", "digest_secret", "access_key"))
         self.keys = Keys(Secrets(group, digest, access))
         self.clock = Clock(self.meta("node"), self.meta("clock"))
-        self.in_transaction = False
 
     def _migrate(self) -> None:
         self.db.execute("BEGIN IMMEDIATE")
@@ -151,12 +158,18 @@ class Core:
 
     def meta(self, name: str) -> Any:
         """A stored setting, or None."""
-        row = self.db.execute("SELECT value FROM _replica_meta WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else None
+        if not self.in_transaction:
+            self._forget(self.db.execute("PRAGMA data_version").fetchone()[0])
+        if self._meta is None:
+            self._meta = dict(self.db.execute("SELECT name, value FROM _replica_meta").fetchall())
+        return self._meta.get(name)
 
     def set_meta(self, name: str, value: object) -> None:
-        """Store a setting."""
-        self.db.execute("INSERT OR REPLACE INTO _replica_meta VALUES (?, ?)", (name, value))
+        """Store a setting, in a transaction."""
+        if self.meta(name) != value:
+            self.db.execute("INSERT OR REPLACE INTO _replica_meta VALUES (?, ?)", (name, value))
+            assert self._meta is not None
+            self._meta[name] = value
 
     @property
     def name(self) -> str:
@@ -194,12 +207,12 @@ class Core:
                 if self.clock.issued:
                     self.set_meta("issued", self.clock.issued)
                 # Before the commit: what another process commits right after it must not pass for seen.
-                seen = self._versions()
+                seen = self.versions()[:2]
                 self.db.execute("COMMIT")
                 self._seen = seen
                 self.in_transaction = False
             except BaseException:
-                self._seen = (-1, -1)
+                self._seen, self._meta = _NEVER, None
                 self.changes.clear()
                 self.dirty.clear()
                 self.in_transaction = False
@@ -228,25 +241,36 @@ class Core:
                 if self.db.in_transaction:
                     self.db.execute("COMMIT")
 
-    def _versions(self) -> tuple[int, int]:
+    def versions(self) -> tuple[int, int, int]:
+        """Of the definitions; of what other connections committed; of what this one wrote."""
         return (
             self.db.execute("PRAGMA schema_version").fetchone()[0],
             self.db.execute("PRAGMA data_version").fetchone()[0],
+            self.db.total_changes,
         )
 
+    def _forget(self, others: int) -> None:
+        """Settings that were read before other connections committed this."""
+        if others != self._meta_at:
+            self._meta, self._meta_at = None, others
+
     def _refresh(self, *, follow: bool) -> None:
-        seen = self._versions()
+        self.now = self.versions()
+        self._forget(self.now[1])
         self._last_saved = self.meta("clock")
         self.clock = Clock(self.meta("node"), self._last_saved)
-        if seen != self._seen:
+        if self.now[:2] != self._seen:
+            if self.now[0] != self._shapes_at:
+                self._shapes.clear()
+                self._shapes_at = self.now[0]
             self.reload()
-            self._seen = seen
-        if follow and seen[0] != self.meta("schema_version"):
+            self._seen = self.now[:2]
+        if follow and self.now[0] != self.meta("schema_version"):
             self._follow_schema(self)
 
     def reload(self) -> None:
         """Read the tables anew."""
-        self.tables = catalog.load(self.db)
+        self.tables = catalog.load(self.db, self._shapes)
         self.by_name = {t.collection: t for t in self.tables.values()}
 
     @property
@@ -390,9 +414,3 @@ def _tolerant(data: bytes) -> str | IllFormedText:
         return data.decode()
     except UnicodeDecodeError:
         return IllFormedText(data)
-
-
-def bind(values: Iterable[object]) -> tuple[list[object], bool]:
-    """Values as SQLite takes them, and whether one of them is ill-formed text, which needs a CAST."""
-    out = list(values)
-    return out, any(type(v) is IllFormedText for v in out)

@@ -117,6 +117,7 @@ class Store:
         NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
         self.path = str(path)
         self._cautious = 0
+        self._settled: tuple[int, int, int] | None = None
         self._db = db or connect(path, durable=durable)
         try:
             self._core = Core(self._db, self.path, now_ms, random, follow_schema)
@@ -179,9 +180,17 @@ class Store:
     def _catch_up(self) -> None:
         core = self._core
         with core.reporting():
-            while core.schema_moved or absorb.pending(core):
+            while not self._quiet(core.versions()):
                 with core.transaction(index.flush):
                     absorb.absorb(core)
+
+    def _quiet(self, now: tuple[int, int, int]) -> bool:
+        """Whether nothing waits to be absorbed or followed, in the file of these `versions` or a later one."""
+        if now != self._settled:
+            if self._core.schema_moved or absorb.pending(self._core):
+                return False
+            self._settled = now
+        return True
 
     def introduce(self) -> None:
         """Tell the group this node's name."""
@@ -235,10 +244,10 @@ class Store:
         """Run an action on a snapshot in which nothing waits to be absorbed: a row and its stamps then belong together."""
         core = self._core
         for _ in range(8):
-            self._catch_up()
             with core.reading():
-                if not absorb.pending(core) and not core.schema_moved:
+                if self._quiet(core.now):
                     return action()
+            self._catch_up()
         with self._transaction():
             return action()
 

@@ -189,9 +189,10 @@ function breaks() {
     g.fillStyle = C.card; g.fillRect(x0, AXIS - 6, x1 - x0, HEIGHT); g.strokeStyle = C.soft; g.lineWidth = 1.4;
     for (const x of [x0, x1]) { g.beginPath();
       for (let y = AXIS - 6; y <= HEIGHT - GAP; y += 6) g.lineTo(x + (y / 6 % 2 < 1 ? 2 : -2), y); g.stroke(); }
-    g.font = '600 11px system-ui,sans-serif'; const wide = g.measureText(before).width + 4;
-    g.fillStyle = C.card; g.fillRect(x0 - wide, 0, wide + x1 - x0 + g.measureText(after).width + 4, 19);
-    g.fillStyle = C.ink; g.fillText(before, x0 - wide, 14); g.fillText(after, x1, 14);
+    g.font = '600 11px system-ui,sans-serif'; const [w0, w1] = [before, after].map(t => g.measureText(t).width + 4);
+    const right = Math.min(x1, W - RIGHT - w1), left = Math.max(LEFT, Math.min(x0, right) - w0);
+    g.fillStyle = C.card; g.fillRect(left, 0, right + w1 - left, 19);
+    g.fillStyle = C.ink; g.fillText(before, left, 14); g.fillText(after, right, 14);
     hits.unshift({x: x0, y: 0, w: x1 - x0, h: HEIGHT, text: 'nothing happens for ' + length(b - a) + '\nfrom ' + before
       + ' to ' + after});
   }

@@ -273,15 +273,21 @@ def test_the_script_draws_without_an_error(tmp_path: Path) -> None:
         assert ("zoom in to see each" in note) == (name == "week")
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
-def test_a_cut_axis_has_a_mark_with_the_time_on_both_sides(tmp_path: Path) -> None:
-    data = read(away()).scripts[0]
+def written(result: Result, tmp_path: Path, width: int) -> list[tuple[str, float]]:
+    """What the script writes on the canvas, and how far to the right, if every text is so wide."""
+    data = read(result).scripts[0]
     stub = STUB.replace("calls++;", "calls++; if (k === 'fillText') said.push([a[0], a[1]]);")
+    stub = stub.replace("width: 30", f"width: {width}")
     after = "console.log(JSON.stringify(said.map(([text, x]) => [String(text), x])));"
     script = f"const said = [];{stub.replace('DATA', json.dumps(data))}{SCRIPT}{after}"
     (tmp_path / "away.js").write_text(script, encoding="utf-8")
     done = subprocess.run(["node", tmp_path / "away.js"], capture_output=True, text=True, timeout=60, check=True)
-    said = json.loads(done.stdout)
+    return [(text, x) for text, x in json.loads(done.stdout)]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
+def test_a_cut_axis_has_a_mark_with_the_time_on_both_sides(tmp_path: Path) -> None:
+    said = written(away(), tmp_path, 30)
     places = dict(said)
     left, right = places["Day 1, 00:10:00"], places["Day 1001, 00:10:00"]
     assert 96 < left < right < 1300
@@ -290,6 +296,20 @@ def test_a_cut_axis_has_a_mark_with_the_time_on_both_sides(tmp_path: Path) -> No
     assert right < places["00:14"] < places["00:18"] < 1300
     assert places["faults end"] < right + 60
     assert [text for text, _ in said].count("00:14") == 1
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
+def test_the_times_at_a_cut_have_room_near_the_end(tmp_path: Path) -> None:
+    result = away()
+    last = 605.0 + AWAY_S
+    result.syncs = [s for s in result.syncs if s.end < last]
+    result.work = [w for w in result.work if w.at < last]
+    result.bands = [b for b in result.bands if b.end < last]
+    result.samples = [s for s in result.samples if s.at < last]
+    result.equal_at = result.ended_at = last
+    places = dict(written(result, tmp_path, 110))
+    left, right = places["Day 1, 00:10:00"], places["Day 1001, 00:10:00"]
+    assert left + 110 <= right <= 1250 - 110
 
 
 STUB = """

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim.chance import RECENT
+from sim.report_cuts import cuts
 from sim.report_page import CSS, SCRIPT
 from sim.result import CLASSES, DAY, DIFFER, FAILED, IN_SYNC, SHORT_S, Band, Result, Sync, span
 
@@ -290,6 +291,7 @@ def _data(result: Result) -> dict[str, Any]:
         "short": result.ended_at <= SHORT_S,
         "day0": result.scenario.start_ms // 1000 % DAY,
         "end": _ms(result.ended_at),
+        "cuts": [[_ms(a), _ms(b)] for a, b in cuts(result)],
         "healed": _ms(result.healed_at) if result.healed_at > 0 else None,
         "equal": None if result.equal_at is None else _ms(result.equal_at),
         "violation": {"at": _ms(bad.at), "invariant": bad.invariant} if bad else None,

@@ -5,6 +5,7 @@ syncs of one pair in one place the one that moved most stands for all, and the p
 
 1. Nothing is loaded from elsewhere.
 2. The script has no syntax errors, and draws without one (if there is a node.js to try it).
+3. Where the axis is cut there is a mark, with the time on both sides, and the times beyond it are right.
 """
 
 from __future__ import annotations
@@ -65,6 +66,19 @@ const $ = id => document.getElementById(id), N = D.nodes.length, cv = $('view'),
   tip = $('tip');
 const LEFT = 96, RIGHT = 14, AXIS = 26, ROW = 15, CHART = 78, GAP = 26;
 const LANE = Math.max(18, Math.min(46, Math.floor(560 / Math.max(1, N))));
+// Times are places on the axis from here on: a stretch that is cut takes HOLE of it. `real` gives the time back.
+const CUTS = D.cuts, HOLE = Math.max(1e-3, .04 * CUTS.reduce((rest, [a, b]) => rest - (b - a), D.end));
+function fold(t) { return CUTS.reduce((u, [a, b]) => u - Math.max(0, Math.min(t, b) - a) * (1 - HOLE / (b - a)), t); }
+function real(u) {
+  const t = CUTS.reduce((sum, [a, b]) => sum + Math.max(0, Math.min(u - fold(a), HOLE)) * ((b - a) / HOLE - 1), u);
+  return CUTS.length ? Math.round(t * 1000) / 1000 : t;
+}
+const END = D.end; D.end = fold(END);
+for (const b of D.bands) { b.a = fold(b.a); b.b = fold(b.b); }
+for (const s of D.syncs) { s[0] = fold(s[0]); s[1] = fold(s[1]); }
+for (const w of [...D.work, ...D.samples]) w[0] = fold(w[0]);
+for (const k of ['healed', 'equal']) if (D[k] !== null) D[k] = fold(D[k]);
+if (D.violation) D.violation.at = fold(D.violation.at);
 const full = [0, Math.max(D.end, 1e-3)], netRows = Math.min(5, stack()), laneTop = AXIS + netRows * ROW + 8;
 const chartTop = laneTop + N * LANE + 60, HEIGHT = chartTop + 3 * (CHART + GAP);
 const FAMILY = {network: '#cc79a7', clock: '#b8a400', machine: '#7f8794', disk: '#d55e00', copies: '#009e73',
@@ -92,7 +106,8 @@ function X(t) { return LEFT + (t - v0) / (v1 - v0) * (W - LEFT - RIGHT); }
 function T(x) { return v0 + (x - LEFT) / (W - LEFT - RIGHT) * (v1 - v0); }
 function mid(n) { return laneTop + n * LANE + LANE / 2; }
 function two(n) { return String(n).padStart(2, '0'); }
-function clock(t, exact) {
+function clock(u, exact) {
+  const t = real(u);
   if (D.short) {
     const s = exact ? (t % 60).toFixed(2).padStart(5, '0') : v1 - v0 < 20 ? (t % 60).toFixed(1).padStart(4, '0')
       : two(Math.round(t % 60));
@@ -157,12 +172,30 @@ function axis() {
     86400, 172800, 604800];
   const step = steps.find(s => s / (v1 - v0) * (W - LEFT - RIGHT) >= 84) || 2592000, base = D.short ? 0 : D.day0;
   g.font = '12px system-ui,sans-serif'; g.textAlign = 'center';
-  for (let k = Math.ceil((v0 + base) / step - 1e-9); k * step - base <= v1 + 1e-9; k++) {
-    const t = k * step - base, x = Math.round(X(t)) + .5; g.strokeStyle = C.line; g.lineWidth = 1;
-    g.beginPath(); g.moveTo(x, AXIS - 6); g.lineTo(x, HEIGHT - GAP); g.stroke(); g.fillStyle = C.soft;
-    if (x < W - 24) g.fillText(clock(t), x, 14);
-  }
+  [[0, 0], ...CUTS].forEach(([, from], n) => {
+    const to = Math.min(n < CUTS.length ? CUTS[n][0] : Infinity, real(v1));
+    for (let k = Math.ceil((Math.max(from, real(v0)) + base) / step - 1e-9); k * step - base <= to + 1e-9; k++) {
+      const t = fold(k * step - base), x = Math.round(X(t)) + .5; g.strokeStyle = C.line; g.lineWidth = 1;
+      g.beginPath(); g.moveTo(x, AXIS - 6); g.lineTo(x, HEIGHT - GAP); g.stroke(); g.fillStyle = C.soft;
+      if (x < W - 24) g.fillText(clock(t), x, 14);
+    }
+  });
   g.textAlign = 'left';
+}
+function breaks() {
+  for (const [a, b] of CUTS) {
+    if (fold(b) < v0 || fold(a) > v1) continue;
+    const x0 = X(fold(a)), x1 = X(fold(b)), before = clock(fold(a), true), after = clock(fold(b), true);
+    g.fillStyle = C.card; g.fillRect(x0, AXIS - 6, x1 - x0, HEIGHT); g.strokeStyle = C.soft; g.lineWidth = 1.4;
+    for (const x of [x0, x1]) { g.beginPath();
+      for (let y = AXIS - 6; y <= HEIGHT - GAP; y += 6) g.lineTo(x + (y / 6 % 2 < 1 ? 2 : -2), y); g.stroke(); }
+    g.font = '600 11px system-ui,sans-serif'; const [w0, w1] = [before, after].map(t => g.measureText(t).width + 4);
+    const right = Math.min(x1, W - RIGHT - w1), left = Math.max(LEFT, Math.min(x0, right) - w0);
+    g.fillStyle = C.card; g.fillRect(left, 0, right + w1 - left, 19);
+    g.fillStyle = C.ink; g.fillText(before, left, 14); g.fillText(after, right, 14);
+    hits.unshift({x: x0, y: 0, w: x1 - x0, h: HEIGHT, text: 'nothing happens for ' + length(b - a) + '\nfrom ' + before
+      + ' to ' + after});
+  }
 }
 function mark(t, text, colour, dash, row, left) {
   if (t === null || t < v0 || t > v1) return;
@@ -278,7 +311,7 @@ function draw() {
   g.globalAlpha = 1;
   mark(D.healed, 'faults end', C.soft, [4, 3], 0, true); mark(D.equal, 'all equal', C.heal, [], 0, false);
   if (D.violation) mark(D.violation.at, D.violation.invariant + ' broken', C.bad, [], 1, false);
-  g.restore(); g.font = '600 13px system-ui,sans-serif'; g.textAlign = 'right'; g.fillStyle = C.ink;
+  breaks(); g.restore(); g.font = '600 13px system-ui,sans-serif'; g.textAlign = 'right'; g.fillStyle = C.ink;
   D.nodes.forEach((name, n) => g.fillText(name.length > 11 ? name.slice(0, 10) + '…' : name, LEFT - 10, mid(n) + 4));
   g.font = '12px system-ui,sans-serif'; g.fillStyle = C.soft;
   if (netRows) g.fillText('network', LEFT - 10, AXIS + 10); g.textAlign = 'left';
@@ -335,7 +368,7 @@ for (const b of document.querySelectorAll('[data-do]')) b.addEventListener('clic
 for (const b of document.querySelectorAll('[data-show]')) b.addEventListener('click', () => {
   const k = b.dataset.show; show[k] = !show[k]; b.setAttribute('aria-pressed', show[k]); later(); });
 for (const b of document.querySelectorAll('.go')) b.addEventListener('click', () => {
-  const a = +b.dataset.a, z = +b.dataset.z, pad = Math.max((z - a) * .25, D.end / 200); look(a - pad, z + pad);
+  const a = fold(+b.dataset.a), z = fold(+b.dataset.z), pad = Math.max((z - a) * .25, D.end / 200); look(a - pad, z + pad);
   cv.scrollIntoView({block: 'center'}); });
 for (const b of document.querySelectorAll('.copy')) b.addEventListener('click', () => {
   const s = getSelection(), r = document.createRange(); r.selectNodeContents($('replay')); s.removeAllRanges();

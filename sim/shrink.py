@@ -8,6 +8,7 @@ This goes round until nothing gets smaller or the time is over. Each candidate i
 3. A node takes its events and its clones with it, and the others stay connected.
 4. The last candidate that passed is kept, and where it parts from what is left can be told.
 5. When the time is over, or the user interrupts, the smallest so far is given back.
+6. A world that hangs is a failure of its own kind, and shrinks to one that hangs.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from replica.errors import UsageError
-from sim.result import Result
+from sim.guard import HANG, STILL_S, Hung, moving
+from sim.loop import CURRENT
+from sim.result import Result, Violation
 from sim.scenario import Event, Place, Scenario
 from sim.world import World
 
@@ -31,6 +35,8 @@ AFTER_S = 1.0
 QUICK_S = 0.001
 SHORT_S = 1.0
 """Faults are shortened down to this."""
+HASTY_S = 2.0
+"""In place of STILL_S, for what a world that hangs is shrunk to: each candidate that hangs takes so much CPU."""
 
 
 class Run(NamedTuple):
@@ -42,27 +48,66 @@ class Run(NamedTuple):
 
 
 class _Watched(World):
-    """A world that tells how far it is. It sets no timer of its own, so the trace is that of any other run."""
+    """A world that tells how far it is, and ends when it hangs. It sets no timer of its own, so the trace is that of any
+    other run."""
 
     watch: Watch | None = None
+    still_s = STILL_S
+    _closing = False
+    _since = -1.0
+    _digest = ""
+    """Of the trace before the moment `_since`, in which something was noted last."""
 
     def note(self, node: str, kind: str, text: str = "") -> None:
         """See World."""
+        if self.loop.time() != self._since:
+            self._since, self._digest = self.loop.time(), self.trace.digest
         super().note(node, kind, text)
         if self.watch is not None:
             self.watch(self.loop.time())
 
+    def run(self) -> Result:
+        """See World. A hang is a violation like any other."""
+        try:
+            with moving(lambda: (self.loop.time(), len(self.machines), self._closing), self._hang, self.still_s):
+                result = super().run()
+        except Hung:
+            if self.result.violation is None:
+                raise  # It is the guard of someone else.
+            result = self.finish()
+        if result.violation is not None and result.violation.invariant == HANG:
+            result.digest = self._digest  # How far it went in its last moment was for the CPU to say.
+        return result
 
-def once(scenario: Scenario, *, keep: bool = False, watch: Watch | None = None) -> Run:
-    """Run a scenario. `keep`: remember every event, for a report. `watch`: is told the virtual time now and then."""
+    def _hang(self, place: str) -> None:
+        if self.result.violation is None:
+            process = CURRENT.get()
+            text = f"virtual time stood still for {self.still_s:g} s of CPU, in {place}"
+            self.note("", "VIOLATION", HANG)
+            self.result.violation = Violation(HANG, self.loop.time(), process.name if process else "", text)
+        self._stopped = True
+        self.loop.stop()
+
+    def close(self) -> None:
+        """See World."""
+        self._closing = True
+        super().close()
+
+
+def once(scenario: Scenario, *, keep: bool = False, watch: Watch | None = None, still_s: float = STILL_S) -> Run:
+    """Run a scenario. `keep`: remember every event, for a report. `watch`: is told the virtual time now and then.
+    `still_s`: CPU seconds without any virtual time, after which it hangs."""
     world = _Watched(scenario, keep=keep)
-    world.watch = watch
+    world.watch, world.still_s = watch, still_s
     result = world.run()
     return Run(result, world.trace.skeleton, world.bound_s)
 
 
+_hasty = partial(once, still_s=HASTY_S)
+
+
 def broken(result: Result) -> str:
-    """The kind of failure: an invariant, "crash" or "oracle"; empty if it passed."""
+    """The kind of failure: an invariant, "crash", "oracle" or "hang"; empty if it passed."""
     if result.violation is not None:
         return result.violation.invariant
     return "" if result.ok else "I9"
@@ -106,10 +151,11 @@ def shrink(
     *,
     clock: Callable[[], float] = time.monotonic,
     run: Callable[[Scenario], Run] = once,
+    hasty: Callable[[Scenario], Run] = _hasty,
 ) -> Shrunk:
-    """The smallest scenario found in so many seconds of `clock` that breaks what this one breaks. Raises UsageError if it
-    breaks nothing."""
-    return _Shrinker(scenario, seconds, log, clock, run).shrink()
+    """The smallest scenario found in so many seconds of `clock`, after its own run, that breaks what this one breaks.
+    `hasty`: runs what a world that hangs is shrunk to. Raises UsageError if it breaks nothing."""
+    return _Shrinker(scenario, seconds, log, clock, run, hasty).shrink()
 
 
 class _Over(Exception):
@@ -124,11 +170,12 @@ class _Shrinker:
         log: Callable[[str], None],
         clock: Callable[[], float],
         run: Callable[[Scenario], Run],
+        hasty: Callable[[Scenario], Run],
     ) -> None:
-        self._log, self._clock, self._run = log, clock, run
-        self._end = clock() + seconds
         first = run(scenario)
         self._kind = broken(first.result)
+        self._log, self._clock, self._run = log, clock, hasty if self._kind == HANG else run
+        self._end = clock() + seconds
         if not self._kind:
             raise UsageError("nothing broke in this scenario, so there is nothing to shrink")
         self.best, self.found = scenario, first

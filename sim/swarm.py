@@ -8,7 +8,7 @@ hundred seeds. A seed that does not end is a failure of its own kind, "hang". On
 3. Several processes find what one finds.
 4. Lines are summed up: failures by invariant, reach, times to heal, seeds per hour of CPU.
 5. A planted bug is caught only by a seed that is sound without it.
-6. A seed that uses too much CPU ends as a hang.
+6. A seed that uses too much CPU ends as a hang, and so does a world that stands still (sim.guard).
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from replica.errors import UsageError
 from sim.bugs import BUGS
 from sim.draw import draw
+from sim.guard import HANG, Hung, Limit, limited
 from sim.scenario import Scenario
-from sim.shrink import broken, once, parting
+from sim.shrink import Run, broken, once, parting
 
 Task = TypeVar("Task")
 Found = dict[str, Any]
@@ -41,8 +42,6 @@ RECYCLE = 200
 """Seeds of a worker."""
 SEED_CPU_S = 120.0
 """A seed that needs more CPU than this hangs."""
-AGAIN_S = 0.5
-"""A seed that hangs is told so again, until nothing of it goes on."""
 HOURS = 3600
 
 
@@ -74,28 +73,6 @@ class Setup:
         return replace(drawn, bug=self.bug)
 
 
-class Hung(BaseException):
-    """A run used too much CPU. No `except Exception` of the engine stops it."""
-
-
-@contextlib.contextmanager
-def _limited(cpu_s: float) -> Iterator[list[bool]]:
-    """Raises Hung after so much CPU. The list tells whether it did: a world may take the exception for one of its own."""
-    hung = [False]
-
-    def raise_it(*_: object) -> NoReturn:
-        hung[0] = True
-        raise Hung
-
-    before = signal.signal(signal.SIGPROF, raise_it)
-    signal.setitimer(signal.ITIMER_PROF, cpu_s, AGAIN_S)
-    try:
-        yield hung
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
 _last_passing: dict[Setup, list[str]] = {}
 """Of this process: who did what in the last run that passed, to compare a failure with."""
 
@@ -104,17 +81,15 @@ def one(setup: Setup, seed: int, cpu_s: float = SEED_CPU_S) -> Found:
     """Run a seed; what is kept of it."""
     began = time.process_time()
     scenario = setup.scenario(seed)
-    found: Found = {"seed": seed, "ok": False, "invariant": "hang", "text": f"not over after {cpu_s:.0f} s of CPU"}
-    hung = [False]
-    try:
-        with _limited(cpu_s) as hung:
-            done = once(scenario)
-    except Hung:
-        return {**found, "cpu_s": cpu_s}
-    if hung[0]:
-        return {**found, "cpu_s": cpu_s}
+    done: Run | None = None
+    limit = Limit()
+    with contextlib.suppress(Hung), limited(cpu_s, limit):
+        done = once(scenario)
+    if done is None or limit.place:
+        text = f"not over after {cpu_s:.0f} s of CPU, in {limit.place}"
+        return {"seed": seed, "ok": False, "invariant": HANG, "text": text, "cpu_s": cpu_s}
     result, bad = done.result, done.result.violation
-    found = {"seed": seed, "ok": result.ok, "invariant": broken(result), "digest": result.digest}
+    found: Found = {"seed": seed, "ok": result.ok, "invariant": broken(result), "digest": result.digest}
     if bad is not None:
         found |= {"at": round(bad.at, 3), "node": bad.node, "text": bad.text}
     if result.ok:
@@ -289,6 +264,6 @@ def catch(setup: Setup, task: tuple[str, int, float]) -> Found:
             continue
         expected = not BUGS[name].invariants or line["invariant"] in BUGS[name].invariants
         found |= {"caught": True, "seeds": seed + 1, "seed": seed, "invariant": line["invariant"]}
-        found |= {"expected": expected, "text": line.get("text", "")}
+        found |= {"expected": expected, "text": line.get("text", ""), "at": line.get("at")}
         break
     return found | {"faults": list(drawn.faults or ()), "cpu_s": round(spent, 2)}

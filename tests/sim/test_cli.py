@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import sim.cli as module
 from replica.store.store import Store
 from sim.bugs import BUGS
 from sim.cli import main
+from sim.shrink import once
 
 TINY = ["--nodes", "2", "--minutes", "0.3", "--faults", "none"]
 
@@ -66,6 +68,19 @@ def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["nodes_left"] == 1
     assert main(["replay", str(file), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["same"]
+
+
+def test_a_hang_is_told_and_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def absorb(_: Store) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(Store, "absorb", absorb)
+    monkeypatch.setattr(module, "once", partial(once, still_s=0.2))
+    assert main(["replay", "3", *TINY, "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["violation"]["invariant"], said["same"]) == ("hang", True)
+    assert "absorb, called by sim.world.World._execute" in said["verdict"]
 
 
 def test_a_swarm_says_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sim.chance import Line
 from sim.report import page, story, write_report
+from sim.report_cuts import cuts
 from sim.report_page import SCRIPT
 from sim.result import DAY, Band, Result, Sample, Sync, Violation, Work, span
 from sim.scenario import Event, Place, Scenario
@@ -68,6 +69,22 @@ def world(nodes: int = 10, days: float = 7, syncs: int = 2000, writes: int = 200
     result.samples.append(Sample(end, 1, 0, total))
     result.reach = {"partition": {"greeting": 12, "listening": 3}, "crash": {"speaking": 7}}
     result.counts = {"commits": 12345}
+    return result
+
+
+AWAY_S = 1000 * DAY
+
+
+def away() -> Result:
+    """Ten minutes, a thousand days in which nothing happens, and ten minutes more."""
+    result, later = world(5, 600 / DAY, 100, 60), world(5, 600 / DAY, 100, 60, seed=2)
+    cut = 600.0 + AWAY_S
+    result.scenario = replace(result.scenario, start_ms=0)
+    result.syncs = [s for s in result.syncs if s.end <= 600]
+    result.syncs += [replace(s, start=s.start + cut, end=s.end + cut) for s in later.syncs]
+    result.samples += [replace(s, at=s.at + cut) for s in later.samples]
+    result.lines = [Line(600.0, "", "holiday", ""), Line(cut, "n1", "up", "")]
+    result.healed_at, result.equal_at, result.ended_at = cut, cut + 540, cut + 600
     return result
 
 
@@ -183,6 +200,24 @@ def test_ten_thousand_of_each_stay_small() -> None:
     assert len(page(result).encode()) < 3_000_000
 
 
+def test_only_where_nothing_happens_is_time_cut() -> None:
+    result = away()
+    assert cuts(result) == [(600.0, 600.0 + AWAY_S)]
+    assert json.loads(read(result).scripts[0])["cuts"] == [[600.0, 600.0 + AWAY_S]]
+    half = 600.0 + AWAY_S / 2
+    for more in (
+        {"bands": [Band("n1", "off", 500, half)]},
+        {"syncs": [Sync(half - 1, half, "n1", "n2", "in sync")]},
+        {"work": [Work(half, "n1", "write")]},
+        {"lines": [*result.lines, Line(half, "n1", "log", "")]},
+        {"violation": Violation("I2", half, "n1", "lost")},
+    ):
+        assert half in {at for cut in cuts(replace(result, **more)) for at in cut}, more
+    few = [Line(n * 600.0 + AWAY_S * n / 5.01, "", "log", "") for n in range(6)]
+    assert not cuts(replace(result, lines=[*result.lines, *few]))
+    assert cuts(world()) == []
+
+
 def test_passed_means_nothing_broke_and_all_were_seen_equal() -> None:
     result = world()
     assert result.ok
@@ -220,7 +255,12 @@ def test_an_empty_run_has_a_page() -> None:
 @pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
 def test_the_script_draws_without_an_error(tmp_path: Path) -> None:
     nobody = Result(Scenario(0, ()), "", "", [])
-    for name, result in (("week", world()), ("minutes", world(5, 600 / DAY, 100, 60)), ("none", nobody)):
+    for name, result in (
+        ("week", world()),
+        ("minutes", world(5, 600 / DAY, 100, 60)),
+        ("none", nobody),
+        ("long", away()),
+    ):
         data = read(result).scripts[0]
         (tmp_path / f"{name}.js").write_text(STUB.replace("DATA", json.dumps(data)) + SCRIPT + AFTER, encoding="utf-8")
         done = subprocess.run(
@@ -231,6 +271,45 @@ def test_the_script_draws_without_an_error(tmp_path: Path) -> None:
         assert "NaN" not in note
         assert int(calls) > 50
         assert ("zoom in to see each" in note) == (name == "week")
+
+
+def written(result: Result, tmp_path: Path, width: int) -> list[tuple[str, float]]:
+    """What the script writes on the canvas, and how far to the right, if every text is so wide."""
+    data = read(result).scripts[0]
+    stub = STUB.replace("calls++;", "calls++; if (k === 'fillText') said.push([a[0], a[1]]);")
+    stub = stub.replace("width: 30", f"width: {width}")
+    after = "console.log(JSON.stringify(said.map(([text, x]) => [String(text), x])));"
+    script = f"const said = [];{stub.replace('DATA', json.dumps(data))}{SCRIPT}{after}"
+    (tmp_path / "away.js").write_text(script, encoding="utf-8")
+    done = subprocess.run(["node", tmp_path / "away.js"], capture_output=True, text=True, timeout=60, check=True)
+    return [(text, x) for text, x in json.loads(done.stdout)]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
+def test_a_cut_axis_has_a_mark_with_the_time_on_both_sides(tmp_path: Path) -> None:
+    said = written(away(), tmp_path, 30)
+    places = dict(said)
+    left, right = places["Day 1, 00:10:00"], places["Day 1001, 00:10:00"]
+    assert 96 < left < right < 1300
+    assert places["00:04"] < left, "what happened before it fills half of the axis, not a pixel"
+    assert 96 + 0.3 * 1168 < right < 96 + 0.6 * 1168
+    assert right < places["00:14"] < places["00:18"] < 1300
+    assert places["faults end"] < right + 60
+    assert [text for text, _ in said].count("00:14") == 1
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node.js")
+def test_the_times_at_a_cut_have_room_near_the_end(tmp_path: Path) -> None:
+    result = away()
+    last = 605.0 + AWAY_S
+    result.syncs = [s for s in result.syncs if s.end < last]
+    result.work = [w for w in result.work if w.at < last]
+    result.bands = [b for b in result.bands if b.end < last]
+    result.samples = [s for s in result.samples if s.at < last]
+    result.equal_at = result.ended_at = last
+    places = dict(written(result, tmp_path, 110))
+    left, right = places["Day 1, 00:10:00"], places["Day 1001, 00:10:00"]
+    assert left + 110 <= right <= 1250 - 110
 
 
 STUB = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 
 import sim.swarm as module
 from replica.errors import UsageError
+from replica.store.store import Store
 from sim.bugs import BUGS
 from sim.result import Result, Violation
 from sim.scenario import Scenario
 from sim.shrink import Run
+from sim.shrink import once as run_once
 from sim.swarm import Setup, catch, one, quantile, remember, summed, swarm
 
 TINY = Setup(nodes=2, duration_s=20.0, faults=())
@@ -106,3 +109,17 @@ def test_a_hang_ends(swallowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "once", once)
     assert one(TINY, 1, 0.05)["invariant"] == "hang"
+
+
+def test_a_world_that_stands_still_hangs_with_its_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absorb(_: Store) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(Store, "absorb", absorb)
+    monkeypatch.setattr(module, "once", partial(run_once, still_s=0.2))
+    found = one(TINY, 1, 60.0)
+    assert (found["invariant"], found["ok"]) == ("hang", False)
+    assert found["at"] > 0
+    assert found["cpu_s"] < 30
+    assert "absorb" in found["text"]

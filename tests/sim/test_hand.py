@@ -1,0 +1,217 @@
+"""A world driven by hand, without pytest's fixture."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import ReplicaError
+from replica.errors import UsageError
+from sim.hand import DEFAULTS, Hand, PromiseBroken
+from sim.member import Down
+from sim.scenario import PARAMETERS, WORKLOAD
+
+SCHEMA = """
+CREATE TABLE contacts(id TEXT PRIMARY KEY NOT NULL, name TEXT, phone TEXT);
+CREATE TABLE logins(id TEXT PRIMARY KEY NOT NULL, email TEXT UNIQUE);
+INSERT INTO contacts VALUES ('c1', 'Ana Kovač', '+43 1 555');
+"""
+
+
+def hand(seed: int = 7) -> Hand:
+    world = Hand(seed)
+    world.node("a", SCHEMA)
+    world.node("b")
+    return world
+
+
+# --- the promises -----------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_promise_is_raised_by_whatever_comes_next() -> None:
+    with hand() as world:
+        world.world.loop.call_later(5, world.world.fail, "I5", "a", "a digest is wrong")
+        with pytest.raises(PromiseBroken, match="I5 was broken"):
+            world.run_for(60)
+        assert world.now == 5
+        with pytest.raises(PromiseBroken):
+            world.assert_converged()
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    def story(seed: int) -> str:
+        with hand(seed) as one:
+            one.fault("frames", "b", share=0.3)
+            one.world.machines["a"].write(["DELETE FROM contacts"])
+            one.run_for(120)
+            return one.digest
+
+    assert story(1) == story(1) != story(2)
+
+
+def test_not_equal_is_said_in_words_and_nothing_is_healed() -> None:
+    with hand() as world:
+        a, b = (world._members[name] for name in "ab")
+        world.assert_converged()
+        world.partition([["a"], ["b"]])
+        a.sql("UPDATE contacts SET phone = '1'")
+        b.sql("UPDATE contacts SET name = 'Bo'")
+        a.sql("INSERT INTO contacts VALUES ('c9', 'x', 'y')")
+        world.skew("b", 900)
+        with pytest.raises(AssertionError) as told:
+            world.assert_converged(within=45)
+        said = str(told.value)
+        assert not isinstance(told.value, PromiseBroken)
+        assert "the nodes are not equal, 45 s later" in said
+        assert "contacts ['c9']: absent on b" in said
+        assert "name is 'Ana Kovač' on a, 'Bo' on b; phone is '1' on a, '+43 1 555' on b" in said
+        assert "partition: a | b (until it is ended)" in said
+        assert "the clock of b is 900 s ahead" in said
+        assert "the last sync of b with a" in said
+        assert b.rows("contacts")[0]["phone"] == "+43 1 555"
+        world.skew("b", 0)
+        world.heal()
+        world.assert_converged()
+
+
+def test_nothing_is_left_after_any_end() -> None:
+    world = hand()
+    assert world.world.folder.is_dir()
+    world.fault("ioerror", "a", for_s=60.0)
+    world.crash("b")
+    world.run_for(10)
+    world.close()
+    world.close()
+    assert not world.world.folder.exists()
+
+
+# --- edges ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Hand]:
+    with hand() as world:
+        yield world
+
+
+@pytest.mark.parametrize("kind", sorted(set(PARAMETERS) - WORKLOAD - {"clone", "backup", "restore", "schema"}))
+def test_every_fault_can_be_made_and_ended(kind: str) -> None:
+    node = "" if kind == "partition" else "b"
+    special: dict[str, dict[str, Any]] = {
+        "partition": {"groups": [["a"]]},
+        "step": {"ms": -5000},
+        "drift": {"ppm": 200},
+    }
+    with hand() as world:
+        world.run_for(20)
+        world.fault(kind, node, **special.get(kind, {}))
+        world.run_for(20)
+        world.end(kind)
+        world.skew("b", 0)
+        world.fault("drift", "b", ppm=0)
+        world.heal()
+        world.start("b")
+        world.assert_converged(within=900)
+        assert not world.world._lasting
+
+
+def test_faults_are_checked_before_they_happen(two: Hand) -> None:
+    for kind, node, more, text in [
+        ("flood", "a", {}, "no kind of event"),
+        ("write", "a", {}, "is no fault"),
+        ("step", "a", {}, "step needs ms"),
+        ("step", "z", {"ms": 1}, "there is no node 'z'"),
+        ("step", "", {"ms": 1}, "needs the name of a node"),
+        ("deaf", "a", {"colour": 1}, "has no parameter 'colour'"),
+        ("deaf", "a", {"for_s": "long"}, "for_s is 'long'"),
+        ("block", "", {"links": [["a", "z"]]}, "there is no node 'z'"),
+    ]:
+        with pytest.raises(UsageError, match=text):
+            two.fault(kind, node, **more)  # type: ignore[arg-type]
+    assert set(DEFAULTS) <= set(PARAMETERS)
+
+
+def test_nodes_are_checked(two: Hand, tmp_path: Path) -> None:
+    for arguments, text in [
+        ({"name": "a"}, "a name of its own"),
+        ({"name": "c", "every": 0}, "every is 0"),
+        ({"name": "c", "empty": True, "schema": SCHEMA}, "without tables"),
+        ({"name": "c", "schema": SCHEMA, "db": "x.db"}, "either"),
+        ({"name": "c", "db": tmp_path / "none.db"}, "is no file"),
+    ]:
+        with pytest.raises(UsageError, match=text):
+            two.node(**arguments)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no backup"):
+        two.restore("a")
+    with pytest.raises(UsageError, match="of its own"):
+        two.clone("a", "b")
+    with Hand(1) as world, pytest.raises(UsageError, match="first node needs"):
+        world.node("a")
+
+
+def test_a_file_of_the_user_is_copied_and_an_empty_node_gets_all(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "own.db") as own:
+        own.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+    own.close()
+    before = (tmp_path / "own.db").read_bytes()
+    with Hand(3) as world:
+        a = world.node("a", db=tmp_path / "own.db")
+        c = world.node("c", empty=True)
+        world.assert_converged()
+        assert c.rows("contacts") == a.rows("contacts")
+        assert not a.verify()
+        assert a.path != c.path
+    assert (tmp_path / "own.db").read_bytes() == before
+
+
+def test_users_need_the_machine_and_put_needs_the_node() -> None:
+    with hand() as world:
+        a, b = world._members["a"], world._members["b"]
+        assert a.put("contacts", [{"id": "c5", "name": "x"}, {"id": "c6"}]) == 2
+        with pytest.raises(ReplicaError, match="colour"):
+            a.put("contacts", [{"id": "c7", "colour": "red"}])
+        with pytest.raises(sqlite3.IntegrityError):
+            a.sql("INSERT INTO contacts VALUES ('c1', '', '')")
+        assert a.sql("SELECT count(*) FROM contacts") == [(3,)]
+        world.crash("b", how="power")
+        with pytest.raises(Down):
+            b.sql("DELETE FROM contacts")
+        with pytest.raises(Down):
+            b.put("contacts", [])
+        world.start("b")
+        world.assert_converged()
+        world.fault("crash", "b", what="sql", at_step=2)
+        with pytest.raises(Down):
+            b.sql("DELETE FROM contacts")
+        world.start("b")
+        world.assert_converged()
+        assert len(b.rows("contacts")) == 3
+
+
+def test_a_row_that_a_constraint_refuses_is_held() -> None:
+    with hand() as world:
+        a, b = world._members["a"], world._members["b"]
+        world.partition([["a"], ["b"]])
+        a.sql("INSERT INTO logins VALUES ('l1', 'ana@example.org')")
+        b.sql("INSERT INTO logins VALUES ('l2', 'ana@example.org')")
+        world.heal()
+        world.assert_converged()
+        assert [len(n.held()) for n in (a, b)] == [1, 1]
+        assert a.rows("logins") == b.rows("logins")
+
+
+def test_a_backup_is_restored_and_writes_since_come_back_from_others() -> None:
+    with hand() as world:
+        a, b = world._members["a"], world._members["b"]
+        world.assert_converged()
+        world.backup("a")
+        a.sql("INSERT INTO contacts VALUES ('c2', 'new', NULL)")
+        world.run_for(5)
+        world.assert_converged()
+        world.restore("a")
+        world.assert_converged()
+        assert [row["id"] for row in a.rows("contacts")] == [row["id"] for row in b.rows("contacts")] == ["c1", "c2"]

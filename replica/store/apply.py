@@ -110,12 +110,15 @@ class _Batch:
         seen = {key for (key,) in self._core.select_in("SELECT key FROM _replica_record WHERE key IN (", keys)}
         fresh: dict[int, list[_Item]] = {}
         rest: list[_Item] = []
+        numbers = self._numbers(items)
         for item in items:
             table, delta = item.table, item.delta
             new = item.key not in seen and table.plain and delta.born > delta.floor and delta.names == table.names
-            if new and len(item.pk) == len(table.key_columns):
+            if new and len(item.pk) == len(table.key_columns) and item.pk[0] not in numbers.get(table.tbl, ()):
                 fresh.setdefault(table.tbl, []).append(item)
                 seen.add(item.key)
+                if table.tbl in numbers:
+                    numbers[table.tbl].add(item.pk[0])
             else:
                 rest.append(item)
         for tbl, some in fresh.items():
@@ -125,6 +128,15 @@ class _Batch:
                 rest += [i for i, fit in zip(some, fits, strict=True) if not fit]
                 fresh[tbl] = [i for i, fit in zip(some, fits, strict=True) if fit]
         return fresh, rest
+
+    def _numbers(self, items: Sequence[_Item]) -> dict[int, set[Value]]:
+        """Row numbers that are taken, of those that these records have, by table: two records may have one number."""
+        numbers: dict[int, set[Value]] = {}
+        for item in items:
+            if item.table.surrogate:
+                numbers.setdefault(item.table.tbl, set()).update(v for v in item.pk if type(v) is int)
+        sql = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
+        return {tbl: {pk for (pk,) in self._core.select_in(sql, list(some), tbl)} for tbl, some in numbers.items()}
 
     def _defer(self, delta: Delta, key: bytes) -> Delta | None:
         """The part of a fragment whose stamps are not too far ahead, if any. What is left out is not stored: the peer

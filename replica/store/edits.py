@@ -1,12 +1,13 @@
 """The short way for edits: fragments that change fields of shown records, in a table that stores the values as they are.
 
 It does what `apply` does with a `State` and `show` with its row, to the same bytes, for a third of the price. What is not
-plain is left to them: a delete, another birth, a field without a column, two values under one stamp. A test holds both
-ways equal. Only for a `bold` transaction, since there is no savepoint to go back to.
+plain is left to them: a delete, another birth, a field without a column, two values under one stamp, a record that holds
+another from view. A test holds both ways equal.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,10 +32,10 @@ class Edit(NamedTuple):
 
 def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[bytes], int]:
     """Join the plain ones of these. Returns their keys, and how many of their records changed."""
-    unusual = "SELECT 1 FROM _replica_held UNION ALL SELECT 1 FROM _replica_local LIMIT 1"
-    if not core.bold or not table.plain or core.db.execute(unusual).fetchone():
+    if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
         return set(), 0
     times = Counter(edit.key for edit in edits)
+    times.update(key for (key,) in core.select_in("SELECT blocker FROM _replica_held WHERE blocker IN (", list(times)))
     plain = {e.key: e for e in edits if times[e.key] == 1 and e.delta.names and not e.delta.floor}
     sql = (
         "SELECT key, id, born, stamps, which FROM _replica_record "
@@ -48,7 +49,10 @@ def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[byt
         row = rows.get(pack_id(edit.pk) if table.surrogate else id_)
         if row is not None and edit.delta.born in {b"", born}:
             joining.join(edit, id_, born, spread(stamps, which, len(row)), row)
-    joining.finish()
+    try:
+        joining.finish()
+    except sqlite3.IntegrityError:  # Some cannot stand together with others.
+        return set(), 0
     return joining.done, len(joining.rows)
 
 
@@ -91,15 +95,16 @@ class _Joining:
             self._updates.setdefault(tuple(won), []).append([*won.values(), *edit.pk, *edit.pk])
         distinct, which = gather(stamps)
         self.rows.append(shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed))
-        self._core.dirty.setdefault(edit.key, 0)
-        self._core.note(Change(table.collection, id_, "update", True))
 
     def finish(self) -> None:
-        """Write it all."""
+        """Write it all, or nothing: raises sqlite3.IntegrityError or Collision."""
         core, table = self._core, self._table
         with core.trial():
             for at, values in self._updates.items():
                 sets = ", ".join(f"{table.value_columns[pos]} = ?" for pos in at)
                 core.db.executemany(f"UPDATE OR FAIL {table.sql} SET {sets} WHERE {table.seek}", values)
         write(core, self.rows)
+        for row in self.rows:
+            core.dirty.setdefault(row[0], 0)
+            core.note(Change(table.collection, row[2], "update", True))
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", self._past)

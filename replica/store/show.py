@@ -8,7 +8,8 @@ Among live records that cannot stand together (key, UNIQUE) or at all (NOT NULL,
 3. A row that does not read back as written keeps the register's true value in `extra`.
 
 Who blocks whom is found by SQLite itself: a trial INSERT OR REPLACE, with a temporary trigger that notes its victims,
-then rolled back. So every kind of unique index counts, also partial ones and those over expressions.
+then rolled back. So every kind of unique index counts, also partial ones and those over expressions. A table that has no
+UNIQUE beside its key needs no trial.
 """
 
 from __future__ import annotations
@@ -145,19 +146,15 @@ class _Placing:
         self._affinity = {c.folded: c.affinity for c in table.columns}
         self._inserted = False
         self._victim_table = ""
+        self._one_key = all(unique.primary for unique in self._shape.uniques)
 
     def place(self, states: Sequence[State]) -> list[State]:
         """Returns all that were looked at, `states` first."""
         wanted = {state.key: state for state in states}
         self._add_waiting(wanted, list(wanted))
-        flags = {key: state.flags for key, state in wanted.items()}
-        try:
-            with self._core.trial():
-                self._place_together(list(wanted.values()))
-        except sqlite3.IntegrityError:
-            for key, before in flags.items():
-                wanted[key].flags = before
-            self._place_in_order(wanted)
+        if refused := self._place_together(list(wanted.values())):
+            with self._victims_noted():
+                self._place_in_order(refused, wanted)
         self._read_back([s for s in wanted.values() if s.shown])
         for state in wanted.values():
             if state.local and not state.record.live:
@@ -183,19 +180,25 @@ class _Placing:
 
     # --- the common case: all stand together --------------------------------------------------------------------------
 
-    def _place_together(self, states: list[State]) -> None:
+    def _place_together(self, states: list[State]) -> list[State]:
+        """Show all that are live, one after the other. Returns those that a constraint refuses: they are not shown then."""
         rebuilt = [s for s in states if s.shown and (not s.record.live or set(s.before) - set(s.record.registers))]
         for state in rebuilt:
             self._delete(state)
+        refused = []
         for state in states:
             if not state.record.live:
                 continue
-            if state.shown:
-                self._update(state)
-            elif (reason := self._misfit(state)) is None:
-                self._insert(state)
-            else:
+            if not state.shown and (reason := self._misfit(state)) is not None:
                 self._hold(state, reason, None)
+                continue
+            try:  # ABORT undoes the statement, and nothing else.
+                self._update(state) if state.shown else self._insert(state)
+            except sqlite3.IntegrityError:
+                if state.shown:
+                    self._delete(state)
+                refused.append(state)
+        return refused
 
     def _misfit(self, state: State) -> str | None:
         """Why the key cannot stand in the local key columns, if it cannot."""
@@ -265,24 +268,20 @@ class _Placing:
 
     # --- conflicts: one by one, in order ------------------------------------------------------------------------------
 
-    def _place_in_order(self, wanted: dict[bytes, State]) -> None:
-        for state in wanted.values():
-            if state.shown:
-                self._delete(state)
-        heap = [(*s.order, s) for s in wanted.values() if s.record.live]
+    def _place_in_order(self, states: Sequence[State], wanted: dict[bytes, State]) -> None:
+        """Place those again that a constraint refused. What gives way to one is later in order, so each is decided once."""
+        heap = [(*s.order, s) for s in states]
         heapq.heapify(heap)
-        with self._victims_noted():
-            while heap:
-                state = heapq.heappop(heap)[2]
-                reason = self._misfit(state)
-                if reason is not None:
-                    self._hold(state, reason, None)
-                    continue
-                try:
-                    self._insert(state)
-                except sqlite3.IntegrityError as error:
-                    for displaced in self._resolve(state, error, wanted):
-                        heapq.heappush(heap, (*displaced.order, displaced))
+        while heap:
+            state = heapq.heappop(heap)[2]
+            if (reason := self._misfit(state)) is not None:
+                self._hold(state, reason, None)
+                continue
+            try:
+                self._insert(state)
+            except sqlite3.IntegrityError as error:
+                for displaced in self._resolve(state, error, wanted):
+                    heapq.heappush(heap, (*displaced.order, displaced))
 
     def _resolve(self, state: State, error: sqlite3.IntegrityError, wanted: dict[bytes, State]) -> list[State]:
         """Hold this record, or make later ones give way to it. Returns what has to be placed again."""
@@ -307,6 +306,9 @@ class _Placing:
 
     @contextmanager
     def _victims_noted(self) -> Iterator[None]:
+        if self._one_key:
+            yield
+            return
         db, keys = self._core.db, [f"k{i}" for i in range(len(self._shape.key))]
         victims = self._victim_table = f"_replica_victim{len(keys)}"
         db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {victims}({', '.join(keys)})")
@@ -315,22 +317,26 @@ class _Placing:
             f"CREATE TEMP TRIGGER _replica_victims AFTER DELETE ON main.{self._table.sql} "
             f"BEGIN INSERT INTO {victims} VALUES ({old}); END"
         )
-        yield
+        db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
+        try:
+            yield
+        finally:
+            db.execute("PRAGMA recursive_triggers = OFF")
         db.execute("DROP TRIGGER temp._replica_victims")
 
     def _victims(self, state: State) -> list[tuple[Value, ...]]:
         """Primary keys of the rows that this one would replace."""
+        columns = self._table.key_columns
+        if self._one_key:
+            key = " AND ".join(f"{c} = {mark}" for c, mark in zip(columns, map(marks, zip(state.pk)), strict=True))
+            return self._core.rows(f"SELECT {', '.join(columns)} FROM {self._table.sql} WHERE {key}", list(state.pk))
         db = self._core.db
         sql, values = self._insert_sql(state, self._writable(state), "REPLACE")
-        db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
-        try:
-            with self._core.savepoint(keep=False):
-                # Deletes that were no trial left their rows there.
-                db.execute(f"DELETE FROM temp.{self._victim_table}")
-                db.execute(sql, values)
-                return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
-        finally:
-            db.execute("PRAGMA recursive_triggers = OFF")
+        with self._core.savepoint(keep=False):
+            # Deletes that were no trial left their rows there.
+            db.execute(f"DELETE FROM temp.{self._victim_table}")
+            db.execute(sql, values)
+            return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
 
     # --- reading back -------------------------------------------------------------------------------------------------
 

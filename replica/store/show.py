@@ -32,10 +32,10 @@ _SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),
     "INTEGER": frozenset({int, bytes, type(None)}),
     "NUMERIC": frozenset({int, bytes, type(None)}),
-    "REAL": frozenset({bytes, type(None)}),
+    "REAL": frozenset({float, bytes, type(None)}),
     "BLOB": frozenset({str, bytes, int, float, type(None)}),
 }
-"""Affinity -> types of values that a column stores as they are, whatever their value."""
+"""Affinity -> types of values that a column stores as they are, whatever their value: NaN and -0.0 are none of ours."""
 
 UNKNOWN = b""
 """The blocker of a record that is held because of a row that is no record: its key cannot travel, or no trigger saw it."""
@@ -362,9 +362,7 @@ class _Placing:
             if register is None:
                 return True
             if state.before.get(name) != register or self._table.positions[name] in state.checks:
-                value = unpack_value(register[1])
-                whole = kind == "REAL" and type(value) is float
-                if type(value) not in _SAFE[kind] and not whole:
+                if type(unpack_value(register[1])) not in _SAFE[kind]:
                     return True
         return False
 

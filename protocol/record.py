@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgpack
@@ -27,6 +28,8 @@ from protocol.hlc import STAMP_BYTES
 from protocol.values import Value, check, check_received, pack_any, pack_plain, pack_values, unpack, value_ext
 
 EXT_BIRTH = 2
+IDS, SHORT_ID_BYTES = 4_096, 256
+"""So many ids that are not longer are remembered once they are unpacked."""
 
 Register = tuple[bytes, bytes]
 """(stamp, canonical value): the greater one wins."""
@@ -300,6 +303,10 @@ def _id_ext(code: int, data: bytes) -> object:
 
 def unpack_id(data: bytes) -> tuple[tuple[Value, ...], bytes]:
     """Key values and birth stamp (empty for a natural key). Raises Malformed unless `data` is a canonical id."""
+    return _unpack_id(data) if len(data) > SHORT_ID_BYTES else _unpack_short_id(data)
+
+
+def _unpack_id(data: bytes) -> tuple[tuple[Value, ...], bytes]:
     try:
         plain = msgpack.unpackb(data, use_list=False, max_map_len=0)
         if type(plain) is tuple and _PLAIN_KEY.issuperset(map(type, plain)) and pack_plain([*plain]) == data and plain:
@@ -318,3 +325,6 @@ def unpack_id(data: bytes) -> tuple[tuple[Value, ...], bytes]:
     if canonical != data:
         raise Malformed("an id is not in its canonical encoding")
     return key, bytes(birth)
+
+
+_unpack_short_id = lru_cache(IDS)(_unpack_id)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 PORT = 8470
 RETRY_S = 20.0
 """A node that could not open its file tries again: as a service manager would."""
+PROGRAM_WRITES = 8
+"""Transactions after which people close the program that they write with."""
 MS = 0.001
 
 
@@ -76,6 +78,9 @@ class Machine:
         self.how_hostile = ""
         self.how_dies, self.down_s = "kill", 0.0
         self.backup: Image | None = None
+        self._program: sqlite3.Connection | None = None
+        """What people write through, while it is open."""
+        self._written = 0
 
     # --- the file -----------------------------------------------------------------------------------------------------
 
@@ -261,7 +266,8 @@ class Machine:
 
     def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
         """One transaction of another program. Returns what it then sees in these rows. Raises sqlite3.Error."""
-        db = self.disk.foreign()
+        db = self._program if self._program in self.disk.opened else self.disk.foreign()
+        self._program, self._written = None, self._written + 1
         try:
             db.execute("BEGIN IMMEDIATE")
             for statement in statements:
@@ -270,7 +276,10 @@ class Machine:
             with self.disk.unharmed():
                 return [(table, key, self._row(db, table, key)) for table, key in rows]
         finally:
-            db.close()
+            if db.in_transaction or self._written % PROGRAM_WRITES == 0:
+                db.close()
+            else:
+                self._program = db
 
     @staticmethod
     def _row(db: sqlite3.Connection, table: str, key: tuple[Any, ...]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from protocol import limits
@@ -23,7 +24,7 @@ from protocol.record import Delta, encode, fold, gather, unpack_id
 from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.core import ROWS_AT_ONCE, Change, Core
 from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.leap import leap
@@ -173,13 +174,11 @@ class _Batch:
     # --- the fast path ------------------------------------------------------------------------------------------------
 
     def _insert(self, table: Table, items: list[_Item]) -> list[_Item]:
-        """Insert new records as they are. Returns them for the general path if a constraint refuses one."""
+        """Insert new records as they are. Returns those that a constraint refuses, for the general path."""
         core = self._core
-        try:
-            with core.trial():
-                core.insert(table.insert, table.marks, [(*i.pk, *i.delta.values) for i in items])
-        except sqlite3.IntegrityError:
-            return items
+        items, refused = self._insert_rows(table, items)
+        if not items:
+            return refused
         even = [i for i in items if i.delta.born == i.delta.stamps and not i.delta.floor]
         rows = fresh_rows(
             core,
@@ -205,7 +204,24 @@ class _Batch:
             if table.shape.autoincrement:
                 leap(core, table)
         self.changed += len(items)
-        return []
+        return refused
+
+    def _insert_rows(self, table: Table, items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
+        """Those whose rows are in, and the others. Many at once are inserted together first."""
+        core = self._core
+        rows = [(*i.pk, *i.delta.values) for i in items]
+        if len(rows) > ROWS_AT_ONCE:
+            with suppress(sqlite3.IntegrityError), core.trial():
+                core.insert(table.insert, table.marks, rows)
+                return items, []
+        done, refused = [], []
+        for item, row in zip(items, rows, strict=True):
+            try:
+                core.db.execute(table.insert + table.marks, row)
+                done.append(item)
+            except sqlite3.IntegrityError:
+                refused.append(item)
+        return done, refused
 
     def _edit(self, items: list[_Item]) -> list[_Item]:
         """Join plain edits. Returns the others, for the general path."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 from protocol import limits
 from protocol.record import Delta, gather, pack_id
 from protocol.values import Value, pack_values
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.core import ROWS_AT_ONCE, Change, Core
 from replica.store.fresh import shadow_row, spread
 from replica.store.show import PlainRows
 from replica.store.state import SHOWN, ShadowRow, fetch_rows, write
@@ -49,20 +51,17 @@ def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[byt
         row = rows.get(pack_id(edit.pk) if table.surrogate else id_)
         if row is not None and edit.delta.born in {b"", born}:
             joining.join(edit, id_, born, spread(stamps, which, len(row)), row)
-    try:
-        joining.finish()
-    except sqlite3.IntegrityError:  # Some cannot stand together with others.
-        return set(), 0
-    return joining.done, len(joining.rows)
+    changed = joining.finish()
+    return joining.done, changed
 
 
 class _Joining:
     def __init__(self, core: Core, table: Table) -> None:
         self._core, self._table = core, table
         self._safe = PlainRows(table).columns
-        self._updates: dict[tuple[int, ...], list[list[Any]]] = {}
-        self._past: list[tuple[bytes, int, bytes, bytes, bytes]] = []
-        self.rows: list[ShadowRow] = []
+        self._updates: dict[tuple[int, ...], list[tuple[bytes, list[Any]]]] = {}
+        self._past: dict[bytes, list[tuple[bytes, int, bytes, bytes, bytes]]] = {}
+        self._rows: dict[bytes, ShadowRow] = {}
         self.done: set[bytes] = set()
 
     def join(self, edit: Edit, id_: bytes, born: bytes, stamps: list[bytes], row: list[Any]) -> None:
@@ -90,21 +89,41 @@ class _Joining:
         self.done.add(edit.key)
         if before == (packed, stamps):
             return
-        self._past += lost
+        self._past[edit.key] = lost
         if won:
-            self._updates.setdefault(tuple(won), []).append([*won.values(), *edit.pk, *edit.pk])
+            values = [*won.values(), *edit.pk, *edit.pk]
+            self._updates.setdefault(tuple(won), []).append((edit.key, values))
         distinct, which = gather(stamps)
-        self.rows.append(shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed))
+        self._rows[edit.key] = shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed)
 
-    def finish(self) -> None:
-        """Write it all, or nothing: raises sqlite3.IntegrityError or Collision."""
+    def finish(self) -> int:
+        """Write what can stand in the table; the others are not done then. Returns how many records changed."""
         core, table = self._core, self._table
-        with core.trial():
-            for at, values in self._updates.items():
-                sets = ", ".join(f"{table.value_columns[pos]} = ?" for pos in at)
-                core.db.executemany(f"UPDATE OR FAIL {table.sql} SET {sets} WHERE {table.seek}", values)
-        write(core, self.rows)
-        for row in self.rows:
+        for at, updates in self._updates.items():
+            sets = ", ".join(f"{table.value_columns[pos]} = ?" for pos in at)
+            sql = f"UPDATE OR FAIL {table.sql} SET {sets} WHERE {table.seek}"
+            for key in _refused(core, sql, updates):
+                self.done.remove(key)
+                del self._rows[key], self._past[key]
+        write(core, list(self._rows.values()))
+        for row in self._rows.values():
             core.dirty.setdefault(row[0], 0)
             core.note(Change(table.collection, row[2], "update", True))
-        core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", self._past)
+        past = list(chain.from_iterable(self._past.values()))
+        core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
+        return len(self._rows)
+
+
+def _refused(core: Core, sql: str, updates: Sequence[tuple[bytes, list[Any]]]) -> list[bytes]:
+    """Run these, and return the keys of those that a constraint refuses. Many at once are run together first."""
+    if len(updates) > ROWS_AT_ONCE:
+        with suppress(sqlite3.IntegrityError), core.trial():
+            core.db.executemany(sql, [values for _, values in updates])
+            return []
+    refused = []
+    for key, values in updates:
+        try:
+            core.db.execute(sql, values)
+        except sqlite3.IntegrityError:
+            refused.append(key)
+    return refused

@@ -361,9 +361,9 @@ class _Placing:
             register = registers.get(name)
             if register is None:
                 return True
-            if state.before.get(name) != register or self._table.positions[name] in state.checks:
-                if type(unpack_value(register[1])) not in _SAFE[kind]:
-                    return True
+            moved = state.before.get(name) != register or self._table.positions[name] in state.checks
+            if moved and type(unpack_value(register[1])) not in _SAFE[kind]:
+                return True
         return False
 
 

@@ -15,6 +15,7 @@ from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
 from replica.store import apply, capture, edits, index
 from replica.store.absorb import _Looking
+from replica.store.core import ROWS_AT_ONCE
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.state import key_of, load, write_new
 from tests.store.harness import NOW_MS, Machine
@@ -98,17 +99,37 @@ def test_edits_join_as_the_general_way_joins_them(
     same(fast, slow)
 
 
-def test_edits_that_cannot_stand_together_are_settled_with_savepoints(machine: Make) -> None:
+@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE + 1])
+def test_edits_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
     a, b = machine("a", TABLE), machine("b", TABLE)
-    a.sql("INSERT INTO t VALUES ('a', 1, 1, 1, 1), ('b', 2, 2, 2, 2)")
+    a.store.put_many("t", [("a", 1, 1, 1, 1), *((f"b{i}", 2, 2, 2, -i) for i in range(count))])
     records = [r.encode() for r in a.records()]
     b.store.apply(records, b.clock())
-    edit = Record("t", pack_id(["b"]), registers={"u": (stamp(9), pack_value(1))}).encode()
-    applied = b.store.apply([edit], b.clock())
-    assert (applied.changed, applied.held) == (1, 1)
-    assert b.store._cautious > 0
-    assert [h["key"] for h in b.store.held()] == [["b"]]
+    unique = [1, *range(100, 99 + count)]
+    edits = [
+        Record("t", pack_id([f"b{i}"]), registers={"u": (stamp(9 + i), pack_value(unique[i]))}).encode()
+        for i in range(count)
+    ]
+    applied = b.store.apply(edits, b.clock())
+    assert (applied.changed, applied.held) == (count, 1)
+    assert (b.store._cautious > 0) == (count > 1)
+    assert [h["key"] for h in b.store.held()] == [["b0"]]
     assert b.store.verify() == []
+
+
+@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE + 1])
+def test_new_rows_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
+    a, b, c = (machine(name, TABLE) for name in "abc")
+    a.store.put_many("t", [("a", 1, 1, 1, 1)])
+    b.store.put_many("t", [(f"b{i}", 2, 2, 2, 1 - i) for i in range(count)])
+    for records in ([r.encode() for r in a.records()], [r.encode() for r in b.records()]):
+        applied = c.store.apply(records, c.clock())
+    assert (applied.changed, c.store.held_count()) == (count, 1)
+    assert (c.store._cautious > 0) == (count > 1)
+    assert c.store.verify() == []
+    d = machine("d", TABLE)
+    d.store.apply([r.encode() for m in (b, a) for r in m.records()], d.clock())
+    same(c, d)
 
 
 # --- fresh rows -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ numbers are those of the research notes; one test each:
 3. I4: no record goes backwards on a node, no delete is undone.
 4. I5: two roots are equal if and only if the contents are.
 5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
-6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow.
+6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow; see also sim.stamps.
 7. What the world did to a disk is forgiven, and nothing else.
 8. A fault of the judge is reported as one; it never raises into the engine.
 """
@@ -30,6 +30,7 @@ from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
 from sim.diary import Diary, Row
+from sim.stamps import hidden, hurried, stood, unasked, unknown_own
 from sim.truth import Item, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
 
 SLACK_MS = 1_000
@@ -60,6 +61,9 @@ class _Node:
         """Changed, but could not be judged then."""
         self.clock = b""
         self.issued: dict[bytes, bytes] = {}
+        self.limit_ms = 0
+        """What it stamps in this commit is no later."""
+        self.hidden: frozenset[bytes] = frozenset()
         self.schema = -1
         self.store: Store | None = None
         self.forgiven: float | None = None
@@ -77,7 +81,7 @@ class Oracle:
         self._nodes: dict[str, _Node] = {}
         self._twins: set[bytes] = set()
         self._hostile: set[str] = set()
-        self._wall_ms = 0
+        self._wall_ms = self._clock_ms = 0
         self.walls: Callable[[], int] = lambda: 0
         """The largest wall clock of any machine now, Unix milliseconds."""
         self.peek: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
@@ -104,8 +108,12 @@ class Oracle:
         """`to` began with a copy of the disk: both may issue one stamp, until one of them is another."""
         old, new = self._node(of), self._node(to)
         new.ids, new.seen, new.clock, new.issued = list(old.ids), dict(old.seen), old.clock, dict(old.issued)
-        new.schema, new.late = old.schema, dict(old.late)
+        new.schema, new.late, new.hidden = old.schema, dict(old.late), old.hidden
         self._twins.update(old.ids)
+
+    def clock_moved(self, now_ms: int) -> None:
+        """The world itself set a stored clock."""
+        self._clock_ms = max(self._clock_ms, now_ms)
 
     def hostile(self, name: str) -> None:
         """What it writes from here on is not honest, and it may write in anybody's name."""
@@ -149,11 +157,15 @@ class Oracle:
         node = self._node(name)
         own = core.meta("node")
         if own not in node.ids:
+            if node.ids and name not in self._hostile and not self._twins.intersection(node.ids):
+                self._fail("I6", name, f"it became {own.hex()}, though nobody has a copy of its file")
             node.ids.append(own)
         self._wall_ms = max(self._wall_ms, self.walls())
+        clock = core.meta("clock")
+        node.limit_ms = max(self._clock_ms, core.now_ms()) + SLACK_MS
+        self._clock_ms = max(self._clock_ms, millis(clock) if clock else 0)
         if name not in self._hostile:
             self._wall_ms = max(self._wall_ms, core.now_ms())
-            clock = core.meta("clock")
             if clock < node.clock and node.forgiven is None:
                 self._fail("I6", name, f"its clock fell from {node.clock.hex()} to {clock.hex()}")
             if clock and millis(clock) > self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS:
@@ -186,6 +198,7 @@ class Oracle:
             if since is not None:
                 self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
             node.diary.opened(core)
+            node.hidden = hidden(core)
         for text in strange:
             self._fail("I3", name, text)
 
@@ -242,9 +255,15 @@ class Oracle:
                 if before is not None and not moved:
                     self._forward(name, rid, before[1], record)
                 if name not in self._hostile:
-                    self._judge_new(
+                    own = self._judge_new(
                         name, node, rid, record, issued, local=rid in mine and rid not in same, late=rid in late
                     )
+                    if before is not None and own and rid not in late and not moved and stood(core, rid, node.hidden):
+                        if text := unasked(core.by_name[rid[0]], before[1], record, own):
+                            self._fail("I3", name, f"{words(rid)}: {text}")
+            if name not in self._hostile and (text := unknown_own(core, found.records.items())):
+                self._fail("I6", name, text)
+            node.hidden = hidden(core)
             for rid, record in found.records.items():
                 self._learn(node, rid, record)
             for rid in {**mine, **theirs}:
@@ -266,8 +285,8 @@ class Oracle:
 
     def _judge_new(
         self, name: str, node: _Node, rid: Rid, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
-    ) -> None:
-        """What this commit brought into a record: updates of its own must be new, all others known."""
+    ) -> list[Item]:
+        """What this commit brought into a record: updates of its own must be new, all others known. Returns its own."""
         fresh = [item for item in items(record) if not self.truth.knows(rid, item)]
         own = [i for i in fresh if i.stamp[8:] in node.ids and (local or late)]
         for item in fresh:
@@ -285,6 +304,9 @@ class Oracle:
         newest = max((i.stamp for i in own), default=b"")
         if newest and not late and newest[8:] not in self._twins and newest[:8] <= issued.get(newest[8:], b""):
             self._fail("I6", name, f"{words(rid)}: {newest.hex()} is not above {issued[newest[8:]].hex()}")
+        if not late and (text := hurried(own, node.limit_ms)):
+            self._fail("I8", name, f"{words(rid)}: {text}")
+        return own
 
     def _forward(self, name: str, rid: Rid, before: Record, now: Record | None) -> None:
         """A record never goes backwards on a disk."""

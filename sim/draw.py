@@ -43,11 +43,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Kinds of fault by what they befall."""
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
 FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
-HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute")
+HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
 ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
+TWINS_S = 15.0
+"""Who writes so much later than its copy has mostly heard of that."""
 MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
 
 Link = list[str]
@@ -133,7 +135,8 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
     times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(40, 120)))
     with closing(People.for_db(db, chance) if db else People.of(CRM, chance)) as people:
         schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
-        events = tuple(people.event(at, rng.choice(names)) for at in times)
+        workers = [(at, rng.choice(names)) for at in times]
+        events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
     latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
     return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
 
@@ -280,6 +283,19 @@ class _Faults:
     def _cut(self) -> None:
         self._put(self._at(), "cut", links=self._some_links())
 
+    # --- clocks
+
+    def _step(self) -> None:
+        """At times the clock is right again at once, but somebody has written meanwhile."""
+        rng, node, at, with_ = self.rng, self._node(), self._at(), self._plain("step")
+        self._put(at, "step", node, **with_)
+        if rng.random() < 0.3 and not self._world.db:
+            ahead = abs(int(with_["ms"]))
+            back, later = at + rng.uniform(0.2, 2), rng.uniform(0, 1)
+            self.events[-1] = Event(round(at, 3), "step", node, {"ms": ahead})
+            self._put(at + (back - at) * later, "write", node, **self._write("in a hurry"))
+            self._put(back, "step", node, ms=-ahead)
+
     # --- machines and copies
 
     def _crash(self) -> None:
@@ -302,10 +318,17 @@ class _Faults:
         """Both go on writing, or nobody would ever notice."""
         node, to, at = self._special["clone"], f"n{len(self._names)}", self._at()
         self._put(at, "clone", node, to=to)
-        if not self._world.db:
-            for who in (to, node, to, to, node):
-                at += self.rng.uniform(0.1, 20)
-                self._put(at, "write", who, **self._write(f"clone {who}"))
+        if self._world.db:
+            return
+        if self.rng.random() < 0.5:  # At once, by what their clocks say: both issue one stamp.
+            skew_s = next(p.skew_ms for p in self._world.places if p.name == node) / 1000
+            both = at + self.rng.uniform(0.1, 5) + max(0.0, -skew_s)
+            if abs(skew_s) < TWINS_S:
+                self._put(both, "write", node, **self._write("one of two"))
+                self._put(both + skew_s, "write", to, **self._write("other of two"))
+        for who in (to, node, to, to, node):
+            at += self.rng.uniform(0.1, 20)
+            self._put(at, "write", who, **self._write(f"clone {who}"))
 
     def _restore(self) -> None:
         node, at = self._node(), self._at(0.6)
@@ -339,6 +362,8 @@ class _Faults:
             sql = [f"CREATE INDEX extra_{self._n} ON {quote(table.name)}({quote(table.columns[-1])})"]
         elif how == "rebuild" and table.rebuild:
             sql = table.rebuild
+            if table.name == "account" and not self._world.db:  # Nobody has seen yet that our triggers are gone.
+                self._put(at + rng.uniform(0.01, 4), "write", node, **self._write("rebuilt"))
         else:
             column = f"extra{rng.randint(1, 3)}"  # Few names, so that two nodes add the same.
             if any(entry[1:] == (table.name, column) for entry in added):

@@ -40,11 +40,14 @@ CREATE TABLE price(product TEXT, country TEXT, amount REAL NOT NULL DEFAULT 0, P
 """Tables of a small CRM: text keys, a number that SQLite makes up, a key of two columns, a unique column."""
 
 KINDS = {
-    "update": 46, "several": 12, "insert": 14, "delete": 6, "again": 5, "rekey": 3, "upsert": 5, "replace": 4, "same": 2,
-    "many": 3,
+    "update": 40, "several": 11, "insert": 13, "delete": 6, "again": 5, "rekey": 3, "upsert": 5, "replace": 4, "same": 3,
+    "many": 3, "steal": 3, "free": 3,
 }  # fmt: skip
-"""Kinds of statement, and how often each is drawn. `same`: a unique value that another node gave. `again`: a key that
-was deleted. `many`: several rows at once."""
+"""Kinds of statement, and how often each is drawn. `same`: a unique value that another node gave. `free`: who has such a
+value gets another. `again`: a key that was deleted. `steal`: OR REPLACE
+of a row that has the same unique value. `many`: several rows at once."""
+RENUMBERED, BOTH = 0.02, 0.03
+"""How often a row is deleted, and another one gets its number at once; and how often two nodes insert one key."""
 SAMPLE, TRIES, SHORT = 300, 6, 100
 """Rows looked at per table; draws of one statement; characters or bytes of a value that is written again."""
 DATE, CHANCY = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\(|CURRENT", re.IGNORECASE)
@@ -123,6 +126,7 @@ class People:
         self._n = self._part = 0
         self._tired = self._bold = False
         self._given: list[tuple[Table, str, object, str]] = []
+        self._shared: list[tuple[Table, str, object]] = []
         for name in user_tables(source):
             try:
                 self.tables.append(self._copy(source, name))
@@ -166,6 +170,31 @@ class People:
         if draw < 0.06:
             return self.put(at, node, self._rng.randint(20, 200) if draw < 0.004 else self._rng.randint(1, 5))
         return self.write(at, node)
+
+    def events(self, at: float, node: str, others: Sequence[str]) -> list[Event]:
+        """The same; or two transactions soon after each other: a row is deleted, and another one gets its number; or one
+        of `others` inserts the same key, of which it cannot know."""
+        luck = self._rng.random()
+        numbered = [table for table in self.tables if table.made_up and table.keys]
+        named = [table for table in self.tables if not table.made_up]
+        if luck < RENUMBERED and numbered:
+            table, who = self._rng.choice(numbered), node
+            key = self._pick(table, node)
+            first = self._tried(node, lambda: [(f"DELETE FROM {table.sql} WHERE {table.at(key)}", table, [key])])
+            second = self._tried(node, lambda: [(_insert(table, self._row(table, node, key)), table, [key])])
+        elif RENUMBERED <= luck < RENUMBERED + BOTH and named and others:
+            table, who = self._rng.choice(named), self._rng.choice(others)
+            key = self._new_key(table, node)
+            first = self._tried(node, lambda: [(_insert(table, self._row(table, node, key)), table, [key])])
+            again = "OR REPLACE "  # It is refused nowhere, also where the first one is known already.
+            second = self._tried(who, lambda: [(_insert(table, self._row(table, who, key), again), table, [key])])
+        else:
+            return [self.event(at, node)]
+        soon = at + self._rng.uniform(0.1, 1.5)
+        return [
+            Event(round(when, 3), "write", name, {"sql": [draft[0]], "rows": _entries([draft])})
+            for when, name, (draft,) in ((at, node, first), (soon, who, second))
+        ]
 
     def write(self, at: float, node: str) -> Event:
         """A transaction of another program."""
@@ -240,7 +269,10 @@ class People:
             self._bold = True
             table, column, value, _ = rng.choice(shared)
             key = self._pick(table, node)
+            self._shared = [*self._shared[-8:], (table, column, value)]
             return f"UPDATE {table.sql} SET {quote(column)} = {literal(value)} WHERE {table.at(key)}", table, [key]
+        if kind == "free" and self._shared:
+            return self._free(node)
         if kind == "insert" or not table.keys:
             return self._insert(table, node)
         key = self._pick(table, node)
@@ -256,6 +288,8 @@ class People:
             return sql, table, [tuple(row[c.name] for c in table.key)]
         if kind == "many":
             return self._many(table, node)
+        if kind == "steal" and (stealing := self._steal(node)) is not None:
+            return stealing
         return self._update(table, node, key, rng.randint(2, 4) if kind == "several" else 1)
 
     def _update(self, table: Table, node: str, key: Key, count: int) -> Draft:
@@ -275,6 +309,31 @@ class People:
             return f"{sets} WHERE {quote(other.name)} = {literal(self._value(table, other, node))}", table, []
         keys = list(dict.fromkeys(self._pick(table, node) for _ in range(self._rng.randint(2, 6))))
         return f"{sets} WHERE {' OR '.join(f'({table.at(key)})' for key in keys)}", table, keys
+
+    def _free(self, node: str) -> Draft:
+        """A value that was given twice is given up: whoever was held from view because of it can be shown."""
+        table, name, value = self._rng.choice(self._shared)
+        column = next(c for c in table.columns if c.name == name)
+        new = self._value(table, column, node)
+        sql = f"UPDATE {table.sql} SET {quote(name)} = {literal(new)} WHERE {quote(name)} = {literal(value)}"
+        return sql, table, []
+
+    def _steal(self, node: str) -> Draft | None:
+        """A row takes the unique value of another one, and its place."""
+        rng = self._rng
+        if not (fit := [t for t in self.tables if t.unique and t.keys]):
+            return None
+        table = rng.choice(fit)
+        victim, name = self._pick(table, node), rng.choice(sorted(table.unique))
+        value = (table.find(self._db, victim) or {}).get(name)
+        if value is None or name not in {c.name for c in table.columns}:
+            return None
+        key = self._pick(table, node) if rng.random() < 0.5 else self._new_key(table, node)
+        if key in table.known:
+            sql = f"UPDATE OR REPLACE {table.sql} SET {quote(name)} = {literal(value)} WHERE {table.at(key)}"
+        else:
+            sql = _insert(table, self._row(table, node, key) | {name: value}, "OR REPLACE ")
+        return sql, table, [key, victim]
 
     def _insert(self, table: Table, node: str) -> Draft:
         if table.made_up and (not table.columns or self._rng.random() < 0.9):

@@ -161,7 +161,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
     (
         "not-read-back",
         "Where a row shows another value than was sent, the true one is kept aside; else it is taken for an edit.",
-        (),
+        ("schema",),
         ("I1", "I3", "I5", "I6"),
         (
             (

@@ -235,7 +235,7 @@ class Oracle:
         core = store._core
         with core.reading():
             node, moved = self._meet(name, core)
-            node.store = store
+            node.store, seen = store, node.seen
             if moved:
                 self._look_again(node, core)
             mine = dict.fromkeys((c.collection, c.id) for c in changes if not c.remote)
@@ -247,9 +247,7 @@ class Oracle:
             else:
                 node.late = dict.fromkeys(found.odd)
             issued = dict(node.issued)
-            same = {
-                rid for rid, r in found.records.items() if not moved and rid in node.seen and node.seen[rid][1] == r
-            }
+            same = {rid for rid, record in found.records.items() if rid in seen and seen[rid][1] == record}
             for rid, record in found.records.items():
                 before = node.seen.get(rid)
                 if before is not None and not moved:

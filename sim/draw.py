@@ -320,15 +320,23 @@ class _Faults:
         self._put(at, "clone", node, to=to)
         if self._world.db:
             return
-        if self.rng.random() < 0.5:  # At once, by what their clocks say: both issue one stamp.
-            skew_s = next(p.skew_ms for p in self._world.places if p.name == node) / 1000
-            both = at + self.rng.uniform(0.1, 5) + max(0.0, -skew_s)
-            if abs(skew_s) < TWINS_S:
-                self._put(both, "write", node, **self._write("one of two"))
-                self._put(both + skew_s, "write", to, **self._write("other of two"))
+        self._twins(node, to, at)
         for who in (to, node, to, to, node):
             at += self.rng.uniform(0.1, 20)
             self._put(at, "write", who, **self._write(f"clone {who}"))
+
+    def _twins(self, node: str, to: str, at: float) -> None:
+        """Both change one field at once, by what their clocks say: so both issue one stamp."""
+        skew_s = next(p.skew_ms for p in self._world.places if p.name == node) / 1000
+        if abs(skew_s) > TWINS_S:
+            return
+        for column in ("name", "city"):
+            both = round(at + self.rng.uniform(0.1, 5) + max(0.0, -skew_s), 3)
+            for who, when in ((node, both), (to, both + skew_s)):
+                where = "id = (SELECT min(id) FROM account)"
+                sql = [f"UPDATE account SET {column} = 'twin {who}' WHERE {where}"]
+                # Well inside of the millisecond, whatever floats make of it.
+                self.events.append(Event(round(when + 0.0005, 4), "write", who, {"sql": sql, "rows": []}))
 
     def _restore(self) -> None:
         node, at = self._node(), self._at(0.6)

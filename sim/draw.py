@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import math
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from replica.errors import UsageError
-from replica.store.catalog import quote, user_tables
+from replica.store.catalog import quote
+from sim.alter import Alterable, alterable
 from sim.chance import stream
 from sim.office import DAY_S, office_day
 from sim.scenario import PARAMETERS, Event, Place, Scenario
@@ -50,7 +49,6 @@ CALM = 0.2
 BLINKS_MAX = 40
 TWINS_S = 15.0
 """Who writes so much later than its copy has mostly heard of that."""
-MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
 
 Link = list[str]
 
@@ -172,7 +170,7 @@ class _Faults:
         self._special = dict(zip(("hostile", "rot", "clone"), rng.sample(others, min(3, len(others))), strict=False))
         self._used: dict[str, int] = {}
         self._added: dict[str, list[tuple[float, str, str]]] = {}
-        self._shapes: list[_Shape] = []
+        self._shapes: list[Alterable] = []
         self._n = 0
 
     def able(self, kind: str) -> bool:
@@ -356,7 +354,7 @@ class _Faults:
     def _schema(self) -> None:
         """The tables of one node change: a column more, or that one less, an index, a table, a rebuild as ORMs do it."""
         rng, node, at = self.rng, self._node(), self._at()
-        self._shapes = self._shapes or _shapes(self._world)
+        self._shapes = self._shapes or alterable(self._world)
         table = rng.choice(self._shapes)
         added = self._added.setdefault(node, [])
         how = rng.choice(["column", "column", "column", "drop", "table", "index", "rebuild"])
@@ -381,37 +379,3 @@ class _Faults:
             if table.name == "account" and not self._world.db:
                 self._put(at + rng.uniform(0.1, 30), "write", node, **self._write(node, column))
         self._put(at, "schema", node, sql=sql)
-
-
-class _Shape(NamedTuple):
-    """A table that may change. `rebuild`: a transaction that makes it anew; none where views or triggers stand in the
-    way."""
-
-    name: str
-    columns: list[str]
-    rebuild: list[str]
-
-
-def _shapes(world: Scenario) -> list[_Shape]:
-    found = []
-    with closing(
-        sqlite3.connect(f"{Path(world.db).resolve().as_uri()}?mode=ro" if world.db else ":memory:", uri=True)
-    ) as db:
-        db.executescript(world.schema)
-        hangs = db.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()[0]
-        for name in user_tables(db):
-            info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,)).fetchall()
-            (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
-            if not any(pk for _, pk in info):
-                continue
-            indexes = (
-                "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL ORDER BY rowid"
-            )
-            after = [index for (index,) in db.execute(indexes, (name,)).fetchall()]
-            making, done = MAKING.subn('CREATE TABLE "extra_new"', sql, count=1)
-            listed = ", ".join(quote(n) for n, _ in info)
-            old = quote(name)
-            copying = f'INSERT INTO "extra_new"({listed}) SELECT {listed} FROM {old}'
-            rebuild = [making, copying, f"DROP TABLE {old}", f'ALTER TABLE "extra_new" RENAME TO {old}', *after]
-            found.append(_Shape(name, [n for n, _ in info], rebuild if done and not hangs else []))
-    return found

@@ -19,36 +19,33 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import blake2b
-from typing import Protocol
 
 from protocol import limits
 from protocol.hlc import is_base, millis
 from protocol.record import Record
-from replica.store import index
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
+from sim.compare import Machine, differing
 from sim.diary import Diary, Row
-from sim.stamps import hidden, hurried, stood, unasked, unknown_own
-from sim.truth import Item, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
+from sim.stamps import held, hurried, unasked, unknown_own
+from sim.truth import (
+    Item,
+    Rid,
+    Truth,
+    alive,
+    backwards,
+    items,
+    look,
+    quiet,
+    words,
+    wrong_inside,
+)
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
 
 Fail = Callable[[str, str, str], None]
-
-
-class Machine(Protocol):
-    """A machine of the world, as far as the judge must know it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the world."""
-
-    @property
-    def store(self) -> Store:
-        """Its open store."""
 
 
 class _Node:
@@ -63,7 +60,7 @@ class _Node:
         self.issued: dict[bytes, bytes] = {}
         self.limit_ms = 0
         """What it stamps in this commit is no later."""
-        self.hidden: frozenset[bytes] = frozenset()
+        self.held: frozenset[bytes] = frozenset()
         self.schema = -1
         self.store: Store | None = None
         self.forgiven: float | None = None
@@ -108,7 +105,7 @@ class Oracle:
         """`to` began with a copy of the disk: both may issue one stamp, until one of them is another."""
         old, new = self._node(of), self._node(to)
         new.ids, new.seen, new.clock, new.issued = list(old.ids), dict(old.seen), old.clock, dict(old.issued)
-        new.schema, new.late, new.hidden = old.schema, dict(old.late), old.hidden
+        new.schema, new.late, new.held = old.schema, dict(old.late), old.held
         self._twins.update(old.ids)
 
     def clock_moved(self, now_ms: int) -> None:
@@ -198,7 +195,7 @@ class Oracle:
             if since is not None:
                 self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
             node.diary.opened(core)
-            node.hidden = hidden(core)
+            node.held = held(core)
         for text in strange:
             self._fail("I3", name, text)
 
@@ -239,7 +236,8 @@ class Oracle:
             if moved:
                 self._look_again(node, core)
             mine = dict.fromkeys((c.collection, c.id) for c in changes if not c.remote)
-            theirs = dict.fromkeys((c.collection, c.id) for c in changes if c.remote and zlib.crc32(c.id) < self._share)
+            remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
+            theirs = dict.fromkeys(rid for rid in remote if self._watches(rid))
             late, node.late = node.late, {}
             found = look(core, list({**mine, **theirs, **late}))
             if quiet(core):
@@ -253,24 +251,25 @@ class Oracle:
                 if before is not None and not moved:
                     self._forward(name, rid, before[1], record)
                 if name not in self._hostile:
-                    own = self._judge_new(
-                        name, node, rid, record, issued, local=rid in mine and rid not in same, late=rid in late
-                    )
-                    if before is not None and own and rid not in late and not moved and stood(core, rid, node.hidden):
-                        if text := unasked(core.by_name[rid[0]], before[1], record, own):
-                            self._fail("I3", name, f"{words(rid)}: {text}")
+                    local, was_late = rid in mine and rid not in same, rid in late
+                    own = self._judge_new(name, node, rid, record, issued, local=local, late=was_late)
+                    known = not was_late and not moved and self._watches(rid)
+                    if known and before is not None and (text := unasked(core, before[1], record, own, node.held)):
+                        self._fail("I3", name, f"{words(rid)}: {text}")
             if name not in self._hostile and (text := unknown_own(core, found.records.items())):
                 self._fail("I6", name, text)
-            node.hidden = hidden(core)
+            node.held = held(core)
             for rid, record in found.records.items():
                 self._learn(node, rid, record)
             for rid in {**mine, **theirs}:
                 if rid not in found.records and rid not in found.odd and rid in node.seen and not moved:
                     self._forward(name, rid, node.seen[rid][1], None)
-            remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
             wrong = node.diary.committed(core, remote, mine, node.ids)
         for text in wrong:
             self._fail("I2", name, text)
+
+    def _watches(self, rid: Rid) -> bool:
+        return zlib.crc32(rid[1]) < self._share
 
     def _look_again(self, node: _Node, core: Core) -> None:
         """Definitions changed: what a dropped column held is no more here, and nowhere if nobody else has it."""
@@ -290,8 +289,8 @@ class Oracle:
         for item in fresh:
             if item not in own and not self._explained(name, rid, item):
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
-        watched = zlib.crc32(rid[1]) < self._share  # Else what surfaced may have been changed by a peer before.
-        if local and watched and not own and not self._twins.intersection(node.ids):
+        # Of others, what surfaced may have been changed by a peer before.
+        if local and self._watches(rid) and not own and not self._twins.intersection(node.ids):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
             whose = self.truth.stamps.get(item.stamp)
@@ -308,14 +307,8 @@ class Oracle:
 
     def _forward(self, name: str, rid: Rid, before: Record, now: Record | None) -> None:
         """A record never goes backwards on a disk."""
-        now = now or Record(*rid)
-        if now.floor < before.floor:
-            self._fail("I4", name, f"{words(rid)}: its delete {before.floor.hex()} is undone")
-        if now.born < before.born:
-            self._fail("I3", name, f"{words(rid)}: its insert {before.born.hex()} is lost")
-        for field, register in sorted(before.registers.items()):
-            if register[0] > now.floor and now.registers.get(field, (b"", b"")) < register:
-                self._fail("I3", name, f"{words(rid)}: {field} went back from {register[0].hex()}")
+        for invariant, text in backwards(before, now or Record(*rid)):
+            self._fail(invariant, name, f"{words(rid)}: {text}")
 
     def _learn(self, node: _Node, rid: Rid, record: Record) -> None:
         node.seen[rid] = self._now_s(), record
@@ -338,32 +331,8 @@ class Oracle:
         self._guard("", lambda: self._equal(machines))
 
     def _equal(self, machines: Sequence[Machine]) -> None:
-        seen: list[tuple[str, bytes, bytes, Core]] = []
-        for machine in machines:
-            core = machine.store._core
-            with core.reading():
-                if not quiet(core):
-                    continue
-                contents = blake2b(digest_size=16)
-                for encoding in sorted(r.encode() for r in look(core).records.values()):
-                    contents.update(blake2b(encoding, digest_size=16).digest())
-                now = (machine.name, index.root(core)[0], contents.digest(), core)
-                for name, root, content, other in seen:
-                    if (root == now[1]) != (content == now[2]):
-                        what = "roots, but other contents" if root == now[1] else "contents, but other roots"
-                        self._fail("I5", now[0], f"{now[0]} and {name} have equal {what}")
-                    elif content == now[2]:
-                        self._equal_tables((name, other), (now[0], core))
-                seen.append(now)
-
-    def _equal_tables(self, one: tuple[str, Core], two: tuple[str, Core]) -> None:
-        """Equal records show as equal rows, where the tables have equal definitions."""
-        schemas = schema_of(one[1]), schema_of(two[1])
-        for collection, sql in sorted(schemas[0].items()):
-            if schemas[1].get(collection) != sql or any(_private(core, collection) for _, core in (one, two)):
-                continue
-            if rows_of(one[1], collection) != rows_of(two[1], collection):
-                self._fail("I1", two[0], f"equal records, but {one[0]} and {two[0]} show other rows of {collection}")
+        for broken in differing(machines):
+            self._fail(*broken)
 
     def final(self, machines: Sequence[Machine]) -> None:
         """The end: everybody had the time to meet everybody."""
@@ -395,9 +364,3 @@ class Oracle:
             for text in self.pending(machine.name):
                 self._fail("I2", machine.name, f"{text}: never absorbed")
         self._equal(honest)
-
-
-def _private(core: Core, collection: str) -> bool:
-    """Whether some row or cell of a table is one that cannot travel."""
-    sql = "SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1"
-    return core.db.execute(sql, (core.by_name[collection].tbl,)).fetchone() is not None

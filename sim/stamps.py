@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from protocol.hlc import is_base, millis
 from protocol.record import Record
 from protocol.values import pack_value
-from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.state import key_of
 from sim.truth import BORN, FLOOR, Item, Rid, items, words
@@ -26,9 +25,13 @@ SAME_MIN = 2
 NOTHING = pack_value(None)
 
 
-def unasked(table: Table, before: Record, now: Record, own: Sequence[Item]) -> str:
-    """What an edit of a shown record stamped though nobody wrote it, in words. `own`: what this commit stamped in it."""
-    if before.floor != now.floor or before.born != now.born or not before.live:
+def unasked(core: Core, before: Record, now: Record, own: Sequence[Item], was_held: frozenset[bytes]) -> str:
+    """What an edit of a shown record stamped though nobody wrote it, in words. `own`: what this commit stamped in it;
+    `was_held`: keys of the records that were held before: whose row is then inserted, is written as a whole."""
+    table = core.by_name[now.collection]
+    if not own or before.floor != now.floor or before.born != now.born or not before.live or table.shape is None:
+        return ""
+    if key_of(core, table, now.id) in was_held:
         return ""
     fields = [item for item in own if item.part not in {FLOOR, BORN}]
     same = [i for i in fields if before.registers.get(i.part, (b"", b""))[1] == i.value]
@@ -59,12 +62,6 @@ def unknown_own(core: Core, found: Iterable[tuple[Rid, Record]]) -> str:
     return ""
 
 
-def hidden(core: Core) -> frozenset[bytes]:
+def held(core: Core) -> frozenset[bytes]:
     """Keys of the records that are held from view."""
     return frozenset(key for (key,) in core.db.execute("SELECT key FROM _replica_held").fetchall())
-
-
-def stood(core: Core, rid: Rid, hidden_before: frozenset[bytes]) -> bool:
-    """Whether a record that was live stood in its table, before this commit."""
-    table = core.by_name.get(rid[0])
-    return table is not None and table.shape is not None and key_of(core, table, rid[1]) not in hidden_before

@@ -21,11 +21,12 @@ MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)
 
 
 class Alterable(NamedTuple):
-    """A table that may change. `rebuild`: a transaction that makes it anew; none where views or triggers stand in the
-    way."""
+    """A table that may change. `key`: its columns, and whether they are numbers. `rebuild`: a transaction that makes it
+    anew; none where views or triggers stand in the way."""
 
     name: str
     columns: list[str]
+    key: list[tuple[str, bool]]
     rebuild: list[str]
 
 
@@ -38,18 +39,19 @@ def alterable(world: Scenario) -> list[Alterable]:
         db.executescript(world.schema)
         hangs = db.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()[0]
         for name in user_tables(db):
-            info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,)).fetchall()
+            info = db.execute("SELECT name, type, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,)).fetchall()
             (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
-            if not any(pk for _, pk in info):
+            key = [(n, "INT" in kind.upper()) for n, kind, pk in sorted(info, key=lambda i: i[2]) if pk]
+            if not key:
                 continue
             indexes = (
                 "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL ORDER BY rowid"
             )
             after = [index for (index,) in db.execute(indexes, (name,)).fetchall()]
             making, done = MAKING.subn('CREATE TABLE "extra_new"', sql, count=1)
-            listed = ", ".join(quote(n) for n, _ in info)
+            listed = ", ".join(quote(n) for n, _, _ in info)
             old = quote(name)
             copying = f'INSERT INTO "extra_new"({listed}) SELECT {listed} FROM {old}'
             rebuild = [making, copying, f"DROP TABLE {old}", f'ALTER TABLE "extra_new" RENAME TO {old}', *after]
-            found.append(Alterable(name, [n for n, _ in info], rebuild if done and not hangs else []))
+            found.append(Alterable(name, [n for n, _, _ in info], key, rebuild if done and not hangs else []))
     return found

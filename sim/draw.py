@@ -27,6 +27,7 @@ from replica.errors import UsageError
 from replica.store.catalog import quote
 from sim.alter import Alterable, alterable
 from sim.chance import stream
+from sim.drafts import literal
 from sim.office import DAY_S, office_day
 from sim.scenario import PARAMETERS, Event, Place, Scenario
 from sim.workload import CRM, People
@@ -368,8 +369,11 @@ class _Faults:
             sql = [f"CREATE INDEX extra_{self._n} ON {quote(table.name)}({quote(table.columns[-1])})"]
         elif how == "rebuild" and table.rebuild:
             sql = table.rebuild
-            if table.name == "account" and not self._world.db:  # Nobody has seen yet that our triggers are gone.
-                self._put(at + rng.uniform(0.01, 4), "write", node, **self._write("rebuilt"))
+            if not self._world.db:  # Nobody has seen yet that our triggers are gone.
+                key = [self._n if number else f"r{self._n}" for _, number in table.key]
+                names, values = ", ".join(quote(n) for n, _ in table.key), ", ".join(map(literal, key))
+                insert = f"INSERT INTO {quote(table.name)}({names}) VALUES ({values})"
+                self._put(at + rng.uniform(0.01, 2), "write", node, sql=[insert], rows=[[table.name, key]])
         else:
             column = f"extra{rng.randint(1, 3)}"  # Few names, so that two nodes add the same.
             if any(entry[1:] == (table.name, column) for entry in added):

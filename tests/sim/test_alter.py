@@ -21,7 +21,7 @@ def world(schema: str) -> Scenario:
 
 def test_a_rebuild_keeps_everything() -> None:
     (table,) = alterable(world(SCHEMA))
-    assert table[:2] == ("t", ["id", "a", "b c"])
+    assert table[:3] == ("t", ["id", "a", "b c"], [("id", False)])
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(SCHEMA)
         kept = "SELECT name, tbl_name FROM sqlite_master ORDER BY 1"

@@ -35,7 +35,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "half-a-batch",
         "A batch is one transaction; else a crash leaves rows that are no records.",
         ("crash",),
-        ("I2", "I3", "I5", "I6", "I12", "crash"),
+        ("I1", "I2", "I3", "I5", "I6", "I12", "crash"),
         (
             (
                 "replica.store.apply:_Batch._insert",

@@ -53,6 +53,7 @@ TRIES = 6
 DATE, CHANCY = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\(|CURRENT", re.IGNORECASE)
 """Text that is a date; a default that may be another one each time."""
 
+
 def opening(schema: str, rng: Random, rows: int = 0) -> list[str]:
     """INSERT statements for the first rows of a schema (20 to 60, if not told), none if its SQL makes rows itself."""
     with closing(People.of(schema, rng)) as people:

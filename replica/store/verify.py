@@ -106,9 +106,10 @@ def _hidden(core: Core, table: Table) -> Iterator[str]:
         blocker = held.get(key)
         if key not in held:
             yield f"{label(table, id_)}: neither shown nor held from view"
-        elif blocker and not core.db.execute(
-            f"SELECT 1 FROM _replica_record WHERE key = ? AND {shown}", (blocker,)
-        ).fetchone():
+        elif (
+            blocker
+            and not core.db.execute(f"SELECT 1 FROM _replica_record WHERE key = ? AND {shown}", (blocker,)).fetchone()
+        ):
             yield f"{label(table, id_)}: held from view by a record that is not shown"
 
 

@@ -111,10 +111,3 @@ BUGS: dict[str, Bug] = {
     for name, text, faults, invariants, changes in planted_here
 }
 """All of them, by name."""
-
-UNSEEN = frozenset({
-    "all-fields-stamped", "birth-as-edit", "captured-time-believed", "clone-unnoticed", "edit-wakes-nobody",
-    "issued-not-stored", "not-read-back", "numbers-reused",
-    "rebuilt-not-looked-at", "strangers-not-released", "victims-not-probed",
-})  # fmt: skip
-"""Those that no world has shown yet in the few that were tried: the oracle or the work has a gap there, or they are rare."""

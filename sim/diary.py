@@ -5,6 +5,7 @@ A user looks at rows after COMMIT; what was seen is noted, and must be in the re
 1. A write that no absorption finds is missed at the next commit that should have.
 2. A later write replaces what an earlier one said, also of rows that it changed by the way.
 3. A row that cannot travel, or says nothing new, is not waited for.
+4. A row that was gone, and stands there again under a number that SQLite made up, is another record.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class _Note:
     """The record that stood there, and its birth."""
     due: dict[str, bytes] = field(default_factory=dict)
     """Fields that must become these."""
+    left: tuple[Rid, bytes] | None = None
+    """The record of a row that was gone before this one came, and its birth."""
 
     def __str__(self) -> str:
         return f"{self.table} {list(self.key)!r:.80}"
@@ -85,10 +88,17 @@ class Diary:
             place, asked = (fold(name), row_id(real)), (fold(name), row_id(key))
         except ValueRefused:
             return "", b""  # Such a row stays where it is.
-        self._notes[place] = _Note(name, real, row)
+        self._put(table, place, _Note(name, real, row))
         if asked != place and asked in self._notes:
             self._notes[asked] = _Note(name, key, None)
         return place
+
+    def _put(self, table: Table | None, place: tuple[str, bytes], note: _Note) -> None:
+        """Take a note for what was noted there."""
+        old = self._notes.get(place)
+        if old is not None and table is not None and table.surrogate:
+            note.left = old.old if old.row is None and note.row is not None else old.left
+        self._notes[place] = note
 
     def _look_again(self, core: Core, but: Iterable[tuple[str, bytes]]) -> None:
         """What else the write changed counts as seen: cascades, triggers, rows that were replaced."""
@@ -99,7 +109,7 @@ class Diary:
                 row = _read(core, table, note.key)
                 same = row is None if note.row is None else row is not None and _says(row, note.row)
                 if not same:
-                    self._notes[place] = _Note(note.table, note.key, row)
+                    self._put(table, place, _Note(note.table, note.key, row))
 
     def _compare(self, core: Core, note: _Note) -> None:
         """Find out whether the engine has something to find here."""
@@ -118,7 +128,7 @@ class Diary:
                 seen = shadow.checks[pos] if shadow is not None and pos < len(shadow.checks) else None
                 if not shown or seen != zlib.crc32(packed):
                     note.due[fold(name)] = packed
-        if table is None or (not shown if note.row is None else shown and not note.due):
+        if table is None or (not shown if note.row is None else shown and not note.due and note.left is None):
             self._notes.pop((fold(note.table), row_id(note.key)), None)
 
     def opened(self, core: Core) -> None:
@@ -156,13 +166,15 @@ class Diary:
         table = _table(core, note.table)
         if table is None:
             return ""
-        if note.row is None:
-            assert note.old is not None
-            rid, born = note.old
+        gone = note.old if note.row is None else note.left
+        if gone is not None:
+            rid, born = gone
             where = key_of(core, core.by_name[rid[0]], rid[1])  # Its values went with the row, but not its stamps.
             shadow = load_shadows(core, [where]).get(where)
-            undone = shadow is not None and shadow.live and shadow.born == born
-            return f"{words(rid)} was deleted, and is live" if undone else ""
+            if shadow is not None and shadow.live and shadow.born == born:
+                return f"{words(rid)} was deleted, and is live"
+        if note.row is None:
+            return ""
         found = self._candidates(core, table, note, mine)
         excuse = [r for r in found if (r.collection, r.id) in remote]
         if any(_holds(r, note.due, ids if r in excuse else None) for r in found):

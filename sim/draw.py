@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import math
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from replica.errors import UsageError
-from replica.store.catalog import quote, user_tables
+from replica.store.catalog import quote
+from sim.alter import Alterable, alterable
 from sim.chance import stream
+from sim.drafts import literal
 from sim.office import DAY_S, office_day
 from sim.scenario import PARAMETERS, Event, Place, Scenario
 from sim.workload import CRM, People
@@ -43,12 +43,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Kinds of fault by what they befall."""
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
 FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
-HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute")
+HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
 ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
-MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
+TWINS_S = 15.0
+"""Who writes so much later than its copy has mostly heard of that."""
 
 Link = list[str]
 
@@ -133,7 +134,8 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
     times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(40, 120)))
     with closing(People.for_db(db, chance) if db else People.of(CRM, chance)) as people:
         schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
-        events = tuple(people.event(at, rng.choice(names)) for at in times)
+        workers = [(at, rng.choice(names)) for at in times]
+        events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
     latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
     return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
 
@@ -169,7 +171,7 @@ class _Faults:
         self._special = dict(zip(("hostile", "rot", "clone"), rng.sample(others, min(3, len(others))), strict=False))
         self._used: dict[str, int] = {}
         self._added: dict[str, list[tuple[float, str, str]]] = {}
-        self._shapes: list[_Shape] = []
+        self._shapes: list[Alterable] = []
         self._n = 0
 
     def able(self, kind: str) -> bool:
@@ -280,6 +282,19 @@ class _Faults:
     def _cut(self) -> None:
         self._put(self._at(), "cut", links=self._some_links())
 
+    # --- clocks
+
+    def _step(self) -> None:
+        """At times the clock is right again at once, but somebody has written meanwhile."""
+        rng, node, at, with_ = self.rng, self._node(), self._at(), self._plain("step")
+        self._put(at, "step", node, **with_)
+        if rng.random() < 0.3 and not self._world.db:
+            ahead = abs(int(with_["ms"]))
+            back, later = at + rng.uniform(0.2, 2), rng.uniform(0, 1)
+            self.events[-1] = Event(round(at, 3), "step", node, {"ms": ahead})
+            self._put(at + (back - at) * later, "write", node, **self._write("in a hurry"))
+            self._put(back, "step", node, ms=-ahead)
+
     # --- machines and copies
 
     def _crash(self) -> None:
@@ -302,10 +317,25 @@ class _Faults:
         """Both go on writing, or nobody would ever notice."""
         node, to, at = self._special["clone"], f"n{len(self._names)}", self._at()
         self._put(at, "clone", node, to=to)
-        if not self._world.db:
-            for who in (to, node, to, to, node):
-                at += self.rng.uniform(0.1, 20)
-                self._put(at, "write", who, **self._write(f"clone {who}"))
+        if self._world.db:
+            return
+        self._twins(node, to, at)
+        for who in (to, node, to, to, node):
+            at += self.rng.uniform(0.1, 20)
+            self._put(at, "write", who, **self._write(f"clone {who}"))
+
+    def _twins(self, node: str, to: str, at: float) -> None:
+        """Both change one field at once, by what their clocks say: so both issue one stamp."""
+        skew_s = next(p.skew_ms for p in self._world.places if p.name == node) / 1000
+        if abs(skew_s) > TWINS_S:
+            return
+        for column in ("name", "city"):
+            both = round(at + self.rng.uniform(0.1, 5) + max(0.0, -skew_s), 3)
+            for who, when in ((node, both), (to, both + skew_s)):
+                where = "id = (SELECT min(id) FROM account)"
+                sql = [f"UPDATE account SET {column} = 'twin {who}' WHERE {where}"]
+                # Well inside of the millisecond, whatever floats make of it.
+                self.events.append(Event(round(when + 0.0005, 4), "write", who, {"sql": sql, "rows": []}))
 
     def _restore(self) -> None:
         node, at = self._node(), self._at(0.6)
@@ -325,7 +355,7 @@ class _Faults:
     def _schema(self) -> None:
         """The tables of one node change: a column more, or that one less, an index, a table, a rebuild as ORMs do it."""
         rng, node, at = self.rng, self._node(), self._at()
-        self._shapes = self._shapes or _shapes(self._world)
+        self._shapes = self._shapes or alterable(self._world)
         table = rng.choice(self._shapes)
         added = self._added.setdefault(node, [])
         how = rng.choice(["column", "column", "column", "drop", "table", "index", "rebuild"])
@@ -339,6 +369,11 @@ class _Faults:
             sql = [f"CREATE INDEX extra_{self._n} ON {quote(table.name)}({quote(table.columns[-1])})"]
         elif how == "rebuild" and table.rebuild:
             sql = table.rebuild
+            if not self._world.db:  # Nobody has seen yet that our triggers are gone.
+                key = [self._n if number else f"r{self._n}" for _, number in table.key]
+                names, values = ", ".join(quote(n) for n, _ in table.key), ", ".join(map(literal, key))
+                insert = f"INSERT INTO {quote(table.name)}({names}) VALUES ({values})"
+                self._put(at + rng.uniform(0.01, 2), "write", node, sql=[insert], rows=[[table.name, key]])
         else:
             column = f"extra{rng.randint(1, 3)}"  # Few names, so that two nodes add the same.
             if any(entry[1:] == (table.name, column) for entry in added):
@@ -348,37 +383,3 @@ class _Faults:
             if table.name == "account" and not self._world.db:
                 self._put(at + rng.uniform(0.1, 30), "write", node, **self._write(node, column))
         self._put(at, "schema", node, sql=sql)
-
-
-class _Shape(NamedTuple):
-    """A table that may change. `rebuild`: a transaction that makes it anew; none where views or triggers stand in the
-    way."""
-
-    name: str
-    columns: list[str]
-    rebuild: list[str]
-
-
-def _shapes(world: Scenario) -> list[_Shape]:
-    found = []
-    with closing(
-        sqlite3.connect(f"{Path(world.db).resolve().as_uri()}?mode=ro" if world.db else ":memory:", uri=True)
-    ) as db:
-        db.executescript(world.schema)
-        hangs = db.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()[0]
-        for name in user_tables(db):
-            info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,)).fetchall()
-            (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
-            if not any(pk for _, pk in info):
-                continue
-            indexes = (
-                "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL ORDER BY rowid"
-            )
-            after = [index for (index,) in db.execute(indexes, (name,)).fetchall()]
-            making, done = MAKING.subn('CREATE TABLE "extra_new"', sql, count=1)
-            listed = ", ".join(quote(n) for n, _ in info)
-            old = quote(name)
-            copying = f'INSERT INTO "extra_new"({listed}) SELECT {listed} FROM {old}'
-            rebuild = [making, copying, f"DROP TABLE {old}", f'ALTER TABLE "extra_new" RENAME TO {old}', *after]
-            found.append(_Shape(name, [n for n, _ in info], rebuild if done and not hangs else []))
-    return found

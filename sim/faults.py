@@ -130,6 +130,7 @@ def _counter(world: World, event: Event) -> None:
             machine.write(
                 [f"UPDATE _replica_meta SET value = x'{full.hex()}' WHERE name = 'clock' AND value < x'{full.hex()}'"]
             )
+        world.oracle.clock_moved(machine.clock.now_ms())
     except sqlite3.Error as error:
         world.note(event.node, "counter", f"not now: {error}")
 

@@ -40,6 +40,9 @@ PULLS_MAX = 200
 TURNS_MAX = 8
 """Turns after which one without end does."""
 
+KNOCKS = 8
+"""Connections, one after another, of one who knocks."""
+
 YEAR_MS = 31_557_600_000
 SLACK_SECONDS = 1.0
 
@@ -307,6 +310,15 @@ async def _mute(liar: Liar) -> str:
         await socket.close()
 
 
+async def _knock(liar: Liar) -> str:
+    for _ in range(KNOCKS):
+        socket, _ = await liar.dial()
+        if liar.random.random() < 0.5:
+            socket.transport.abort()
+        await socket.close()
+    raise GaveUp(f"{KNOCKS} strangers were let in, and left without a word")
+
+
 HOWS: dict[str, Callable[[Liar], Awaitable[str]]] = {
     "future": _future,
     "lies": _lies,
@@ -314,5 +326,6 @@ HOWS: dict[str, Callable[[Liar], Awaitable[str]]] = {
     "bomb": _bomb,
     "garbage": _garbage,
     "mute": _mute,
+    "knock": _knock,
 }
 """Ways to attack."""

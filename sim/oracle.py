@@ -8,7 +8,7 @@ numbers are those of the research notes; one test each:
 3. I4: no record goes backwards on a node, no delete is undone.
 4. I5: two roots are equal if and only if the contents are.
 5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
-6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow.
+6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow; see also sim.stamps.
 7. What the world did to a disk is forgiven, and nothing else.
 8. A fault of the judge is reported as one; it never raises into the engine.
 """
@@ -19,34 +19,34 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 from protocol import limits
 from protocol.hlc import is_base, millis
 from protocol.record import Record
-from replica.store import index
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
+from sim.compare import Machine, differing
 from sim.diary import Diary, Row
-from sim.truth import Item, Look, Rid, Truth, alive, items, look, quiet, rows_of, schema_of, words, wrong_inside
+from sim.stamps import held, hurried, unasked, unknown_own
+from sim.truth import (
+    Item,
+    Look,
+    Rid,
+    Truth,
+    alive,
+    backwards,
+    items,
+    look,
+    quiet,
+    words,
+    wrong_inside,
+)
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
 
 Fail = Callable[[str, str, str], None]
-
-
-class Machine(Protocol):
-    """A machine of the world, as far as the judge must know it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the world."""
-
-    @property
-    def store(self) -> Store:
-        """Its open store."""
 
 
 class _Node:
@@ -59,6 +59,9 @@ class _Node:
         """Changed, but could not be judged then."""
         self.clock = b""
         self.issued: dict[bytes, bytes] = {}
+        self.limit_ms = 0
+        """What it stamps in this commit is no later."""
+        self.held: frozenset[bytes] = frozenset()
         self.schema = -1
         self.store: Store | None = None
         self.whole: tuple[Core, tuple[int, int, int], Look] | None = None
@@ -78,7 +81,7 @@ class Oracle:
         self._nodes: dict[str, _Node] = {}
         self._twins: set[bytes] = set()
         self._hostile: set[str] = set()
-        self._wall_ms = 0
+        self._wall_ms = self._clock_ms = 0
         self.walls: Callable[[], int] = lambda: 0
         """The largest wall clock of any machine now, Unix milliseconds."""
         self.peek: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
@@ -105,8 +108,12 @@ class Oracle:
         """`to` began with a copy of the disk: both may issue one stamp, until one of them is another."""
         old, new = self._node(of), self._node(to)
         new.ids, new.seen, new.clock, new.issued = list(old.ids), dict(old.seen), old.clock, dict(old.issued)
-        new.schema, new.late = old.schema, dict(old.late)
+        new.schema, new.late, new.held = old.schema, dict(old.late), old.held
         self._twins.update(old.ids)
+
+    def clock_moved(self, now_ms: int) -> None:
+        """The world itself set a stored clock."""
+        self._clock_ms = max(self._clock_ms, now_ms)
 
     def hostile(self, name: str) -> None:
         """What it writes from here on is not honest, and it may write in anybody's name."""
@@ -150,11 +157,15 @@ class Oracle:
         node = self._node(name)
         own = core.meta("node")
         if own not in node.ids:
+            if node.ids and name not in self._hostile and not self._twins.intersection(node.ids):
+                self._fail("I6", name, f"it became {own.hex()}, though nobody has a copy of its file")
             node.ids.append(own)
         self._wall_ms = max(self._wall_ms, self.walls())
+        clock = core.meta("clock")
+        node.limit_ms = max(self._clock_ms, core.now_ms()) + SLACK_MS
+        self._clock_ms = max(self._clock_ms, millis(clock) if clock else 0)
         if name not in self._hostile:
             self._wall_ms = max(self._wall_ms, core.now_ms())
-            clock = core.meta("clock")
             if clock < node.clock and node.forgiven is None:
                 self._fail("I6", name, f"its clock fell from {node.clock.hex()} to {clock.hex()}")
             if clock and millis(clock) > self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS:
@@ -187,6 +198,7 @@ class Oracle:
             if since is not None:
                 self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
             node.diary.opened(core)
+            node.held = held(core)
         for text in strange:
             self._fail("I3", name, text)
 
@@ -223,11 +235,12 @@ class Oracle:
         core = store._core
         with core.reading():
             node, moved = self._meet(name, core)
-            node.store = store
+            node.store, seen = store, node.seen
             if moved:
                 self._look_again(node, core)
             mine = dict.fromkeys((c.collection, c.id) for c in changes if not c.remote)
-            theirs = dict.fromkeys((c.collection, c.id) for c in changes if c.remote and zlib.crc32(c.id) < self._share)
+            remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
+            theirs = dict.fromkeys(rid for rid in remote if self._watches(rid))
             late, node.late = node.late, {}
             found = look(core, list({**mine, **theirs, **late}))
             if quiet(core):
@@ -235,26 +248,31 @@ class Oracle:
             else:
                 node.late = dict.fromkeys(found.odd)
             issued = dict(node.issued)
-            same = {
-                rid for rid, r in found.records.items() if not moved and rid in node.seen and node.seen[rid][1] == r
-            }
+            same = {rid for rid, record in found.records.items() if rid in seen and seen[rid][1] == record}
             for rid, record in found.records.items():
                 before = node.seen.get(rid)
                 if before is not None and not moved:
                     self._forward(name, rid, before[1], record)
                 if name not in self._hostile:
-                    self._judge_new(
-                        name, node, rid, record, issued, local=rid in mine and rid not in same, late=rid in late
-                    )
+                    local, was_late = rid in mine and rid not in same, rid in late
+                    own = self._judge_new(name, node, rid, record, issued, local=local, late=was_late)
+                    known = not was_late and not moved and self._watches(rid)
+                    if known and before is not None and (text := unasked(core, before[1], record, own, node.held)):
+                        self._fail("I3", name, f"{words(rid)}: {text}")
+            if name not in self._hostile and (text := unknown_own(core, found.records.items())):
+                self._fail("I6", name, text)
+            node.held = held(core)
             for rid, record in found.records.items():
                 self._learn(node, rid, record)
             for rid in {**mine, **theirs}:
                 if rid not in found.records and rid not in found.odd and rid in node.seen and not moved:
                     self._forward(name, rid, node.seen[rid][1], None)
-            remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
             wrong = node.diary.committed(core, remote, mine, node.ids)
         for text in wrong:
             self._fail("I2", name, text)
+
+    def _watches(self, rid: Rid) -> bool:
+        return zlib.crc32(rid[1]) < self._share
 
     def _look_again(self, node: _Node, core: Core) -> None:
         """Definitions changed: what a dropped column held is no more here, and nowhere if nobody else has it."""
@@ -267,15 +285,15 @@ class Oracle:
 
     def _judge_new(
         self, name: str, node: _Node, rid: Rid, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
-    ) -> None:
-        """What this commit brought into a record: updates of its own must be new, all others known."""
+    ) -> list[Item]:
+        """What this commit brought into a record: updates of its own must be new, all others known. Returns its own."""
         fresh = [item for item in items(record) if not self.truth.knows(rid, item)]
         own = [i for i in fresh if i.stamp[8:] in node.ids and (local or late)]
         for item in fresh:
             if item not in own and not self._explained(name, rid, item):
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
-        watched = zlib.crc32(rid[1]) < self._share  # Else what surfaced may have been changed by a peer before.
-        if local and watched and not own and not self._twins.intersection(node.ids):
+        # Of others, what surfaced may have been changed by a peer before.
+        if local and self._watches(rid) and not own and not self._twins.intersection(node.ids):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
             whose = self.truth.stamps.get(item.stamp)
@@ -286,17 +304,14 @@ class Oracle:
         newest = max((i.stamp for i in own), default=b"")
         if newest and not late and newest[8:] not in self._twins and newest[:8] <= issued.get(newest[8:], b""):
             self._fail("I6", name, f"{words(rid)}: {newest.hex()} is not above {issued[newest[8:]].hex()}")
+        if not late and (text := hurried(own, node.limit_ms)):
+            self._fail("I8", name, f"{words(rid)}: {text}")
+        return own
 
     def _forward(self, name: str, rid: Rid, before: Record, now: Record | None) -> None:
         """A record never goes backwards on a disk."""
-        now = now or Record(*rid)
-        if now.floor < before.floor:
-            self._fail("I4", name, f"{words(rid)}: its delete {before.floor.hex()} is undone")
-        if now.born < before.born:
-            self._fail("I3", name, f"{words(rid)}: its insert {before.born.hex()} is lost")
-        for field, register in sorted(before.registers.items()):
-            if register[0] > now.floor and now.registers.get(field, (b"", b"")) < register:
-                self._fail("I3", name, f"{words(rid)}: {field} went back from {register[0].hex()}")
+        for invariant, text in backwards(before, now or Record(*rid)):
+            self._fail(invariant, name, f"{words(rid)}: {text}")
 
     def _learn(self, node: _Node, rid: Rid, record: Record) -> None:
         node.seen[rid] = self._now_s(), record
@@ -326,30 +341,8 @@ class Oracle:
         self._guard("", lambda: self._equal(machines))
 
     def _equal(self, machines: Sequence[Machine]) -> None:
-        seen: list[tuple[str, bytes, list[bytes], Core]] = []
-        for machine in machines:
-            core = machine.store._core
-            with core.reading():
-                if not quiet(core):
-                    continue
-                contents = sorted(self._all(machine.name, core).digests.values())
-                now = (machine.name, index.root(core)[0], contents, core)
-                for name, root, content, other in seen:
-                    if (root == now[1]) != (content == now[2]):
-                        what = "roots, but other contents" if root == now[1] else "contents, but other roots"
-                        self._fail("I5", now[0], f"{now[0]} and {name} have equal {what}")
-                    elif content == now[2]:
-                        self._equal_tables((name, other), (now[0], core))
-                seen.append(now)
-
-    def _equal_tables(self, one: tuple[str, Core], two: tuple[str, Core]) -> None:
-        """Equal records show as equal rows, where the tables have equal definitions."""
-        schemas = schema_of(one[1]), schema_of(two[1])
-        for collection, sql in sorted(schemas[0].items()):
-            if schemas[1].get(collection) != sql or any(_private(core, collection) for _, core in (one, two)):
-                continue
-            if rows_of(one[1], collection) != rows_of(two[1], collection):
-                self._fail("I1", two[0], f"equal records, but {one[0]} and {two[0]} show other rows of {collection}")
+        for broken in differing(machines, self._all):
+            self._fail(*broken)
 
     def final(self, machines: Sequence[Machine]) -> None:
         """The end: everybody had the time to meet everybody."""
@@ -381,9 +374,3 @@ class Oracle:
             for text in self.pending(machine.name):
                 self._fail("I2", machine.name, f"{text}: never absorbed")
         self._equal(honest)
-
-
-def _private(core: Core, collection: str) -> bool:
-    """Whether some row or cell of a table is one that cannot travel."""
-    sql = "SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1"
-    return core.db.execute(sql, (core.by_name[collection].tbl,)).fetchone() is not None

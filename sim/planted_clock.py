@@ -14,7 +14,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "deferred-stamp-observed",
         "A stamp that is put off does not move our clock either; else our next stamps are as far in the future.",
         ("hostile", "clock"),
-        ("I8", "I9"),
+        ("I8", "I9", "crash"),
         (
             (
                 "replica.store.apply:_Batch._admit",
@@ -27,7 +27,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "clock-not-stored",
         "The clock is stored with what it stamped; else the next transaction issues the same stamps again.",
         (),
-        ("I6", "I9"),
+        ("I3", "I6", "I9"),
         (("replica.store.core:Core.transaction", "if self.clock.last != self._last_saved:", "if False:"),),
     ),
     (

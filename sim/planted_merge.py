@@ -67,10 +67,10 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
     ),
     (
         "edit-wakes-nobody",
-        "The short way for edits stands back while records are held; else what it sets free is not shown.",
+        "The short way for edits leaves those alone that hold another record; else what they set free is not shown.",
         (),
         ("I1", "I5"),
-        (("replica.store.edits:join_edits", "or core.db.execute(unusual).fetchone()", ""),),
+        (("replica.store.edits:join_edits", "times.update(", "list("),),
     ),
     (
         "known-as-new",

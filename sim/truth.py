@@ -54,6 +54,21 @@ def covers(record: Record | None, item: Item) -> bool:
     return record.floor >= item.stamp or record.registers.get(item.part, (b"", b"")) >= (item.stamp, item.value)
 
 
+def backwards(before: Record, now: Record) -> list[tuple[str, str]]:
+    """What a copy of a record has lost: (invariant, text)."""
+    lost = []
+    if now.floor < before.floor:
+        lost.append(("I4", f"its delete {before.floor.hex()} is undone"))
+    if now.born < before.born:
+        lost.append(("I3", f"its insert {before.born.hex()} is lost"))
+    lost += [
+        ("I3", f"{field} went back from {register[0].hex()}")
+        for field, register in sorted(before.registers.items())
+        if register[0] > now.floor and now.registers.get(field, (b"", b"")) < register
+    ]
+    return lost
+
+
 def words(rid: Rid) -> str:
     """A record for people."""
     key, birth = unpack_id(rid[1])

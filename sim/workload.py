@@ -13,7 +13,6 @@ chance never comes from SQL. One test each:
 from __future__ import annotations
 
 import json
-import math
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -24,7 +23,8 @@ from zlib import crc32
 
 from protocol.record import fold
 from replica.errors import TableRefused, UsageError
-from replica.store.catalog import Column, Shape, quote, shape, user_tables
+from replica.store.catalog import Column, quote, shape, user_tables
+from sim.drafts import Draft, Key, Row, Table, entries_of, insert_sql, literal, upsert_sql
 from sim.scenario import Event
 
 CRM = """
@@ -40,75 +40,24 @@ CREATE TABLE price(product TEXT, country TEXT, amount REAL NOT NULL DEFAULT 0, P
 """Tables of a small CRM: text keys, a number that SQLite makes up, a key of two columns, a unique column."""
 
 KINDS = {
-    "update": 46, "several": 12, "insert": 14, "delete": 6, "again": 5, "rekey": 3, "upsert": 5, "replace": 4, "same": 2,
-    "many": 3,
+    "update": 40, "several": 11, "insert": 13, "delete": 6, "again": 5, "rekey": 3, "upsert": 5, "replace": 4, "same": 3,
+    "many": 3, "steal": 3, "free": 3,
 }  # fmt: skip
-"""Kinds of statement, and how often each is drawn. `same`: a unique value that another node gave. `again`: a key that
-was deleted. `many`: several rows at once."""
-SAMPLE, TRIES, SHORT = 300, 6, 100
-"""Rows looked at per table; draws of one statement; characters or bytes of a value that is written again."""
+"""Kinds of statement, and how often each is drawn. `same`: a unique value that another node gave. `free`: who has such a
+value gets another. `again`: a key that was deleted. `steal`: OR REPLACE
+of a row that has the same unique value. `many`: several rows at once."""
+RENUMBERED, BOTH = 0.02, 0.03
+"""How often a row is deleted, and another one gets its number at once; and how often two nodes insert one key."""
+TRIES = 6
+"""Draws of one statement."""
 DATE, CHANCY = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\(|CURRENT", re.IGNORECASE)
 """Text that is a date; a default that may be another one each time."""
-
-Key = tuple[object, ...]
-Row = dict[str, object]
-Draft = tuple[str, "Table", list[Key]]  # A statement, and the rows that it is about.
-
-
-def literal(value: object) -> str:
-    """A value as SQL text."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
-    if isinstance(value, str):
-        return f"CAST(x'{value.encode().hex()}' AS TEXT)" if "\0" in value else "'" + value.replace("'", "''") + "'"
-    return repr(value).replace("inf", "9e999")
 
 
 def opening(schema: str, rng: Random, rows: int = 0) -> list[str]:
     """INSERT statements for the first rows of a schema (20 to 60, if not told), none if its SQL makes rows itself."""
     with closing(People.of(schema, rng)) as people:
         return [] if any(table.keys for table in people.tables) else people.begin(rows)
-
-
-class Table:
-    """What people know of a table. `keys`: of all rows ever, hot ones first; `graves`: (who, row) of those deleted."""
-
-    def __init__(self, db: sqlite3.Connection, shape: Shape) -> None:
-        self.name, self.sql, self.columns = shape.name, quote(shape.name), shape.columns
-        self.key, self.made_up = shape.key, shape.rowid_alias
-        self.names = [c.name for c in (*shape.key, *shape.columns)]
-        self.unique = {n for u in shape.uniques if not u.primary for n, _ in u.parts if n is not None}
-        self.parents = {column: fold(table) for column, table, _ in shape.references}
-        self.where = " AND ".join(f"{quote(c.name)} = ?" for c in shape.key)
-        self.listed = ", ".join(map(quote, self.names))
-        order = ", ".join(quote(c.name) for c in shape.key)
-        self.rows = found = db.execute(
-            f"SELECT {self.listed} FROM {self.sql} ORDER BY {order} LIMIT {SAMPLE}"
-        ).fetchall()
-        self.keys: list[Key] = [key for row in found if None not in (key := row[: len(shape.key)])]
-        self.known = set(self.keys)  # Asked only, never gone through.
-        self.graves: list[tuple[str, Row]] = []
-        self.samples = {name: _samples([row[i] for row in found]) for i, name in enumerate(self.names)}
-        self.base = min(max([1_000_000, *(n for k in self.keys for n in k if isinstance(n, int))]), 1 << 61)
-        """Numbers above are free for new keys."""
-
-    def learn(self, key: Key, place: int) -> None:
-        """There is a row of this key now, and it is so hot."""
-        self.known.add(key)
-        self.keys.insert(place, key)
-        for c, value in zip(self.key, key, strict=True):
-            self.samples[c.name] = [*self.samples[c.name], value][-40:]
-
-    def at(self, key: Key) -> str:
-        """A WHERE clause for one row."""
-        return " AND ".join(f"{quote(c.name)} = {literal(v)}" for c, v in zip(self.key, key, strict=True))
-
-    def find(self, db: sqlite3.Connection, key: Key) -> Row | None:
-        """The row of this key, if it is there."""
-        row = db.execute(f"SELECT {self.listed} FROM {self.sql} WHERE {self.where}", key).fetchone()
-        return None if row is None else dict(zip(self.names, map(_short, row), strict=True))
 
 
 class People:
@@ -123,6 +72,7 @@ class People:
         self._n = self._part = 0
         self._tired = self._bold = False
         self._given: list[tuple[Table, str, object, str]] = []
+        self._shared: list[tuple[Table, str, object]] = []
         for name in user_tables(source):
             try:
                 self.tables.append(self._copy(source, name))
@@ -167,6 +117,31 @@ class People:
             return self.put(at, node, self._rng.randint(20, 200) if draw < 0.004 else self._rng.randint(1, 5))
         return self.write(at, node)
 
+    def events(self, at: float, node: str, others: Sequence[str]) -> list[Event]:
+        """The same; or two transactions soon after each other: a row is deleted, and another one gets its number; or one
+        of `others` inserts the same key, of which it cannot know."""
+        luck = self._rng.random()
+        numbered = [table for table in self.tables if table.made_up and table.keys]
+        named = [table for table in self.tables if not table.made_up]
+        if luck < RENUMBERED and numbered:
+            table, who = self._rng.choice(numbered), node
+            key = self._pick(table, node)
+            first = self._tried(node, lambda: [(f"DELETE FROM {table.sql} WHERE {table.at(key)}", table, [key])])
+            second = self._tried(node, lambda: [(insert_sql(table, self._row(table, node, key)), table, [key])])
+        elif RENUMBERED <= luck < RENUMBERED + BOTH and named and others:
+            table, who = self._rng.choice(named), self._rng.choice(others)
+            key = self._new_key(table, node)
+            first = self._tried(node, lambda: [(insert_sql(table, self._row(table, node, key)), table, [key])])
+            again = "OR REPLACE "  # It is refused nowhere, also where the first one is known already.
+            second = self._tried(who, lambda: [(insert_sql(table, self._row(table, who, key), again), table, [key])])
+        else:
+            return [self.event(at, node)]
+        soon = at + self._rng.uniform(0.1, 1.5)
+        return [
+            Event(round(when, 3), "write", name, {"sql": [draft[0]], "rows": entries_of([draft])})
+            for when, name, (draft,) in ((at, node, first), (soon, who, second))
+        ]
+
     def write(self, at: float, node: str) -> Event:
         """A transaction of another program."""
 
@@ -175,7 +150,7 @@ class People:
             return [self._draft(node) for _ in range(3 if luck < 0.03 else 2 if luck < 0.1 else 1)]
 
         drafts = self._tried(node, draw)
-        return Event(round(at, 3), "write", node, {"sql": [d[0] for d in drafts], "rows": _entries(drafts)})
+        return Event(round(at, 3), "write", node, {"sql": [d[0] for d in drafts], "rows": entries_of(drafts)})
 
     def put(self, at: float, node: str, count: int) -> Event:
         """So many rows through the node, new ones and old ones; a write, if no table is fit for it."""
@@ -190,9 +165,9 @@ class People:
                 row = self._row(table, node, key)
                 if not any(isinstance(value, bytes) for value in row.values()):  # JSON has no bytes.
                     rows[key] = row
-            return [(_upsert(table, row), table, [key]) for key, row in rows.items()]
+            return [(upsert_sql(table, row), table, [key]) for key, row in rows.items()]
 
-        entries = _entries(self._tried(node, draw))
+        entries = entries_of(self._tried(node, draw))
         if not rows:
             return self.write(at, node)
         with_ = {"table": table.name, "json": json.dumps([*rows.values()], ensure_ascii=False), "rows": entries}
@@ -240,7 +215,10 @@ class People:
             self._bold = True
             table, column, value, _ = rng.choice(shared)
             key = self._pick(table, node)
+            self._shared = [*self._shared[-8:], (table, column, value)]
             return f"UPDATE {table.sql} SET {quote(column)} = {literal(value)} WHERE {table.at(key)}", table, [key]
+        if kind == "free" and self._shared:
+            return self._free(node)
         if kind == "insert" or not table.keys:
             return self._insert(table, node)
         key = self._pick(table, node)
@@ -252,10 +230,12 @@ class People:
             return self._rekey(table, node, key)
         if kind in {"upsert", "replace"} and not table.made_up:
             row = self._row(table, node, key if rng.random() < 0.6 else self._new_key(table, node))
-            sql = _upsert(table, row) if kind == "upsert" else _insert(table, row, "OR REPLACE ")
+            sql = upsert_sql(table, row) if kind == "upsert" else insert_sql(table, row, "OR REPLACE ")
             return sql, table, [tuple(row[c.name] for c in table.key)]
         if kind == "many":
             return self._many(table, node)
+        if kind == "steal" and (stealing := self._steal(node)) is not None:
+            return stealing
         return self._update(table, node, key, rng.randint(2, 4) if kind == "several" else 1)
 
     def _update(self, table: Table, node: str, key: Key, count: int) -> Draft:
@@ -276,11 +256,36 @@ class People:
         keys = list(dict.fromkeys(self._pick(table, node) for _ in range(self._rng.randint(2, 6))))
         return f"{sets} WHERE {' OR '.join(f'({table.at(key)})' for key in keys)}", table, keys
 
+    def _free(self, node: str) -> Draft:
+        """A value that was given twice is given up: whoever was held from view because of it can be shown."""
+        table, name, value = self._rng.choice(self._shared)
+        column = next(c for c in table.columns if c.name == name)
+        new = self._value(table, column, node)
+        sql = f"UPDATE {table.sql} SET {quote(name)} = {literal(new)} WHERE {quote(name)} = {literal(value)}"
+        return sql, table, []
+
+    def _steal(self, node: str) -> Draft | None:
+        """A row takes the unique value of another one, and its place."""
+        rng = self._rng
+        if not (fit := [t for t in self.tables if t.unique and t.keys]):
+            return None
+        table = rng.choice(fit)
+        victim, name = self._pick(table, node), rng.choice(sorted(table.unique))
+        value = (table.find(self._db, victim) or {}).get(name)
+        if value is None or name not in {c.name for c in table.columns}:
+            return None
+        key = self._pick(table, node) if rng.random() < 0.5 else self._new_key(table, node)
+        if key in table.known:
+            sql = f"UPDATE OR REPLACE {table.sql} SET {quote(name)} = {literal(value)} WHERE {table.at(key)}"
+        else:
+            sql = insert_sql(table, self._row(table, node, key) | {name: value}, "OR REPLACE ")
+        return sql, table, [key, victim]
+
     def _insert(self, table: Table, node: str) -> Draft:
         if table.made_up and (not table.columns or self._rng.random() < 0.9):
-            return _insert(table, self._row(table, node, ())), table, []
+            return insert_sql(table, self._row(table, node, ())), table, []
         key = self._new_key(table, node)
-        return _insert(table, self._row(table, node, key)), table, [key]
+        return insert_sql(table, self._row(table, node, key)), table, [key]
 
     def _again(self, table: Table, node: str) -> Draft:
         """Somebody else may not have seen that it was deleted, and says so."""
@@ -288,7 +293,7 @@ class People:
         key = tuple(old[c.name] for c in table.key)
         row = old | {c.name: self._value(table, c, node) for c in table.columns if self._rng.random() < 0.5}
         conflict = "" if who == node else self._rng.choice(["OR REPLACE ", "OR IGNORE "])
-        return _insert(table, row, conflict), table, [key]
+        return insert_sql(table, row, conflict), table, [key]
 
     def _rekey(self, table: Table, node: str, key: Key) -> Draft:
         new = self._new_key(table, node)
@@ -367,34 +372,3 @@ def _like(model: str, mark: str, number: int) -> str:
         return f"{mark}@example.com"
     word = model.split(" ", maxsplit=1)[0][:12]
     return mark if re.fullmatch(r"(p\d+(\.\d+)?)?", word) else f"{word} {mark}"
-
-
-def _short(value: object) -> object:
-    """What an event can carry; JSON has no infinity."""
-    if isinstance(value, str | bytes):
-        return value[:SHORT]
-    return None if isinstance(value, float) and math.isinf(value) else value
-
-
-def _samples(values: list[object]) -> list[object]:
-    """Those that every file and statement can carry."""
-    return list({repr(v): v for v in values if v is not None and v == _short(v)}.values())[:40]
-
-
-def _insert(table: Table, row: Row, conflict: str = "") -> str:
-    if not row:
-        return f"INSERT {conflict}INTO {table.sql} DEFAULT VALUES"
-    columns, values = ", ".join(map(quote, row)), ", ".join(map(literal, row.values()))
-    return f"INSERT {conflict}INTO {table.sql}({columns}) VALUES ({values})"
-
-
-def _upsert(table: Table, row: Row) -> str:
-    sets = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in table.columns if c.name in row)
-    key = ", ".join(quote(c.name) for c in table.key)
-    return f"{_insert(table, row)} ON CONFLICT({key}) {f'DO UPDATE SET {sets}' if sets else 'DO NOTHING'}"
-
-
-def _entries(drafts: list[Draft]) -> list[list[object]]:
-    """How an event names the rows, but for keys that TOML has no word for."""
-    keys = dict.fromkeys((table.name, key) for _, table, keys in drafts for key in keys)
-    return [[name, list(key)] for name, key in keys if all(isinstance(v, int | str) for v in key)]

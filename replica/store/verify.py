@@ -1,4 +1,7 @@
-"""Verify: recompute every digest and the trie from the tables, and name each difference. Changes nothing."""
+"""Verify: recompute every digest and the trie from the tables, and name each difference. Changes nothing.
+
+What is held from view has no digest: it is held against what is shown.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.refit import triggers_of
-from replica.store.state import check, fetch_rows, load, load_shadows, row_id
+from replica.store.state import SHOWN, check, fetch_rows, load, load_shadows, row_id
 
 ROWS = 4_096
 
@@ -35,6 +38,9 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
         if table.shape is not None:
             yield from _definitions(core, table)
             yield from _uncaptured(core, table)
+            yield from _hidden(core, table)
+    for (key,) in core.db.execute("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record"):
+        yield f"{key.hex()}: held from view, and no record"
     yield from _trie(core)
 
 
@@ -89,6 +95,22 @@ def _uncaptured(core: Core, table: Table) -> Iterator[str]:
             continue
         if pk not in shown:
             yield f"{table.label} {list(row)}: a row that was never captured"
+
+
+def _hidden(core: Core, table: Table) -> Iterator[str]:
+    """Every live record is shown, or held because of one that is shown."""
+    shown = f"flags & {SHOWN}"
+    sql = f"SELECT key, id FROM _replica_record WHERE tbl = ? AND born > floor AND NOT {shown}"
+    held: dict[bytes, bytes | None] = dict(core.db.execute("SELECT key, blocker FROM _replica_held").fetchall())
+    for key, id_ in core.db.execute(sql, (table.tbl,)).fetchall():
+        blocker = held.get(key)
+        if key not in held:
+            yield f"{label(table, id_)}: neither shown nor held from view"
+        elif (
+            blocker
+            and not core.db.execute(f"SELECT 1 FROM _replica_record WHERE key = ? AND {shown}", (blocker,)).fetchone()
+        ):
+            yield f"{label(table, id_)}: held from view by a record that is not shown"
 
 
 def _trie(core: Core) -> Iterator[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.test_oracle import World
+from sim.bugs import planted
+from tests.sim.test_oracle import NUMBERED, World
 
 
 @pytest.fixture
@@ -60,3 +61,18 @@ def test_a_write_replaces_what_was_noted(world: World) -> None:
     a.store.absorb()
     assert world.said == []
     assert world.oracle.pending("a") == []
+
+
+@pytest.mark.parametrize(("bug", "broken"), [("", set()), ("numbers-reused", {"I2"})])
+def test_a_number_that_is_used_again(tmp_path: Path, bug: str, broken: set[str]) -> None:
+    world = World(tmp_path, NUMBERED, "a")
+    (a,) = world.machines
+    a.write("INSERT INTO t VALUES (1, 1, 1)", 1)
+    a.store.absorb()
+    a.write("DELETE FROM t", 1)
+    a.write("INSERT INTO t VALUES (1, 2, 1)", 1)
+    with planted(bug):
+        a.store.absorb()
+    assert world.oracle.pending("a") == []
+    assert world.broken == broken
+    a.close()

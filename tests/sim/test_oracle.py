@@ -142,6 +142,22 @@ def test_it_is_content_with_any_history(seed: int, tmp_path: Path) -> None:
         machine.close()
 
 
+def test_it_is_content_with_what_surfaces_after_a_new_definition(tmp_path: Path) -> None:
+    world = World(tmp_path, "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a UNIQUE, b)", "ab")
+    a, b = world.machines
+    a.write("INSERT INTO t VALUES ('1', 7, 1)", "1")
+    b.write("INSERT INTO t VALUES ('2', 7, 1)", "2")
+    meet(a, b)
+    shown = "1" if a.sees("1") else "2"
+    a.sql("CREATE INDEX i ON t(b)")
+    a.write(f"UPDATE t SET a = 8 WHERE id = '{shown}'", shown)
+    a.store.absorb()
+    assert a.rows("SELECT count(*) FROM t") == [(2,)]
+    assert world.said == []
+    for machine in world.machines:
+        machine.close()
+
+
 # --- sabotage ---------------------------------------------------------------------------------------------------------
 
 

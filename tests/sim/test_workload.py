@@ -13,7 +13,7 @@ import pytest
 
 from replica.errors import UsageError
 from sim.scenario import Event
-from sim.workload import CRM, People, literal, opening
+from sim.workload import CRM, People, opening
 from tests.store.world import SCHEMA
 
 NORTHWIND = Path(__file__).parents[3] / "shared/data/northwind.db"
@@ -88,6 +88,7 @@ def test_every_kind_of_write_occurs() -> None:
         "SELECT max",
         'SET "id"',
         'SET "email"',
+        "UPDATE OR REPLACE",
     ):
         assert any(part in s for s in sql), part
     puts = [len(json.loads(e.with_["json"])) for e in events if e.kind == "put"]
@@ -107,17 +108,26 @@ def test_values_say_who_wrote_them() -> None:
     assert all(phone.startswith("p") for phone in phones)
 
 
+def test_two_may_follow_each_other() -> None:
+    _, people = fresh(CRM)
+    with closing(people):
+        found = [people.events(float(n), "a", ["b", "c"]) for n in range(600)]
+    pairs = [pair for pair in found if len(pair) > 1]
+    assert all(0.1 <= two.at - one.at <= 1.5 and one.with_["rows"] == two.with_["rows"] for one, two in pairs)
+    renumbered = [pair for pair in pairs if pair[0].with_["sql"][0].startswith("DELETE")]
+    assert renumbered
+    assert all(one.node == two.node == "a" and two.with_["sql"][0].startswith("INSERT") for one, two in renumbered)
+    both = [pair for pair in pairs if pair not in renumbered]
+    assert both
+    assert all(one.node == "a" and two.node in {"b", "c"} for one, two in both)
+    assert all("OR REPLACE" in two.with_["sql"][0] for _, two in both)
+
+
 def test_an_opening_is_for_an_empty_schema() -> None:
     full, people = fresh(CRM)
     people.close()
     assert 20 <= len(opening(CRM, Random(9))) <= 60
     assert opening(full, Random(9)) == []
-
-
-def test_literals_are_what_they_say() -> None:
-    values = [None, 1, -2.5, float("inf"), float("-inf"), "it's", "a\0b", b"\x00\xff", ""]
-    with closing(sqlite3.connect(":memory:")) as db:
-        assert [db.execute(f"SELECT {literal(v)}").fetchone()[0] for v in values] == values
 
 
 def test_nobody_can_work_without_a_table(tmp_path: Path) -> None:

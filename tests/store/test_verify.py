@@ -202,3 +202,22 @@ def test_a_small_batch_costs_a_path_for_each_record(machine: Make) -> None:
     depth = m.value("SELECT max(length(prefix)) FROM _replica_trie WHERE prefix NOT LIKE '0000%'") + 1
     assert 0 < len(written) <= 2 * depth
     assert m.store.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE _replica_held SET key = x'00'", "held from view, and no record"),
+        ("DELETE FROM _replica_held", "neither shown nor held from view"),
+        ("UPDATE _replica_held SET blocker = x'0102030405060708090a0b0c0d0e0f10'", "by a record that is not shown"),
+    ],
+)
+def test_what_is_held_is_compared_with_what_is_shown(machine: Make, sql: str, said: str) -> None:
+    a, b = (machine(name, "CREATE TABLE t(k TEXT PRIMARY KEY, u UNIQUE)") for name in "ab")
+    a.store.put_many("t", [("1", "same")])
+    b.store.put_many("t", [("2", "same")])
+    meet(a, b)
+    assert a.store.held_count() == 1
+    assert a.store.verify() == []
+    a.sql(sql)
+    assert any(said in text for text in a.store.verify())

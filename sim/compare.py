@@ -16,6 +16,8 @@ from replica.store.core import Core
 from replica.store.store import Store
 from sim.truth import Look, look, quiet, rows_of, schema_of
 
+Row = tuple[tuple[str, object], ...]
+"""Of a user's table: each value with its type."""
 Broken = tuple[str, str, str]
 """Invariant, node, and what is wrong."""
 
@@ -37,31 +39,28 @@ def differing(
 ) -> Iterator[Broken]:
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
-    seen: list[tuple[str, bytes, list[bytes], Core]] = []
+    seen: list[tuple[str, bytes, list[bytes]]] = []
+    shown: dict[tuple[bytes, str, tuple[str, ...]], tuple[str, list[Row]]] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
             if not quiet(core):
                 continue
             contents = sorted(whole(machine.name, core).digests.values())
-            now = (machine.name, index.root(core)[0], contents, core)
-            for name, root, content, other in seen:
-                if (root == now[1]) != (content == now[2]):
+            now = (machine.name, index.root(core)[0], contents)
+            for name, root, content in seen:
+                if (root == now[1]) != (content == contents):
                     what = "roots, but other contents" if root == now[1] else "contents, but other roots"
                     yield "I5", now[0], f"{now[0]} and {name} have equal {what}"
-                elif content == now[2]:
-                    yield from _tables((name, other), (now[0], core))
             seen.append(now)
-
-
-def _tables(one: tuple[str, Core], two: tuple[str, Core]) -> Iterator[Broken]:
-    """Equal records show as equal rows, where the tables have equal definitions."""
-    schemas = schema_of(one[1]), schema_of(two[1])
-    for collection, sql in sorted(schemas[0].items()):
-        if schemas[1].get(collection) != sql or any(_private(core, collection) for _, core in (one, two)):
-            continue
-        if rows_of(one[1], collection) != rows_of(two[1], collection):
-            yield "I1", two[0], f"equal records, but {one[0]} and {two[0]} show other rows of {collection}"
+            for collection, sql in sorted(schema_of(core).items()):
+                if _private(core, collection):
+                    continue
+                rows = rows_of(core, collection)
+                name, others = shown.setdefault((b"".join(contents), collection, sql), (machine.name, rows))
+                if rows != others:
+                    text = f"equal records, but {name} and {machine.name} show other rows of {collection}"
+                    yield "I1", machine.name, text
 
 
 def _private(core: Core, collection: str) -> bool:

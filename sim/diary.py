@@ -18,9 +18,8 @@ from typing import Any
 from protocol.errors import ValueRefused
 from protocol.record import Record, fold, pack_id, unpack_id
 from protocol.values import pack_value
-from replica.store.catalog import Table
+from replica.store.catalog import Table, marks
 from replica.store.core import Core
-from replica.store.show import marks
 from replica.store.state import key_of, load_shadows, row_id
 from sim.truth import Rid, look, quiet, words
 

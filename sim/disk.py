@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-from replica.store import core
+from replica.store import connection
 from sim.connection import Connection, SqlClock
 from sim.durable import READING, Durable, Image
 from sim.rot import spoil
@@ -72,7 +72,7 @@ class Disk:
     ) -> sqlite3.Connection:
         """A connection as the engine wants it. Raises StoreError."""
         where = path or self.path
-        return self._limit(core.connect(where, durable=durable, readonly=readonly, create=create, factory=self._class))
+        return self._limit(connection.connect(where, durable=durable, readonly=readonly, create=create, factory=self._class))
 
     def foreign(self) -> sqlite3.Connection:
         """A connection as another program has it."""

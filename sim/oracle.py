@@ -344,33 +344,37 @@ class Oracle:
         for broken in differing(machines, self._all):
             self._fail(*broken)
 
-    def final(self, machines: Sequence[Machine]) -> None:
-        """The end: everybody had the time to meet everybody."""
-        self._guard("", lambda: self._final(machines))
+    def final(self, machines: Sequence[Machine], looked_at: Sequence[Machine] = ()) -> None:
+        """The end: everybody had the time to meet everybody. Each must be in order and have the root of all; of those that
+        are `looked_at` (all, if none is named), each record is judged."""
+        self._guard("", lambda: self._final(machines, looked_at or machines))
 
-    def _final(self, machines: Sequence[Machine]) -> None:
+    def _final(self, machines: Sequence[Machine], looked_at: Sequence[Machine]) -> None:
         for machine in machines:
             machine.store.absorb()
+        for machine in looked_at:
             self._opened(machine.name, machine.store)
-        honest = [m for m in machines if m.name not in self._hostile]
         there = [m.name for m in machines]
         if any(name not in there for name in self._nodes):
             self.truth.doubt([{r: c for r, (_, c) in self._node(name).seen.items()} for name in there])
+        honest = [m for m in machines if m.name not in self._hostile]
         roots = [(machine.name, machine.store.root()[0]) for machine in honest]
         for name, root in roots[1:]:
             if root != roots[0][1]:
                 self._fail("I1", name, f"its root is {root.hex()}, that of {roots[0][0]} {roots[0][1].hex()}")
         for machine in honest:
-            core = machine.store._core
-            for text in machine.store.verify():
+            wrong = machine.store.verify()
+            with machine.store._core.reading():
+                wrong += wrong_inside(machine.store._core)
+            for text in wrong:
                 self._fail("I5", machine.name, text)
-            with core.reading():
-                found = self._all(machine.name, core).records
-                for text in wrong_inside(core):
-                    self._fail("I5", machine.name, text)
+            for text in self.pending(machine.name):
+                self._fail("I2", machine.name, f"{text}: never absorbed")
+        honest = [m for m in looked_at if m.name not in self._hostile]
+        for machine in honest:
+            with machine.store._core.reading():
+                found = self._all(machine.name, machine.store._core).records
             for rid in self.truth.known:
                 for invariant, text in self.truth.judge(rid, found.get(rid)):
                     self._fail(invariant, machine.name, text)
-            for text in self.pending(machine.name):
-                self._fail("I2", machine.name, f"{text}: never absorbed")
         self._equal(honest)

@@ -10,7 +10,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I2", "I3", "I4", "I5", "I6", "I12"),
         (
             (
-                "replica.store.core:connect",
+                "replica.store.connection:connect",
                 "PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}",
                 "PRAGMA synchronous = OFF",
             ),

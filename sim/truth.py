@@ -212,16 +212,17 @@ def rows_of(core: Core, collection: str) -> list[tuple[Any, ...]]:
         rows = core.db.execute(sql).fetchall()
     finally:
         core.db.text_factory = str
-    shown = [tuple(_typed(v, key) for v, (_, key, _) in zip(row, columns, strict=True)) for row in rows]
-    return sorted(shown, key=repr)
+    shown = [[_typed(row[at], key) for row in rows] for at, (_, key, _) in enumerate(columns)]
+    return sorted(zip(*shown, strict=True), key=repr)
 
 
-def _typed(value: object, key: bool) -> tuple[str, object]:
-    if isinstance(value, float):
+def _typed(value: object, key: bool) -> object:
+    """The value itself, where Python tells it from those of other types."""
+    if type(value) is float:
         if key and math.isfinite(value) and value.is_integer() and abs(value) < 2**63:
-            return "int", int(value)
+            return int(value)
         return "real", value + 0.0
-    return type(value).__name__, value
+    return ("text", bytes(value)) if type(value) is _Text else value
 
 
 def wrong_inside(core: Core) -> list[str]:

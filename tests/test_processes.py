@@ -143,7 +143,7 @@ def test_two_processes_write_and_sync_one_file(tmp_path: Path) -> None:
 
 def test_a_locked_file_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hq, _ = make_pair(tmp_path)
-    monkeypatch.setattr("replica.store.core.BUSY_MS", 50)
+    monkeypatch.setattr("replica.store.connection.BUSY_MS", 50)
     other = sqlite3.connect(hq, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     from replica.cli import main

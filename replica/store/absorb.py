@@ -20,10 +20,10 @@ from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import capture
-from replica.store.catalog import Table
+from replica.store.catalog import Table, marks
 from replica.store.core import Change, Core, uncollected
 from replica.store.fresh import fresh_row, fresh_rows
-from replica.store.show import UNKNOWN, engine_writes, marks, settle
+from replica.store.show import UNKNOWN, engine_writes, settle
 from replica.store.state import (
     SHOWN,
     ShadowRow,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from protocol import limits
 from protocol.record import array_header, fold
-from protocol.values import pack_any
+from protocol.values import IllFormedText, pack_any
 from replica.errors import TableRefused
 from replica.store.schema import PREFIX
 
@@ -82,6 +83,11 @@ _WORDS = frozenset({"NULL", "CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP"}
 def quote(name: str) -> str:
     """An identifier in SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def marks(values: Sequence[object]) -> str:
+    """Placeholders; ill-formed text goes in as bytes and is cast, since Python cannot bind it."""
+    return ", ".join("CAST(? AS TEXT)" if type(v) is IllFormedText else "?" for v in values)
 
 
 def affinity(declared: str, strict: bool) -> str:

@@ -11,10 +11,10 @@ from protocol.record import fold, pack_id, unpack_id
 from protocol.values import IllFormedText, Value, check, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store import absorb, index
-from replica.store.catalog import Table, quote
+from replica.store.catalog import Table, marks, quote
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM, node_name
-from replica.store.show import engine_writes, kind_of, marks, settle
+from replica.store.show import engine_writes, kind_of, settle
 from replica.store.state import SHOWN, State, key_of, load
 
 Json = dict[str, Any]

@@ -6,10 +6,6 @@ Among live records that cannot stand together (key, UNIQUE) or at all (NOT NULL,
 1. Two stores with the same records and schema show the same rows, whatever the order in which they came.
 2. A held record surfaces when what held it goes away, and a shown one gives way to an earlier one.
 3. A row that does not read back as written keeps the register's true value in `extra`.
-
-Who blocks whom is found by SQLite itself: a trial INSERT OR REPLACE, with a temporary trigger that notes its victims,
-then rolled back. So every kind of unique index counts, also partial ones and those over expressions. A table that has no
-UNIQUE beside its key needs no trial.
 """
 
 from __future__ import annotations
@@ -22,9 +18,10 @@ from contextlib import contextmanager, suppress
 from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
-from replica.store.catalog import Table, quote
+from replica.store.catalog import Table, marks, quote
 from replica.store.core import Change, Core
 from replica.store.leap import leap
+from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX
 from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
 
@@ -145,15 +142,14 @@ class _Placing:
         self._columns = {c.folded: quote(c.name) for c in table.columns}
         self._affinity = {c.folded: c.affinity for c in table.columns}
         self._inserted = False
-        self._victim_table = ""
-        self._one_key = all(unique.primary for unique in self._shape.uniques)
+        self._rivals = Rivals(core, table)
 
     def place(self, states: Sequence[State]) -> list[State]:
         """Returns all that were looked at, `states` first."""
         wanted = {state.key: state for state in states}
         self._add_waiting(wanted, list(wanted))
         if refused := self._place_together(list(wanted.values())):
-            with self._victims_noted():
+            with self._rivals:
                 self._place_in_order(refused, wanted)
         self._read_back([s for s in wanted.values() if s.shown])
         for state in wanted.values():
@@ -288,7 +284,8 @@ class _Placing:
         if error.sqlite_errorname not in _CONFLICTS:
             self._hold(state, str(error), None)
             return []
-        rows = self._victims(state)
+        row = {n: unpack_value(state.record.registers[n][1]) for n in self._writable(state)}
+        rows = self._rivals.find(state.pk, row, self._insert_sql(state, self._writable(state), "REPLACE"))
         keys = keys_of_rows(self._core, self._table, rows)
         victims = load(self._core, keys)
         victims.update({key: wanted[key] for key in keys if key in wanted})  # What is not stored yet counts.
@@ -303,40 +300,6 @@ class _Placing:
         again = [*victims.values(), *self._add_waiting(wanted, list(victims))]
         self._insert(state)
         return again
-
-    @contextmanager
-    def _victims_noted(self) -> Iterator[None]:
-        if self._one_key:
-            yield
-            return
-        db, keys = self._core.db, [f"k{i}" for i in range(len(self._shape.key))]
-        victims = self._victim_table = f"_replica_victim{len(keys)}"
-        db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {victims}({', '.join(keys)})")
-        old = ", ".join(f"OLD.{c}" for c in self._table.key_columns)
-        db.execute(
-            f"CREATE TEMP TRIGGER _replica_victims AFTER DELETE ON main.{self._table.sql} "
-            f"BEGIN INSERT INTO {victims} VALUES ({old}); END"
-        )
-        db.execute("PRAGMA recursive_triggers = ON")  # Only then do the victims of REPLACE fire triggers.
-        try:
-            yield
-        finally:
-            db.execute("PRAGMA recursive_triggers = OFF")
-        db.execute("DROP TRIGGER temp._replica_victims")
-
-    def _victims(self, state: State) -> list[tuple[Value, ...]]:
-        """Primary keys of the rows that this one would replace."""
-        columns = self._table.key_columns
-        if self._one_key:
-            key = " AND ".join(f"{c} = {mark}" for c, mark in zip(columns, map(marks, zip(state.pk)), strict=True))
-            return self._core.rows(f"SELECT {', '.join(columns)} FROM {self._table.sql} WHERE {key}", list(state.pk))
-        db = self._core.db
-        sql, values = self._insert_sql(state, self._writable(state), "REPLACE")
-        with self._core.savepoint(keep=False):
-            # Deletes that were no trial left their rows there.
-            db.execute(f"DELETE FROM temp.{self._victim_table}")
-            db.execute(sql, values)
-            return self._core.rows(f"SELECT * FROM temp.{self._victim_table}")
 
     # --- reading back -------------------------------------------------------------------------------------------------
 
@@ -374,11 +337,6 @@ def stored(core: Core, affinity: str, sql: str, *values: object) -> Value:
     core.db.execute("DELETE FROM temp._replica_stored")
     core.db.execute(f'INSERT INTO temp._replica_stored("{affinity}") VALUES ({sql})', values)
     return core.rows(f'SELECT "{affinity}" FROM temp._replica_stored')[0][0]  # type: ignore[no-any-return]
-
-
-def marks(values: Sequence[object]) -> str:
-    """Placeholders; ill-formed text goes in as bytes and is cast, since Python cannot bind it."""
-    return ", ".join("CAST(? AS TEXT)" if type(v) is IllFormedText else "?" for v in values)
 
 
 def keys_of_rows(core: Core, table: Table, pks: Sequence[Sequence[Value]]) -> list[bytes]:

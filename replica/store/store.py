@@ -25,10 +25,11 @@ from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, schema
+from replica.store import absorb, ddl, index, put, report, sample, schema
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
-from replica.store.core import Change, Collision, Core, connect, uncollected
+from replica.store.connection import connect
+from replica.store.core import Change, Collision, Core, uncollected
 from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
@@ -305,27 +306,13 @@ class Store:
             finally:
                 core.bold = core.remote = False
 
-    def _base(self, condition: str, parameters: Sequence[object]) -> list[Entry]:
-        system_tables = [t.tbl for t in self._core.tables.values() if t.collection in ddl.SYSTEM]
-        marks = ",".join("?" * len(system_tables))
-        return self._db.execute(
-            f"SELECT key, born FROM _replica_record WHERE tbl NOT IN ({marks}) AND stamps = born AND floor = x'' "
-            f"AND substr(born, 1, 8) = x'0000000000000001' AND {condition}",
-            (*system_tables, *parameters),
-        ).fetchall()
-
     def sample(self, limit: int, peer: bytes) -> list[Entry]:
         """(key, birth stamp) of the first adopted, never changed records; none if `peer` and this node were equal once."""
-        if self.knows(peer):
-            return []
-        return self._read(lambda: self._base("1 ORDER BY key LIMIT ?", (limit,)))
+        return [] if self.knows(peer) else self._read(lambda: sample.first(self._core, limit))
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
-        marks = ",".join("?" * len(entries))
-        mine = dict(self._read(lambda: self._base(f"key IN ({marks})", [key for key, _ in entries])))
-        common = [(key, born) for key, born in entries if key in mine]
-        return len(common), sum(mine[key] != born for key, born in common)
+        return self._read(lambda: sample.compare(self._core, entries))
 
     # --- for people ---------------------------------------------------------------------------------------------------
 

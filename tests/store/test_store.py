@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from replica.errors import DiskFull, NewerStore, NotAStore, StoreBusy, StoreError, StoreReadOnly, UsageError
-from replica.store import core, schema
+from replica.store import connection, schema
 from replica.store.store import Store, initialize
 from tests.store.harness import SECRETS, Machine, check_equal, foreign, meet
 
@@ -239,7 +239,7 @@ def test_a_store_that_somebody_keeps_locked_is_busy_and_nothing_is_lost(machine:
 
 def test_opening_waits_for_no_lock(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     a = machine("a", T)
-    monkeypatch.setattr(core, "BUSY_MS", 20)
+    monkeypatch.setattr(connection, "BUSY_MS", 20)
     with closing(foreign(a.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with Store(a.path) as second:

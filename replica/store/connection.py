@@ -1,0 +1,54 @@
+"""A connection as the engine wants it: the settings of SQLite that everything else counts on."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from replica.errors import NotAStore, StoreReadOnly, from_sqlite
+from replica.store import schema
+
+BUSY_MS = 10_000
+CHECKPOINT_PAGES = 4_096
+"""The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
+usual 4 MB, and most of its pages are written again by the next."""
+
+
+def connect(
+    path: str | Path,
+    *,
+    durable: bool = True,
+    readonly: bool = False,
+    create: bool = False,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
+    """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise; of the class `factory`. Raises
+    StoreError."""
+    path = str(path)
+    if not create and not Path(path).exists():
+        raise NotAStore(f"{path}: there is no such file; `replica init {path}` would make one")
+    try:
+        uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
+        db = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
+        )
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    try:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.execute("PRAGMA cache_size = -65536")
+        if (create or schema.installed(db)) and not readonly:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal" and path != ":memory:":
+                raise StoreReadOnly(f"{path} cannot use write-ahead logging: move it to a local, writable disk")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    except sqlite3.Error as error:
+        db.close()
+        raise from_sqlite(error, path) from error
+    except StoreReadOnly:
+        db.close()
+        raise
+    return db

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import shutil
@@ -64,6 +65,10 @@ CHECKS = 4
 LOOKED_AT, JUDGED = 8, 12
 """Machines that are compared with each other each time, and at the end: reading all of a file takes long. At the end the
 others must be in order and have the same root."""
+
+
+GARBAGE = (50_000, 20, 20)
+"""Python's collector looks more rarely: a world holds many objects that live long, and makes little garbage in circles."""
 
 
 class _Chance:
@@ -508,7 +513,12 @@ class World:
         ):  # fmt: skip
             asyncio.events._set_running_loop(None)
             self.loop.set_exception_handler(self._unhandled)
-            yield
+            usual = gc.get_threshold()
+            gc.set_threshold(*GARBAGE)
+            try:
+                yield
+            finally:
+                gc.set_threshold(*usual)
 
     def _execute(self, machine: Machine, process: Process, future: Any, function: Callable[[], Any]) -> None:
         if process.dead:

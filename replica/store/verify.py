@@ -14,6 +14,7 @@ from protocol.values import pack_values
 from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.fresh import records
 from replica.store.refit import triggers_of
 from replica.store.state import SHOWN, check, fetch_rows, load, load_shadows, row_id
 
@@ -51,18 +52,30 @@ def label(table: Table, id_: bytes) -> str:
 
 
 def _records(core: Core, keys: list[bytes]) -> Iterator[str]:
-    shadows, states = load_shadows(core, keys), load(core, keys)
-    for key, shadow in shadows.items():
+    shadows = load_shadows(core, keys)
+    places = {(shadow.tbl, shadow.id): key for key, shadow in shadows.items()}
+    sound = set()
+    for record in records(core, keys):
+        table = core.by_name[record.collection]
+        key = places[table.tbl, record.id]
+        if (
+            core.keys.digest(record.encode()) == shadows[key].digest
+            and core.keys.record_key(table.packed_name, record.id) == key
+        ):
+            sound.add(key)
+    doubtful = [key for key in shadows if key not in sound]
+    states = load(core, doubtful)
+    for key in doubtful:
+        shadow, state = shadows[key], states.get(key)
         table = core.tables[shadow.tbl]
-        state = states.get(key)
         if state is None:
             yield f"{label(table, shadow.id)}: its row is gone, and no delete was captured"
-        elif core.keys.digest(state.record.encode()) != shadow.digest:
+        elif core.keys.record_key(table.packed_name, shadow.id) != key:
+            yield f"{label(table, shadow.id)}: stands under another record's key"
+        else:
             fields = _differing(core, table, state.pk, shadow.checks) if shadow.shown else []
             where = f"in {', '.join(fields)} " if fields else ""
             yield f"{label(table, shadow.id)}: the row differs {where}from its digest: changed without capture, or damaged"
-        elif core.keys.record_key(table.packed_name, shadow.id) != key:
-            yield f"{label(table, shadow.id)}: stands under another record's key"
 
 
 def _differing(core: Core, table: Table, pk: tuple[object, ...], checks: list[int]) -> list[str]:

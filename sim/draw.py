@@ -131,7 +131,7 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
         Place(name, tuple(peers[name]), round(rng.uniform(30, 90), 3), skew, role="node" if n else "hq")
         for n, (name, skew) in enumerate(zip(names, skews, strict=True))
     )
-    times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(40, 120)))
+    times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(25, 85)))
     with closing(People.for_db(db, chance) if db else People.of(CRM, chance)) as people:
         schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
         workers = [(at, rng.choice(names)) for at in times]

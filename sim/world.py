@@ -59,7 +59,7 @@ PATIENCE_S = 300.0
 SAMPLES = 200
 """Looks at all roots during a run that is remembered, for the curves of the report."""
 
-CHECKS = 4
+CHECKS = 3
 """Comparisons of all contents with all roots during a run."""
 
 LOOKED_AT, JUDGED = 8, 12
@@ -201,6 +201,7 @@ class World:
 
     def start(self) -> None:
         """Make the machines, and start every node."""
+        self._log.open()
         with self._alone():
             first = self.folder / "first.db"
             with closing(connect(first, create=True)) as db:
@@ -543,6 +544,7 @@ class World:
 
     def close(self) -> None:
         """End everything, and remove the files."""
+        self._log.close()
         for machine in self.machines.values():
             machine.stop()
         with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
@@ -586,16 +588,26 @@ class _Log(logging.Handler):
         super().__init__()
         self._world = world
         self._logger = logging.getLogger("replica")
+        self._level: int | None = None
+
+    def open(self) -> None:
+        """Hear more than warnings. Once a world: it is slow."""
+        self._level = self._logger.level
+        self._logger.setLevel(logging.INFO)
+
+    def close(self) -> None:
+        """Hear no more."""
+        if self._level is not None:
+            self._logger.setLevel(self._level)
+        super().close()
 
     def __enter__(self) -> None:
-        self._level, self._propagate = self._logger.level, self._logger.propagate
-        self._logger.setLevel(logging.INFO)
+        self._propagate = self._logger.propagate
         self._logger.propagate = False
         self._logger.addHandler(self)
 
     def __exit__(self, *_: object) -> None:
         self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
         self._logger.propagate = self._propagate
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -113,11 +113,15 @@ class Core:
 
     def meta(self, name: str) -> Any:
         """A stored setting, or None."""
+        return self.settings().get(name)
+
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, of one moment."""
         if not self.in_transaction:
             self._forget(self.db.execute("PRAGMA data_version").fetchone()[0])
         if self._meta is None:
             self._meta = dict(self.db.execute("SELECT name, value FROM _replica_meta").fetchall())
-        return self._meta.get(name)
+        return self._meta
 
     def set_meta(self, name: str, value: object) -> None:
         """Store a setting, in a transaction."""

@@ -33,7 +33,8 @@ _Row = tuple[str, bytes, bytes]
 
 def root(core: Core) -> tuple[bytes, int]:
     """Root digest and number of records, as of the last commit."""
-    return core.meta("root"), core.meta("count")
+    settings = core.settings()
+    return settings["root"], settings["count"]
 
 
 def entries(core: Core, prefix: str, after: bytes = b"", limit: int = -1) -> list[Entry]:

@@ -254,6 +254,9 @@ class Store:
 
     def root(self) -> tuple[bytes, int]:
         """Root digest and number of records, after absorption."""
+        with self._core.reporting():
+            if self._core.versions() == self._settled:
+                return index.root(self._core)
         return self._read(lambda: index.root(self._core))
 
     @_reporting

@@ -98,7 +98,7 @@ def _pairs(which: bytes) -> Iterable[int]:
 def spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
     """The stamp of each of `count` fields, from the stored form; none if one is absent."""
     if not which:
-        return [stamps] * count
+        return [stamps] * count if stamps else []
     index = memoryview(which).cast("H").tolist()
     distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
     return [distinct[i] for i in index] if ABSENT not in index else []

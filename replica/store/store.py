@@ -73,6 +73,7 @@ def initialize(
             "group": mine.group,
             "digest_secret": mine.digest_secret,
             "access_key": mine.access_key,
+            "check": mine.check(),
             "clock": b"",
             "root": EMPTY,
             "count": 0,

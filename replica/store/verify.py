@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from protocol.errors import ValueRefused
+from protocol.errors import PeerFault, ValueRefused
+from protocol.keys import Secrets
 from protocol.record import pack_id, unpack_id
 from protocol.values import pack_values
 from replica.store import capture, catalog, index
@@ -19,6 +20,9 @@ from replica.store.refit import triggers_of
 from replica.store.state import SHOWN, check, fetch_rows, load, load_shadows, row_id
 
 ROWS = 4_096
+
+_NONSENSE = (PeerFault, ValueRefused, TypeError, ValueError, LookupError, ArithmeticError)
+"""What reading raises where bits have flipped."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -32,23 +36,46 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
         yield f"the file is damaged: {ok}"
     keys = [k for (k,) in core.db.execute("SELECT key FROM _replica_record ORDER BY key")]
     for start in range(0, len(keys), ROWS):
-        yield from _records(core, keys[start : start + ROWS])
+        yield from _readable(core, keys[start : start + ROWS])
         if progress:
             progress("verifying records", min(start + ROWS, len(keys)), len(keys))
     for table in core.tables.values():
         if table.shape is not None:
-            yield from _definitions(core, table)
-            yield from _uncaptured(core, table)
-            yield from _hidden(core, table)
+            for look in (_definitions, _uncaptured, _hidden):
+                yield from _told(table.label, look(core, table))
     for (key,) in core.db.execute("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record"):
         yield f"{key.hex()}: held from view, and no record"
-    yield from _trie(core)
+    yield from _told("trie", _trie(core))
+    secrets = Secrets(*(core.meta(n) for n in ("group", "digest_secret", "access_key")))
+    if core.meta("check") not in {None, secrets.check()}:
+        yield "the secrets of the group are damaged: no peer will know this node; join anew with an invite"
+
+
+def _told(what: str, found: Iterator[str]) -> Iterator[str]:
+    """What was found, and that nothing can be found where nothing makes sense."""
+    try:
+        yield from found
+    except _NONSENSE as error:
+        yield f"{what}: what is stored about it makes no sense: {error!r}"
 
 
 def label(table: Table, id_: bytes) -> str:
     """A record for people."""
     key = unpack_id(id_)[0]
     return f"{table.label} {json.dumps([v if not isinstance(v, bytes) else v.hex() for v in key], ensure_ascii=False)}"
+
+
+def _readable(core: Core, keys: list[bytes]) -> Iterator[str]:
+    """`_records`; what makes no sense there is told record by record."""
+    try:
+        yield from list(_records(core, keys))
+    except _NONSENSE as error:
+        if len(keys) == 1:
+            yield f"record {keys[0].hex()}: what is stored about it makes no sense: {error!r}"
+            return
+        half = len(keys) // 2
+        yield from _readable(core, keys[:half])
+        yield from _readable(core, keys[half:])
 
 
 def _records(core: Core, keys: list[bytes]) -> Iterator[str]:

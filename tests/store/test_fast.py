@@ -99,6 +99,18 @@ def test_edits_join_as_the_general_way_joins_them(
     same(fast, slow)
 
 
+def test_an_edit_of_a_record_that_says_nothing_yet(machine: Make) -> None:
+    b = machine("b", "CREATE TABLE t(k TEXT PRIMARY KEY, v, w);")
+    for record in (
+        Record("t", pack_id(["a"]), b"", stamp(-9)),
+        Record("t", pack_id(["a"]), registers={"v": (stamp(1), pack_value(1))}),
+        Record("t", pack_id(["a"]), registers={"v": (stamp(2), pack_value(2))}),
+    ):
+        assert b.store.apply([record.encode()], b.clock()).changed == 1
+    assert b.rows("SELECT * FROM t") == [("a", 2, None)]
+    assert b.store.verify() == []
+
+
 @pytest.mark.parametrize("count", [1, ROWS_AT_ONCE + 1])
 def test_edits_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
     a, b = machine("a", TABLE), machine("b", TABLE)

@@ -17,6 +17,7 @@ from protocol.record import Record, pack_id
 from protocol.trie import Inner, Leaf
 from protocol.values import pack_value
 from replica.store import index
+from replica.store.store import Store
 from tests.store.harness import NOW_MS, Machine, meet
 
 Make = Callable[..., Machine]
@@ -221,3 +222,24 @@ def test_what_is_held_is_compared_with_what_is_shown(machine: Make, sql: str, sa
     assert a.store.verify() == []
     a.sql(sql)
     assert any(said in text for text in a.store.verify())
+
+
+@pytest.mark.parametrize("name", ["group", "digest_secret", "access_key"])
+def test_a_damaged_secret_is_found(machine: Make, name: str) -> None:
+    m = machine("m", T)
+    secret = bytearray(m.core.meta(name))
+    secret[3] ^= 4
+    m.core.db.execute("UPDATE _replica_meta SET value = ? WHERE name = ?", (bytes(secret), name))
+    with Store(m.path) as store:
+        assert any("secrets of the group are damaged" in text for text in store.verify())
+
+
+def test_what_makes_no_sense_is_told_record_by_record(machine: Make) -> None:
+    m = machine("m", T)
+    m.store.put_many("t", [("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, 3.0)])
+    (key,) = m.core.db.execute("SELECT key FROM _replica_record WHERE id = ?", (pack_id(["b"]),)).fetchone()
+    m.core.db.execute("INSERT INTO _replica_extra VALUES (?, x'00', x'00')", (key,))
+    m.core.db.execute("UPDATE _replica_record SET flags = flags | 2 WHERE key = ?", (key,))
+    found = [text for text in m.store.verify() if key.hex() in text]
+    assert len(found) == 1
+    assert "makes no sense" in found[0]

@@ -63,7 +63,7 @@ def test_every_scenario_fits_a_file() -> None:
             assert set(event.with_) == PARAMETERS[event.kind], event
             assert bool(event.node) == (event.kind not in EVERYWHERE)
             assert event.work or event.at <= world.duration_s * 0.9, event
-        assert 40 <= sum(e.work for e in world.events) <= 150
+        assert 25 <= sum(e.work for e in world.events) <= 110
 
 
 def test_faults_are_those_that_were_asked_for() -> None:
@@ -116,13 +116,13 @@ def test_any_database_will_do() -> None:
 
 def test_an_office_day() -> None:
     world = office_day(1, 50, 1)
-    assert 6_000 <= len(world.events) <= 8_000
+    assert 2_500 <= len(world.events) <= 3_500
     roles = {p.name: p.role for p in world.places}
     assert [*roles.values()].count("branch") == 5
     for place in world.places:
         if place.role == "seller":
             assert roles[place.peers[0]] == "branch"
-            assert place.peers[1] == "hq"
+            assert place.peers[1:] in {(), ("hq",)}
             assert all(a < b for a, b in place.online)
             assert all(one[1] < two[0] for one, two in zip(place.online, place.online[1:], strict=False))
         else:

@@ -106,7 +106,9 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     time_.add_argument("--minutes", type=float, help="of virtual time; default: 10")
     time_.add_argument("--days", type=_count, help="of an office")
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
-    add("--faults", metavar="LIST", help=f"kinds or groups ({', '.join(GROUPS)}), none, or all; default: drawn")
+    add(
+        "--faults", metavar="LIST", help=f"kinds or groups ({', '.join(GROUPS)}), partition:3 for so many, none, or all"
+    )
     add("--db", default="", metavar="FILE.db", help="every node begins with a copy of this database")
     add("--bug", default="", metavar="NAME", help="plant this bug")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from random import Random
@@ -64,8 +64,9 @@ def draw(
     days: int = 1,
     db: str = "",
 ) -> Scenario:
-    """A scenario. `faults`: names of kinds or of GROUPS, None: drawn. `work`: "random" in `duration_s`, or "office" in
-    `days`. `db`: a database of anybody's that every node begins with, else a small CRM. Raises UsageError."""
+    """A scenario. `faults`: names of kinds or of GROUPS, with a number ("partition:3") or some of each; None: drawn.
+    `work`: "random" in `duration_s`, or "office" in `days`. `db`: a database of anybody's that every node begins with,
+    else a small CRM. Raises UsageError."""
     kinds = _kinds(stream(seed, "kinds"), faults)
     if work == "office":
         world = office_day(seed, nodes, days, db=db)
@@ -74,9 +75,10 @@ def draw(
     else:
         raise UsageError(f'{work!r} is no kind of work; there are "random" and "office"')
     bad = _Faults(world, stream(seed, "faults"))
-    for _ in range(bad.rng.randint(3, 15) * max(1, round(world.duration_s / DAY_S))):
-        if able := [kind for kind in kinds if bad.able(kind)]:
-            bad.add(bad.rng.choice(able))
+    for names, count in _rounds(faults, kinds, bad.rng, max(1, round(world.duration_s / DAY_S))):
+        for _ in range(count):
+            if able := [kind for kind in names if bad.able(kind)]:
+                bad.add(bad.rng.choice(able))
     return replace(world, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
 
 
@@ -105,10 +107,25 @@ def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
         share = rng.choice([0.1, 0.3, 0.5, 0.9])
         on = [kind for kind in KINDS if rng.random() < share]
         return on or [rng.choice(KINDS)]
-    for name in faults:
+    return _named([name.partition(":")[0] for name in faults])
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    for name in names:
         if name not in GROUPS and name not in KINDS:
             raise UsageError(f"{name!r} is no fault; there are {', '.join((*GROUPS, *KINDS))}")
-    return [k for group, kinds in GROUPS.items() for k in kinds if group in faults or k in faults]
+    return [k for group, kinds in GROUPS.items() for k in kinds if group in names or k in names]
+
+
+def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: int) -> Iterator[tuple[list[str], int]]:
+    """Of which kinds, and how many: those with a number first, then some of the others together."""
+    counted = [name.partition(":") for name in faults or () if ":" in name]
+    for name, _, count in counted:
+        if not count.isdecimal():
+            raise UsageError(f"{name}:{count} does not say how many: it looks like partition:3")
+        yield _named([name]), int(count)
+    if others := kinds if faults is None else _named([name for name in faults if ":" not in name]):
+        yield others, rng.randint(3, 15) * days
 
 
 # --- small worlds -------------------------------------------------------------------------------------------------------

@@ -73,7 +73,16 @@ def test_faults_are_those_that_were_asked_for() -> None:
         assert found
         assert found <= set(kinds) | {"backup"}
     assert {e.kind for e in draw(2, faults=["cut"]).events} <= {"cut", *WORKLOAD}
-    for wrong in ({"faults": ["fire"]}, {"work": "sleep"}, {"nodes": 0}):
+    some = draw(1, faults=["crash:3", "drift:2"]).events
+    assert sorted(e.kind for e in some if not e.work) == ["crash"] * 3 + ["drift"] * 2
+    assert len([e for e in draw(1, faults=["crash:3", "network"]).events if e.kind == "crash"]) == 3
+    for wrong in (
+        {"faults": ["fire"]},
+        {"faults": ["crash:few"]},
+        {"faults": ["fire:2"]},
+        {"work": "sleep"},
+        {"nodes": 0},
+    ):
         with pytest.raises(UsageError):
             draw(1, **wrong)
 

@@ -111,16 +111,14 @@ def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
 
 
 def _named(names: Sequence[str]) -> list[str]:
-    for name in names:
-        if name not in GROUPS and name not in KINDS:
-            raise UsageError(f"{name!r} is no fault; there are {', '.join((*GROUPS, *KINDS))}")
+    if odd := [name for name in names if name not in {*GROUPS, *KINDS}]:
+        raise UsageError(f"{odd[0]!r} is no fault; there are {', '.join((*GROUPS, *KINDS))}")
     return [k for group, kinds in GROUPS.items() for k in kinds if group in names or k in names]
 
 
 def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: int) -> Iterator[tuple[list[str], int]]:
     """Of which kinds, and how many: those with a number first, then some of the others together."""
-    counted = [name.partition(":") for name in faults or () if ":" in name]
-    for name, _, count in counted:
+    for name, _, count in [name.partition(":") for name in faults or () if ":" in name]:
         if not count.isdecimal():
             raise UsageError(f"{name}:{count} does not say how many: it looks like partition:3")
         yield _named([name]), int(count)

@@ -21,6 +21,8 @@ from sim.workload import CRM, People
 DAY_S = 86_400
 DAWN_H = 6
 """The hour of virtual second 0."""
+START_MS = 1_800_000_000_000 // 86_400_000 * 86_400_000 + DAWN_H * 3_600_000
+"""That hour of a day in 2027, Unix milliseconds."""
 SELLER_EVERY_S, BRANCH_EVERY_S = 900.0, 600.0
 POLL_S = 600.0
 HQ_TOO = 4
@@ -50,7 +52,15 @@ def office_day(seed: int, nodes: int = 50, days: int = 1, *, writes: int = WRITE
                 people.put(at, name, 200) if name == "hq" and at % DAY_S >= clock(0, 2) else people.event(at, name)
             )
     return Scenario(
-        seed, places, tuple(events), float(days * DAY_S), schema=schema, db=db, latency_s=0.04, poll_s=POLL_S
+        seed,
+        places,
+        tuple(events),
+        float(days * DAY_S),
+        schema=schema,
+        db=db,
+        start_ms=START_MS,
+        latency_s=0.04,
+        poll_s=POLL_S,
     )
 
 

@@ -48,6 +48,8 @@ value gets another. `again`: a key that was deleted. `steal`: OR REPLACE
 of a row that has the same unique value. `many`: several rows at once."""
 RENUMBERED, BOTH = 0.02, 0.03
 """How often a row is deleted, and another one gets its number at once; and how often two nodes insert one key."""
+REFUSED = 0.15
+"""Of the puts, how many hold a row that a constraint refuses."""
 TRIES = 6
 """Draws of one statement."""
 DATE, CHANCY = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\(|CURRENT", re.IGNORECASE)
@@ -153,7 +155,8 @@ class People:
         return Event(round(at, 3), "write", node, {"sql": [d[0] for d in drafts], "rows": entries_of(drafts)})
 
     def put(self, at: float, node: str, count: int) -> Event:
-        """So many rows through the node, new ones and old ones; a write, if no table is fit for it."""
+        """So many rows through the node, new ones and old ones; a write, if no table is fit for it. At times the last one is
+        refused, and so all are."""
         if not (fit := [t for t in self.tables if not t.made_up]):
             return self.write(at, node)
         table, rows = self._rng.choice(fit), dict[Key, Row]()
@@ -170,7 +173,11 @@ class People:
         entries = entries_of(self._tried(node, draw))
         if not rows:
             return self.write(at, node)
-        with_ = {"table": table.name, "json": json.dumps([*rows.values()], ensure_ascii=False), "rows": entries}
+        given = [*rows.values()]
+        if self._rng.random() < REFUSED and (strict := [c.name for c in table.columns if c.notnull]):
+            row = {**self._row(table, node, self._new_key(table, node)), strict[0]: None}
+            given += [] if any(isinstance(value, bytes) for value in row.values()) else [row]
+        with_ = {"table": table.name, "json": json.dumps(given, ensure_ascii=False), "rows": entries}
         return Event(round(at, 3), "put", node, with_)
 
     def begin(self, rows: int = 0) -> list[str]:

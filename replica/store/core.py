@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from protocol.errors import ReplicaError
 from protocol.hlc import Clock
 from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
-from replica.errors import NotAStore, from_sqlite
+from replica.errors import NotAStore, StoreError, from_sqlite
 from replica.store import catalog, schema
 
 CHUNK = 512
@@ -95,9 +96,14 @@ class Core:
                 raise NotAStore(f"{path} is not part of a replication group yet: run `replica init {path}`")
             if schema.installed(db) != schema.FORMAT:
                 self._migrate()
-        group, digest, access = (self.meta(n) for n in ("group", "digest_secret", "access_key"))
-        self.keys = Keys(Secrets(group, digest, access))
-        self.clock = Clock(self.meta("node"), self.meta("clock"))
+        try:
+            self.keys = Keys(Secrets(*(self.meta(n) for n in ("group", "digest_secret", "access_key"))))
+            self.clock = Clock(self.meta("node"), self.meta("clock"))
+        except (ReplicaError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path} is damaged: its node id or the secrets of its group make no sense. Restore a backup, or join anew "
+                "with an invite"
+            ) from error
 
     def _migrate(self) -> None:
         self.db.execute("BEGIN IMMEDIATE")

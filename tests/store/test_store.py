@@ -338,3 +338,11 @@ def test_groups_are_their_own_and_a_member_has_the_secrets_of_the_first(machine:
     assert machine("d").store.secrets() == SECRETS
     for m in (a, b, c):
         m.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("group", None), ("access_key", b"short"), ("node", b""), ("clock", 7)])
+def test_a_file_whose_settings_are_damaged_says_so(machine: Make, name: str, value: object) -> None:
+    a = machine("a", T)
+    a.core.db.execute("UPDATE _replica_meta SET value = ? WHERE name = ?", (value, name))
+    with pytest.raises(StoreError, match="is damaged"):
+        Store(a.path)

@@ -168,7 +168,7 @@ def _crash(world: World, event: Event) -> None:
         machine.disk.crash_at(what, at, how)
     else:
         machine.disk.crash(how)
-        world.died(machine, "now", crashed=True)
+        machine.died("now", crashed=True)
 
 
 def _off(world: World, event: Event) -> None:
@@ -179,7 +179,7 @@ def _off(world: World, event: Event) -> None:
     machine.stop(silent=False)
     machine.on = False
     world.network.turn_off(event.node)
-    _last(world, event, "switched off", lambda: world.power_on(machine))
+    _last(world, event, "switched off", machine.power_on)
 
 
 # --- disks --------------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def _schema(world: World, event: Event) -> None:
     try:
         machine.write(event.with_["sql"])
     except Crash:
-        world.died(machine, "a user's statement", crashed=True)
+        machine.died("a user's statement", crashed=True)
     except sqlite3.Error as error:
         world.note(event.node, "schema", f"refused: {error}")
 

@@ -148,7 +148,7 @@ class Hand:
         with self.alone():
             self.world.end(DOWN, name)
             if not machine.on or machine.process is None:
-                self.world.power_on(machine)
+                machine.power_on()
 
     def backup(self, name: str) -> None:
         """Keep a copy of the disk."""

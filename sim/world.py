@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import logging
 import math
 import shutil
 import sqlite3
@@ -27,23 +25,16 @@ from contextlib import closing
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
-
-import aiosqlite.core
-import websockets.asyncio.connection
-import websockets.client
-import websockets.frames
-import websockets.utils
 
 from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.hlc import millis
 from replica.store.connection import connect
 from sim import bugs, faults
+from sim.alone import Log, alone
 from sim.chance import Trace, stream
-from sim.disk import Crash
-from sim.loop import CURRENT, Loop, Process, fence
+from sim.loop import Loop
 from sim.machine import Machine
 from sim.network import Network
 from sim.oracle import Oracle
@@ -65,35 +56,6 @@ CHECKS = 3
 LOOKED_AT, JUDGED = 8, 12
 """Machines that are compared with each other each time, and at the end: reading all of a file takes long. At the end the
 others must be in order and have the same root."""
-
-
-GARBAGE = (50_000, 20, 20)
-"""Python's collector looks more rarely: a world holds many objects that live long, and makes little garbage in circles."""
-
-
-class _Chance:
-    """What websockets takes for `random` and `secrets`."""
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self.random, self.getrandbits = random.random, random.getrandbits
-
-    def token_bytes(self, size: int) -> bytes:
-        """Masks and keys."""
-        return self._random.randbytes(size)
-
-
-class _NoThread:
-    """What aiosqlite takes for a thread: the world's one thread does the work."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def start(self) -> None:
-        """There is nothing to start."""
-
-    def join(self) -> None:
-        """It has ended."""
 
 
 class World:
@@ -129,7 +91,8 @@ class World:
         self._secrets: Any = None
         self._stopped = False
         self._cpu = time.process_time()
-        self._log = _Log(self)
+        self._log = Log(self)
+        self._alone = partial(alone, self, self._log)
 
     # --- words --------------------------------------------------------------------------------------------------------
 
@@ -308,7 +271,7 @@ class World:
             self.network.heal()
             self._wait_for_the_future()
             for machine in self.machines.values():
-                self.power_on(machine)
+                machine.power_on()
             self.result.healed_at = self.loop.time()
 
     def _wait_for_the_future(self) -> None:
@@ -394,29 +357,6 @@ class World:
 
     # --- what faults need ---------------------------------------------------------------------------------------------
 
-    def died(self, machine: Machine, where: str, *, crashed: bool = False) -> None:
-        """A machine fell. `crashed`: its disk knows already."""
-        if where == "await":
-            machine.disk.crash(machine.how_dies)
-        machine.fallen(machine.how_dies)
-        self.note(machine.name, "down", f"{machine.how_dies} at {where}")
-        machine.on = False
-        power = machine.how_dies == "power"
-        if power:
-            self.network.turn_off(machine.name)
-        seconds = machine.down_s
-        band = Band(
-            machine.name, "down", self.loop.time(), self.loop.time() + seconds, f"{machine.how_dies} at {where}"
-        )
-        self.lasts(band, seconds, lambda: self.power_on(machine))
-        self.reach("crash", f"at {where}" if not crashed else "now")
-
-    def power_on(self, machine: Machine) -> None:
-        """It runs again, or anew."""
-        machine.on = True
-        self.network.turn_on(machine.name)
-        machine.boot()
-
     def rotted(self, machine: Machine, what: str) -> None:
         """A bit of its disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
         if not machine.on or machine.how_hostile:
@@ -481,67 +421,6 @@ class World:
     def _some(self, machines: list[Machine], most: int) -> list[Machine]:
         return machines if len(machines) <= most else self._looks.sample(machines, most)
 
-    # --- alone in the process -----------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        chance = _Chance(self.stream(f"websockets {self.loop.time()}"))
-        world = self
-
-        class Queue:
-            """What aiosqlite takes for the queue of its thread."""
-
-            def __init__(self) -> None:
-                self._process = CURRENT.get()
-
-            def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
-                process = self._process
-                if process is None or process.dead or process.name not in world.machines:
-                    return
-                machine = world.machines[process.name]
-                machine.submit(partial(world._execute, machine, process, *item))
-
-        with (
-            fence({
-                (aiosqlite.core, "Thread"): _NoThread,
-                (aiosqlite.core, "SimpleQueue"): Queue,
-                (websockets.frames, "secrets"): chance,
-                (websockets.utils, "secrets"): chance,
-                (websockets.asyncio.connection, "random"): chance,
-                (websockets.client, "random"): chance,
-            }),
-            self._log,
-        ):  # fmt: skip
-            asyncio.events._set_running_loop(None)
-            self.loop.set_exception_handler(self._unhandled)
-            usual = gc.get_threshold()
-            gc.set_threshold(*GARBAGE)
-            try:
-                yield
-            finally:
-                gc.set_threshold(*usual)
-
-    def _execute(self, machine: Machine, process: Process, future: Any, function: Callable[[], Any]) -> None:
-        if process.dead:
-            return
-        try:
-            result = function()
-        except Crash:
-            self.died(machine, "a statement")
-            return
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if future is not None and not future.done():
-                future.set_exception(error)
-        else:
-            if future is not None and not future.done():
-                future.set_result(result)
-
-    def _unhandled(self, _: Any, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        self.fail("crash", "", f"{context['message']}: {error!r}")
-
     def close(self) -> None:
         """End everything, and remove the files."""
         self._log.close()
@@ -579,46 +458,6 @@ def _gaps(online: tuple[tuple[float, float], ...], end: float) -> Iterator[tuple
         at = until
     if online and at < end:
         yield at, end
-
-
-class _Log(logging.Handler):
-    """What the nodes log: a warning is an event, an unexpected exception a violation."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-        self._logger = logging.getLogger("replica")
-        self._level: int | None = None
-
-    def open(self) -> None:
-        """Hear more than warnings. Once a world: it is slow."""
-        self._level = self._logger.level
-        self._logger.setLevel(logging.INFO)
-
-    def close(self) -> None:
-        """Hear no more."""
-        if self._level is not None:
-            self._logger.setLevel(self._level)
-        super().close()
-
-    def __enter__(self) -> None:
-        self._propagate = self._logger.propagate
-        self._logger.propagate = False
-        self._logger.addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagate
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See the class."""
-        process = CURRENT.get()
-        name = process.name if process else ""
-        if record.levelno >= logging.ERROR:
-            error = record.exc_info[1] if record.exc_info else None
-            self._world.fail("crash", name, f"{record.getMessage()}: {error!r}")
-        else:
-            self._world.note(name, "log", record.getMessage())
 
 
 def _version() -> str:

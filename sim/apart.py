@@ -25,7 +25,7 @@ def apart(hand: Hand, waited: float) -> str:
     """Roots, records and reasons in words."""
     world = hand.world
     with hand.alone():
-        roots = world._roots()
+        roots = world.looks.roots()
         lines = [f"the nodes are not equal, {waited:.0f} s later"]
         lines += [
             f"  {n}: {'root ' + roots[n].hex()[:16] if n in roots else _not_ready(m)}"

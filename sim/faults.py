@@ -202,7 +202,27 @@ def _ioerror(world: World, event: Event) -> None:
 
 
 def _rot(world: World, event: Event) -> None:
-    world.rotted(world.machines[event.node], event.with_["what"])
+    """A bit of the disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
+    machine = world.machines[event.node]
+    if not machine.on or machine.how_hostile:
+        return
+    machine.stop()
+    with machine.disk.unharmed():
+        with machine.offline() as store:
+            store.absorb()
+        before = machine.contents()
+        did = machine.disk.rot(event.with_["what"])
+        found = machine.verify()
+        harmless = not found and machine.contents() == before
+    world.note(machine.name, "rot", f"{did}; found: {found[:1]}")
+    if did and not found and not harmless:
+        world.fail("I5", machine.name, f"{did}, and verify finds nothing")
+    world.reach("rot", "found" if found else "harmless")
+    if found:
+        machine.disk.wipe()
+        world.oracle.replaced(machine.name)
+        machine.found(world.secrets, adopt=False)
+    machine.boot()
 
 
 # --- copies -------------------------------------------------------------------------------------------------------------

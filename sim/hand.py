@@ -245,7 +245,7 @@ class Hand:
 
     def _equal(self) -> bool:
         with self.alone():
-            roots = self.world._roots()
+            roots = self.world.looks.roots()
         return len(roots) == len(self.world.machines) and len(set(roots.values())) == 1
 
     @property

@@ -30,15 +30,17 @@ from typing import Any
 from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.hlc import millis
+from protocol.keys import Secrets
 from replica.store.connection import connect
 from sim import bugs, faults
 from sim.alone import Log, alone
 from sim.chance import Trace, stream
+from sim.looks import Looks
 from sim.loop import Loop
 from sim.machine import Machine
 from sim.network import Network
 from sim.oracle import Oracle
-from sim.result import Band, Result, Sample, Sync, Violation, Work
+from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
 
 LIVENESS = 3.0
@@ -46,16 +48,6 @@ LIVENESS = 3.0
 
 PATIENCE_S = 300.0
 """Beside that: a session that hangs when the faults end is given up after RECEIVE_SECONDS, and tried again."""
-
-SAMPLES = 200
-"""Looks at all roots during a run that is remembered, for the curves of the report."""
-
-CHECKS = 3
-"""Comparisons of all contents with all roots during a run."""
-
-LOOKED_AT, JUDGED = 8, 12
-"""Machines that are compared with each other each time, and at the end: reading all of a file takes long. At the end the
-others must be in order and have the same root."""
 
 
 class World:
@@ -85,10 +77,10 @@ class World:
         self._undo: dict[int, Callable[[], None]] = {}
         self._lasting: dict[int, Band] = {}
         self._undone = 0
-        self._looks = self.stream("looks")
-        self._lookers: dict[str, asyncio.TimerHandle] = {}
+        self.looks = Looks(self, self.stream("looks"))
         self._healed = False
-        self._secrets: Any = None
+        self.secrets: Secrets | None = None
+        """Of the group, once it is founded."""
         self._stopped = False
         self._cpu = time.process_time()
         self._log = Log(self)
@@ -180,28 +172,25 @@ class World:
                 self.add(place, first)
             for event in self.scenario.events:
                 self.loop.call_at(event.at, self.strike, event)
-            self._look_now_and_then()
-
-    def _look_now_and_then(self) -> None:
-        duration = self.scenario.duration_s
-        self._every(max(duration / SAMPLES, 1.0), self._sample)
-        self._every(duration / CHECKS, self._check)
-
-    def _every(self, seconds: float, action: Callable[[], None]) -> None:
-        def look() -> None:
-            action()
-            self._lookers[action.__name__] = self.loop.call_later(seconds, look)
-
-        self._lookers[action.__name__] = self.loop.call_later(seconds, look)
+            self.looks.begin()
 
     def add(self, place: Place, tables: Path | None = None) -> Machine:
         """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
         machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
         if tables is not None:
             shutil.copyfile(tables, machine.disk.path)
-        self._secrets = machine.found(self._secrets, adopt=tables is not None)
+        self.secrets = machine.found(self.secrets, adopt=tables is not None)
         self._enter(machine)
         return machine
+
+    def clone(self, of: str, to: str) -> None:
+        """A machine is copied with everything on it; both run."""
+        old = self.machines[of]
+        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
+        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
+        old.disk.copy_to(machine.disk)
+        self.oracle.cloned(of, to)
+        self._enter(machine)
 
     def _enter(self, machine: Machine) -> None:
         self.machines[machine.name] = machine
@@ -287,11 +276,10 @@ class World:
         self.note("", "holiday", f"{away_s:.0f} s until the last clock was right")
         for machine in self.machines.values():
             machine.stop()
-        for handle in self._lookers.values():
-            handle.cancel()
+        self.looks.pause()
         self.loop.call_later(away_s + 1, self.loop.stop)
         self.loop.run_forever()
-        self._look_now_and_then()
+        self.looks.begin()
 
     def true_ms(self) -> int:
         """The right time, Unix milliseconds."""
@@ -309,7 +297,7 @@ class World:
         step = min(m.place.every_s for m in self.machines.values()) / 4
         while not self._stopped:
             self.run_for(step)
-            roots = self._roots()
+            roots = self.looks.roots()
             if len(roots) == len(self.machines) and len(set(roots.values())) == 1:
                 self.result.equal_at = self.loop.time()
                 return
@@ -326,8 +314,7 @@ class World:
         if not self._stopped:
             with self._alone():
                 try:
-                    machines = list(self.machines.values())
-                    self.oracle.final(machines, self._some(machines, JUDGED))
+                    self.looks.final()
                 except (ReplicaError, sqlite3.Error) as error:
                     self.fail("oracle", "", f"the last look failed: {error!r}")
         done = self.result
@@ -354,72 +341,6 @@ class World:
                 return self.finish()
             finally:
                 self.close()
-
-    # --- what faults need ---------------------------------------------------------------------------------------------
-
-    def rotted(self, machine: Machine, what: str) -> None:
-        """A bit of its disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
-        if not machine.on or machine.how_hostile:
-            return
-        machine.stop()
-        with machine.disk.unharmed():
-            with machine.offline() as store:
-                store.absorb()
-            before = machine.contents()
-            did = machine.disk.rot(what)
-            found = machine.verify()
-            harmless = not found and machine.contents() == before
-        self.note(machine.name, "rot", f"{did}; found: {found[:1]}")
-        if did and not found and not harmless:
-            self.fail("I5", machine.name, f"{did}, and verify finds nothing")
-        self.reach("rot", "found" if found else "harmless")
-        if found:
-            machine.disk.wipe()
-            self.oracle.replaced(machine.name)
-            machine.found(self._secrets, adopt=False)
-        machine.boot()
-
-    def clone(self, of: str, to: str) -> None:
-        """A machine is copied with everything on it; both run."""
-        old = self.machines[of]
-        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
-        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
-        old.disk.copy_to(machine.disk)
-        self.oracle.cloned(of, to)
-        self._enter(machine)
-
-    # --- looking ------------------------------------------------------------------------------------------------------
-
-    def _roots(self) -> dict[str, bytes]:
-        """Of the nodes that run and have nothing to absorb."""
-        found = {}
-        for machine in self.machines.values():
-            if not machine.ready:
-                continue
-            with machine.disk.unharmed():
-                core = machine.store._core
-                if not core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() and not core.schema_moved:
-                    found[machine.name] = core.meta("root")
-        return found
-
-    def _sample(self) -> None:
-        if not self.trace.keep:
-            return
-        roots = list(self._roots().values())
-        most = max((roots.count(r) for r in roots), default=0)
-        behind = len(self.machines) - most
-        self.result.samples.append(Sample(self.loop.time(), len(set(roots)), behind, self.network.carried))
-
-    def _check(self) -> None:
-        running = [machine for machine in self.machines.values() if machine.ready]
-        running = self._some(running, LOOKED_AT)
-        with contextlib.ExitStack() as stack:
-            for machine in running:
-                stack.enter_context(machine.disk.unharmed())
-            self.oracle.equal_check(running)
-
-    def _some(self, machines: list[Machine], most: int) -> list[Machine]:
-        return machines if len(machines) <= most else self._looks.sample(machines, most)
 
     def close(self) -> None:
         """End everything, and remove the files."""

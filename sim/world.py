@@ -20,9 +20,8 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from contextvars import Context
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from replica.store.connection import connect
 from sim import bugs, faults
 from sim.alone import Log, alone
 from sim.chance import Trace, stream
+from sim.lasting import Lasting
 from sim.looks import Looks
 from sim.loop import Loop
 from sim.machine import Machine
@@ -74,9 +74,7 @@ class World:
         self.result = Result(scenario, _version(), "", [])
         self.by_hand = False
         """Whether faults are made up as it runs: then any may come."""
-        self._undo: dict[int, Callable[[], None]] = {}
-        self._lasting: dict[int, Band] = {}
-        self._undone = 0
+        self.lasting = Lasting(self.loop, lambda band: self.note(band.node, f"end {band.kind}"))
         self.looks = Looks(self, self.stream("looks"))
         self._healed = False
         self.secrets: Secrets | None = None
@@ -215,25 +213,7 @@ class World:
     def lasts(self, band: Band, seconds: float, undo: Callable[[], None]) -> None:
         """A fault that ends by itself, or when everything heals."""
         self.result.bands.append(band)
-        self._undone += 1
-        number = self._undone
-
-        def end() -> None:
-            if self._undo.pop(number, None) is not None:
-                del self._lasting[number]
-                band.end = self.loop.time()
-                self.note(band.node, f"end {band.kind}")
-                undo()
-
-        self._undo[number], self._lasting[number] = end, band
-        # In no process's context: what ends a crash must not die with it.
-        self.loop.call_later(seconds, end, context=Context())
-
-    def end(self, kinds: Collection[str], node: str = "") -> None:
-        """End these faults now, of this node or everywhere."""
-        for number, band in list(self._lasting.items()):
-            if band.kind in kinds and node in {"", band.node} and number in self._undo:
-                self._undo[number]()
+        self.lasting.begin(band, seconds, undo)
 
     def run_for(self, seconds: float) -> None:
         """Let time pass, or stop at a violation."""
@@ -249,8 +229,7 @@ class World:
         with self._alone():
             self._healed = True
             self.note("", "heal")
-            for undo in list(self._undo.values()):
-                undo()
+            self.lasting.end_all()
             for machine in self.machines.values():
                 machine.disk.heal()
                 machine.disk.crash_at("sql", 1 << 60, "kill")

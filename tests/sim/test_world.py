@@ -128,28 +128,3 @@ def test_nothing_is_left_however_a_world_ends(end: str, caplog: pytest.LogCaptur
     assert threading.active_count() == threads
     assert asyncio.events._get_running_loop() is None
     assert not [r for r in caplog.records if r.name == "asyncio"]
-
-
-def test_faults_end_when_everything_heals_and_by_hand() -> None:
-    world = World(small())
-    try:
-        world.start()
-        world.run_for(5)
-        with world._alone():
-            for event in (
-                Event(5, "block", "", {"links": [["a", "b"]], "for_s": 1e6}),
-                Event(5, "full", "a", {"for_s": 1e6}),
-                Event(5, "full", "b", {"for_s": 1e6}),
-            ):
-                world.strike(event)
-            assert world.network.blocked("a", "b")
-            world.end({"full"}, "a")
-            assert sorted((b.kind, b.node) for b in world._lasting.values()) == [("block", ""), ("full", "b")]
-            world.end({"block"})
-        assert not world.network.blocked("a", "b")
-        world.heal()
-        assert not world._lasting
-        world.converge()
-        assert world.finish().ok
-    finally:
-        world.close()

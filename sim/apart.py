@@ -25,7 +25,7 @@ def apart(hand: Hand, waited: float) -> str:
     """Roots, records and reasons in words."""
     world = hand.world
     with hand.alone():
-        roots = world._roots()
+        roots = world.looks.roots()
         lines = [f"the nodes are not equal, {waited:.0f} s later"]
         lines += [
             f"  {n}: {'root ' + roots[n].hex()[:16] if n in roots else _not_ready(m)}"
@@ -73,7 +73,7 @@ def _versions(copies: dict[str, Any]) -> str:
 def _reasons(hand: Hand) -> list[str]:
 
     world = hand.world
-    found = [f"  {b.kind} {b.node}: {b.text} (until it is ended)".replace(" :", ":") for b in world._lasting.values()]
+    found = [f"  {b.kind} {b.node}: {b.text} (until it is ended)".replace(" :", ":") for b in world.lasting.bands]
     for name, machine in world.machines.items():
         wrong = machine.clock.now_ms() - machine.clock.true_ms()
         if abs(wrong) > limits.DRIFT_MS_MAX:

@@ -168,7 +168,7 @@ def _crash(world: World, event: Event) -> None:
         machine.disk.crash_at(what, at, how)
     else:
         machine.disk.crash(how)
-        world.died(machine, "now", crashed=True)
+        machine.died("now", crashed=True)
 
 
 def _off(world: World, event: Event) -> None:
@@ -179,7 +179,7 @@ def _off(world: World, event: Event) -> None:
     machine.stop(silent=False)
     machine.on = False
     world.network.turn_off(event.node)
-    _last(world, event, "switched off", lambda: world.power_on(machine))
+    _last(world, event, "switched off", machine.power_on)
 
 
 # --- disks --------------------------------------------------------------------------------------------------------------
@@ -202,7 +202,27 @@ def _ioerror(world: World, event: Event) -> None:
 
 
 def _rot(world: World, event: Event) -> None:
-    world.rotted(world.machines[event.node], event.with_["what"])
+    """A bit of the disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
+    machine = world.machines[event.node]
+    if not machine.on or machine.how_hostile:
+        return
+    machine.stop()
+    with machine.disk.unharmed():
+        with machine.offline() as store:
+            store.absorb()
+        before = machine.contents()
+        did = machine.disk.rot(event.with_["what"])
+        found = machine.verify()
+        harmless = not found and machine.contents() == before
+    world.note(machine.name, "rot", f"{did}; found: {found[:1]}")
+    if did and not found and not harmless:
+        world.fail("I5", machine.name, f"{did}, and verify finds nothing")
+    world.reach("rot", "found" if found else "harmless")
+    if found:
+        machine.disk.wipe()
+        world.oracle.replaced(machine.name)
+        machine.found(world.secrets, adopt=False)
+    machine.boot()
 
 
 # --- copies -------------------------------------------------------------------------------------------------------------
@@ -239,7 +259,7 @@ def _schema(world: World, event: Event) -> None:
     try:
         machine.write(event.with_["sql"])
     except Crash:
-        world.died(machine, "a user's statement", crashed=True)
+        machine.died("a user's statement", crashed=True)
     except sqlite3.Error as error:
         world.note(event.node, "schema", f"refused: {error}")
 

@@ -146,9 +146,9 @@ class Hand:
         """A machine that is down, off or asleep runs again."""
         machine = self._machine(name)
         with self.alone():
-            self.world.end(DOWN, name)
+            self.world.lasting.end(DOWN, name)
             if not machine.on or machine.process is None:
-                self.world.power_on(machine)
+                machine.power_on()
 
     def backup(self, name: str) -> None:
         """Keep a copy of the disk."""
@@ -174,21 +174,21 @@ class Hand:
         for name in (name for group in groups for name in group):
             self._machine(name)
         with self.alone():
-            self.world.end({"partition"})
+            self.world.lasting.end({"partition"})
         self.fault("partition", groups=[list(group) for group in groups])
 
     def heal(self) -> None:
         """Every fault of the network ends. Machines, disks and clocks stay as they are."""
         with self.alone():
             self.world.note("", "heal", "the network")
-            self.world.end(NETWORK)
+            self.world.lasting.end(NETWORK)
             for link in self.world.network._links.values():
                 link.cut_after = 0
 
     def end(self, kind: str, name: str = "") -> None:
         """End this kind of fault, on this machine or everywhere, before its time."""
         with self.alone():
-            self.world.end({kind, *(DOWN if kind == "crash" else ())}, name)
+            self.world.lasting.end({kind, *(DOWN if kind == "crash" else ())}, name)
 
     def fault(self, kind: str, name: str = "", **with_: Any) -> None:
         """Any fault of `sim.scenario.PARAMETERS`. Without `for_s` it lasts until `end`. A fault of the network is one of
@@ -245,7 +245,7 @@ class Hand:
 
     def _equal(self) -> bool:
         with self.alone():
-            roots = self.world._roots()
+            roots = self.world.looks.roots()
         return len(roots) == len(self.world.machines) and len(set(roots.values())) == 1
 
     @property

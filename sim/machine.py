@@ -33,7 +33,7 @@ from sim.clock import WallClock
 from sim.disk import Crash, Disk, Image
 from sim.hostile import attack
 from sim.loop import CURRENT, Process
-from sim.result import Sync, Work
+from sim.result import Band, Sync, Work
 from sim.scenario import Event, Place
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Machine:
         if self.process is not None or not self.on:
             return
         self.process = process = Process(self.name)
-        process.die = lambda: self.world.died(self, "await")
+        process.die = lambda: self.died("await")
         self._context = copy_context()
         self._context.run(CURRENT.set, process)
         self._begin(self._attack if self.how_hostile else self._life)
@@ -235,6 +235,27 @@ class Machine:
         self.stop(silent=how == "power")
         self.disk.recover()
 
+    def died(self, where: str, *, crashed: bool = False) -> None:
+        """A fault felled it: it is down for a while. `crashed`: its disk knows already."""
+        world, how = self.world, self.how_dies
+        if where == "await":
+            self.disk.crash(how)
+        self.fallen(how)
+        world.note(self.name, "down", f"{how} at {where}")
+        self.on = False
+        if how == "power":
+            world.network.turn_off(self.name)
+        now = world.loop.time()
+        band = Band(self.name, "down", now, now + self.down_s, f"{how} at {where}")
+        world.lasts(band, self.down_s, self.power_on)
+        world.reach("crash", f"at {where}" if not crashed else "now")
+
+    def power_on(self) -> None:
+        """It runs again, or anew."""
+        self.on = True
+        self.world.network.turn_on(self.name)
+        self.boot()
+
     def submit(self, run: Any) -> None:
         """Run a function of the store's thread, when that is free and the disk has done it."""
         loop = self.world.loop
@@ -256,7 +277,7 @@ class Machine:
         try:
             seen = self.write(event.with_["sql"], rows)
         except Crash:
-            self.world.died(self, "a user's statement")
+            self.died("a user's statement")
         except (sqlite3.Error, sqlite3.Warning) as error:
             self.world.worked(Work(event.at, self.name, event.kind, False), f"{event.with_['sql'][0][:80]}: {error}")
         else:

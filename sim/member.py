@@ -56,7 +56,7 @@ class Member:
             try:
                 rows, seen = self._transaction(statement, parameters)
             except Crash:
-                world.died(machine, "a user's statement")
+                machine.died("a user's statement")
                 raise Down(f"{self.name} died in this statement") from None
             except sqlite3.Error as error:
                 world.worked(Work(at, self.name, "write", False), f"{statement[:80]}: {error}")

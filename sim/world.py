@@ -14,40 +14,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import logging
 import math
 import shutil
 import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from contextvars import Context
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
-
-import aiosqlite.core
-import websockets.asyncio.connection
-import websockets.client
-import websockets.frames
-import websockets.utils
 
 from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.hlc import millis
+from protocol.keys import Secrets
 from replica.store.connection import connect
 from sim import bugs, faults
+from sim.alone import Log, alone
 from sim.chance import Trace, stream
-from sim.disk import Crash
-from sim.loop import CURRENT, Loop, Process, fence
+from sim.lasting import Lasting
+from sim.looks import Looks
+from sim.loop import Loop
 from sim.machine import Machine
 from sim.network import Network
 from sim.oracle import Oracle
-from sim.result import Band, Result, Sample, Sync, Violation, Work
+from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
 
 LIVENESS = 3.0
@@ -55,45 +48,6 @@ LIVENESS = 3.0
 
 PATIENCE_S = 300.0
 """Beside that: a session that hangs when the faults end is given up after RECEIVE_SECONDS, and tried again."""
-
-SAMPLES = 200
-"""Looks at all roots during a run that is remembered, for the curves of the report."""
-
-CHECKS = 3
-"""Comparisons of all contents with all roots during a run."""
-
-LOOKED_AT, JUDGED = 8, 12
-"""Machines that are compared with each other each time, and at the end: reading all of a file takes long. At the end the
-others must be in order and have the same root."""
-
-
-GARBAGE = (50_000, 20, 20)
-"""Python's collector looks more rarely: a world holds many objects that live long, and makes little garbage in circles."""
-
-
-class _Chance:
-    """What websockets takes for `random` and `secrets`."""
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self.random, self.getrandbits = random.random, random.getrandbits
-
-    def token_bytes(self, size: int) -> bytes:
-        """Masks and keys."""
-        return self._random.randbytes(size)
-
-
-class _NoThread:
-    """What aiosqlite takes for a thread: the world's one thread does the work."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def start(self) -> None:
-        """There is nothing to start."""
-
-    def join(self) -> None:
-        """It has ended."""
 
 
 class World:
@@ -120,16 +74,15 @@ class World:
         self.result = Result(scenario, _version(), "", [])
         self.by_hand = False
         """Whether faults are made up as it runs: then any may come."""
-        self._undo: dict[int, Callable[[], None]] = {}
-        self._lasting: dict[int, Band] = {}
-        self._undone = 0
-        self._looks = self.stream("looks")
-        self._lookers: dict[str, asyncio.TimerHandle] = {}
+        self.lasting = Lasting(self.loop, lambda band: self.note(band.node, f"end {band.kind}"))
+        self.looks = Looks(self, self.stream("looks"))
         self._healed = False
-        self._secrets: Any = None
+        self.secrets: Secrets | None = None
+        """Of the group, once it is founded."""
         self._stopped = False
         self._cpu = time.process_time()
-        self._log = _Log(self)
+        self._log = Log(self)
+        self._alone = partial(alone, self, self._log)
 
     # --- words --------------------------------------------------------------------------------------------------------
 
@@ -217,28 +170,25 @@ class World:
                 self.add(place, first)
             for event in self.scenario.events:
                 self.loop.call_at(event.at, self.strike, event)
-            self._look_now_and_then()
-
-    def _look_now_and_then(self) -> None:
-        duration = self.scenario.duration_s
-        self._every(max(duration / SAMPLES, 1.0), self._sample)
-        self._every(duration / CHECKS, self._check)
-
-    def _every(self, seconds: float, action: Callable[[], None]) -> None:
-        def look() -> None:
-            action()
-            self._lookers[action.__name__] = self.loop.call_later(seconds, look)
-
-        self._lookers[action.__name__] = self.loop.call_later(seconds, look)
+            self.looks.begin()
 
     def add(self, place: Place, tables: Path | None = None) -> Machine:
         """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
         machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
         if tables is not None:
             shutil.copyfile(tables, machine.disk.path)
-        self._secrets = machine.found(self._secrets, adopt=tables is not None)
+        self.secrets = machine.found(self.secrets, adopt=tables is not None)
         self._enter(machine)
         return machine
+
+    def clone(self, of: str, to: str) -> None:
+        """A machine is copied with everything on it; both run."""
+        old = self.machines[of]
+        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
+        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
+        old.disk.copy_to(machine.disk)
+        self.oracle.cloned(of, to)
+        self._enter(machine)
 
     def _enter(self, machine: Machine) -> None:
         self.machines[machine.name] = machine
@@ -263,25 +213,7 @@ class World:
     def lasts(self, band: Band, seconds: float, undo: Callable[[], None]) -> None:
         """A fault that ends by itself, or when everything heals."""
         self.result.bands.append(band)
-        self._undone += 1
-        number = self._undone
-
-        def end() -> None:
-            if self._undo.pop(number, None) is not None:
-                del self._lasting[number]
-                band.end = self.loop.time()
-                self.note(band.node, f"end {band.kind}")
-                undo()
-
-        self._undo[number], self._lasting[number] = end, band
-        # In no process's context: what ends a crash must not die with it.
-        self.loop.call_later(seconds, end, context=Context())
-
-    def end(self, kinds: Collection[str], node: str = "") -> None:
-        """End these faults now, of this node or everywhere."""
-        for number, band in list(self._lasting.items()):
-            if band.kind in kinds and node in {"", band.node} and number in self._undo:
-                self._undo[number]()
+        self.lasting.begin(band, seconds, undo)
 
     def run_for(self, seconds: float) -> None:
         """Let time pass, or stop at a violation."""
@@ -297,8 +229,7 @@ class World:
         with self._alone():
             self._healed = True
             self.note("", "heal")
-            for undo in list(self._undo.values()):
-                undo()
+            self.lasting.end_all()
             for machine in self.machines.values():
                 machine.disk.heal()
                 machine.disk.crash_at("sql", 1 << 60, "kill")
@@ -308,7 +239,7 @@ class World:
             self.network.heal()
             self._wait_for_the_future()
             for machine in self.machines.values():
-                self.power_on(machine)
+                machine.power_on()
             self.result.healed_at = self.loop.time()
 
     def _wait_for_the_future(self) -> None:
@@ -324,11 +255,10 @@ class World:
         self.note("", "holiday", f"{away_s:.0f} s until the last clock was right")
         for machine in self.machines.values():
             machine.stop()
-        for handle in self._lookers.values():
-            handle.cancel()
+        self.looks.pause()
         self.loop.call_later(away_s + 1, self.loop.stop)
         self.loop.run_forever()
-        self._look_now_and_then()
+        self.looks.begin()
 
     def true_ms(self) -> int:
         """The right time, Unix milliseconds."""
@@ -346,7 +276,7 @@ class World:
         step = min(m.place.every_s for m in self.machines.values()) / 4
         while not self._stopped:
             self.run_for(step)
-            roots = self._roots()
+            roots = self.looks.roots()
             if len(roots) == len(self.machines) and len(set(roots.values())) == 1:
                 self.result.equal_at = self.loop.time()
                 return
@@ -363,8 +293,7 @@ class World:
         if not self._stopped:
             with self._alone():
                 try:
-                    machines = list(self.machines.values())
-                    self.oracle.final(machines, self._some(machines, JUDGED))
+                    self.looks.final()
                 except (ReplicaError, sqlite3.Error) as error:
                     self.fail("oracle", "", f"the last look failed: {error!r}")
         done = self.result
@@ -391,156 +320,6 @@ class World:
                 return self.finish()
             finally:
                 self.close()
-
-    # --- what faults need ---------------------------------------------------------------------------------------------
-
-    def died(self, machine: Machine, where: str, *, crashed: bool = False) -> None:
-        """A machine fell. `crashed`: its disk knows already."""
-        if where == "await":
-            machine.disk.crash(machine.how_dies)
-        machine.fallen(machine.how_dies)
-        self.note(machine.name, "down", f"{machine.how_dies} at {where}")
-        machine.on = False
-        power = machine.how_dies == "power"
-        if power:
-            self.network.turn_off(machine.name)
-        seconds = machine.down_s
-        band = Band(
-            machine.name, "down", self.loop.time(), self.loop.time() + seconds, f"{machine.how_dies} at {where}"
-        )
-        self.lasts(band, seconds, lambda: self.power_on(machine))
-        self.reach("crash", f"at {where}" if not crashed else "now")
-
-    def power_on(self, machine: Machine) -> None:
-        """It runs again, or anew."""
-        machine.on = True
-        self.network.turn_on(machine.name)
-        machine.boot()
-
-    def rotted(self, machine: Machine, what: str) -> None:
-        """A bit of its disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
-        if not machine.on or machine.how_hostile:
-            return
-        machine.stop()
-        with machine.disk.unharmed():
-            with machine.offline() as store:
-                store.absorb()
-            before = machine.contents()
-            did = machine.disk.rot(what)
-            found = machine.verify()
-            harmless = not found and machine.contents() == before
-        self.note(machine.name, "rot", f"{did}; found: {found[:1]}")
-        if did and not found and not harmless:
-            self.fail("I5", machine.name, f"{did}, and verify finds nothing")
-        self.reach("rot", "found" if found else "harmless")
-        if found:
-            machine.disk.wipe()
-            self.oracle.replaced(machine.name)
-            machine.found(self._secrets, adopt=False)
-        machine.boot()
-
-    def clone(self, of: str, to: str) -> None:
-        """A machine is copied with everything on it; both run."""
-        old = self.machines[of]
-        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
-        machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
-        old.disk.copy_to(machine.disk)
-        self.oracle.cloned(of, to)
-        self._enter(machine)
-
-    # --- looking ------------------------------------------------------------------------------------------------------
-
-    def _roots(self) -> dict[str, bytes]:
-        """Of the nodes that run and have nothing to absorb."""
-        found = {}
-        for machine in self.machines.values():
-            if not machine.ready:
-                continue
-            with machine.disk.unharmed():
-                core = machine.store._core
-                if not core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() and not core.schema_moved:
-                    found[machine.name] = core.meta("root")
-        return found
-
-    def _sample(self) -> None:
-        if not self.trace.keep:
-            return
-        roots = list(self._roots().values())
-        most = max((roots.count(r) for r in roots), default=0)
-        behind = len(self.machines) - most
-        self.result.samples.append(Sample(self.loop.time(), len(set(roots)), behind, self.network.carried))
-
-    def _check(self) -> None:
-        running = [machine for machine in self.machines.values() if machine.ready]
-        running = self._some(running, LOOKED_AT)
-        with contextlib.ExitStack() as stack:
-            for machine in running:
-                stack.enter_context(machine.disk.unharmed())
-            self.oracle.equal_check(running)
-
-    def _some(self, machines: list[Machine], most: int) -> list[Machine]:
-        return machines if len(machines) <= most else self._looks.sample(machines, most)
-
-    # --- alone in the process -----------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        chance = _Chance(self.stream(f"websockets {self.loop.time()}"))
-        world = self
-
-        class Queue:
-            """What aiosqlite takes for the queue of its thread."""
-
-            def __init__(self) -> None:
-                self._process = CURRENT.get()
-
-            def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
-                process = self._process
-                if process is None or process.dead or process.name not in world.machines:
-                    return
-                machine = world.machines[process.name]
-                machine.submit(partial(world._execute, machine, process, *item))
-
-        with (
-            fence({
-                (aiosqlite.core, "Thread"): _NoThread,
-                (aiosqlite.core, "SimpleQueue"): Queue,
-                (websockets.frames, "secrets"): chance,
-                (websockets.utils, "secrets"): chance,
-                (websockets.asyncio.connection, "random"): chance,
-                (websockets.client, "random"): chance,
-            }),
-            self._log,
-        ):  # fmt: skip
-            asyncio.events._set_running_loop(None)
-            self.loop.set_exception_handler(self._unhandled)
-            usual = gc.get_threshold()
-            gc.set_threshold(*GARBAGE)
-            try:
-                yield
-            finally:
-                gc.set_threshold(*usual)
-
-    def _execute(self, machine: Machine, process: Process, future: Any, function: Callable[[], Any]) -> None:
-        if process.dead:
-            return
-        try:
-            result = function()
-        except Crash:
-            self.died(machine, "a statement")
-            return
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if future is not None and not future.done():
-                future.set_exception(error)
-        else:
-            if future is not None and not future.done():
-                future.set_result(result)
-
-    def _unhandled(self, _: Any, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        self.fail("crash", "", f"{context['message']}: {error!r}")
 
     def close(self) -> None:
         """End everything, and remove the files."""
@@ -579,46 +358,6 @@ def _gaps(online: tuple[tuple[float, float], ...], end: float) -> Iterator[tuple
         at = until
     if online and at < end:
         yield at, end
-
-
-class _Log(logging.Handler):
-    """What the nodes log: a warning is an event, an unexpected exception a violation."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-        self._logger = logging.getLogger("replica")
-        self._level: int | None = None
-
-    def open(self) -> None:
-        """Hear more than warnings. Once a world: it is slow."""
-        self._level = self._logger.level
-        self._logger.setLevel(logging.INFO)
-
-    def close(self) -> None:
-        """Hear no more."""
-        if self._level is not None:
-            self._logger.setLevel(self._level)
-        super().close()
-
-    def __enter__(self) -> None:
-        self._propagate = self._logger.propagate
-        self._logger.propagate = False
-        self._logger.addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagate
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See the class."""
-        process = CURRENT.get()
-        name = process.name if process else ""
-        if record.levelno >= logging.ERROR:
-            error = record.exc_info[1] if record.exc_info else None
-            self._world.fail("crash", name, f"{record.getMessage()}: {error!r}")
-        else:
-            self._world.note(name, "log", record.getMessage())
 
 
 def _version() -> str:

@@ -116,7 +116,7 @@ def test_every_fault_can_be_made_and_ended(kind: str) -> None:
         world.heal()
         world.start("b")
         world.assert_converged(within=900)
-        assert not world.world._lasting
+        assert not world.world.lasting.bands
 
 
 def test_faults_are_checked_before_they_happen(two: Hand) -> None:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sim.draw import draw
-from sim.loop import Fenced
-from sim.result import Result
-from sim.scenario import Event, Place, Scenario
+from sim.scenario import Event, Place
 from sim.world import World
-
-SCHEMA = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a, b); INSERT INTO t VALUES ('k0', 1, 2);"
+from tests.sim.worlds import run, small
 
 OTHER_PROCESS = """
 from sim.scenario import Scenario
@@ -34,26 +27,11 @@ print(World(Scenario.load(sys.argv[1])).run().digest)
 """
 
 
-def write(at: float, node: str, sql: str, key: str) -> Event:
-    return Event(at, "write", node, {"sql": [sql], "rows": [["t", [key]]]})
-
-
-def small(*events: Event, seed: int = 1, **more: object) -> Scenario:
-    places = (Place("a", ("b",), 20.0), Place("b", (), 20.0), Place("c", ("a",), 20.0, skew_ms=-700))
-    work = (write(3, "a", "UPDATE t SET a = 5", "k0"), write(4, "c", "INSERT INTO t VALUES ('k1', 0, 0)", "k1"))
-    scenario = Scenario(seed, places, tuple(sorted(work + events, key=lambda e: e.at)), 90.0, SCHEMA)
-    return replace(scenario, **more)  # type: ignore[arg-type]
-
-
 FAULTS = (
     Event(10, "partition", "", {"groups": [["a"], ["b", "c"]], "for_s": 30}),
     Event(12, "crash", "b", {"how": "power", "what": "await", "at_step": 9, "for_s": 20}),
     Event(15, "clone", "c", {"to": "d"}),
 )
-
-
-def run(scenario: Scenario) -> Result:
-    return World(scenario).run()
 
 
 def test_the_same_scenario_gives_the_same_trace_also_in_another_process(tmp_path: Path) -> None:
@@ -103,19 +81,6 @@ def test_the_first_broken_promise_is_the_one_that_is_told() -> None:
     assert sum(line.kind == "VIOLATION" for line in result.lines) == 1
 
 
-def test_an_error_that_nobody_expected_is_a_violation() -> None:
-    def broken() -> None:
-        raise ZeroDivisionError("in a callback")
-
-    for breaks in (broken, lambda: logging.getLogger("replica").error("in a log")):
-        world = World(small())
-        world.loop.call_at(10, breaks)
-        result = world.run()
-        assert result.violation is not None
-        assert result.violation.invariant == "crash"
-        assert "in a" in result.violation.text
-
-
 def test_nodes_that_cannot_become_equal_break_the_promise_of_progress() -> None:
     lonely = replace(small(), places=(Place("a", (), 5.0), Place("b", (), 5.0), Place("c", (), 5.0)))
     result = run(lonely)
@@ -163,60 +128,3 @@ def test_nothing_is_left_however_a_world_ends(end: str, caplog: pytest.LogCaptur
     assert threading.active_count() == threads
     assert asyncio.events._get_running_loop() is None
     assert not [r for r in caplog.records if r.name == "asyncio"]
-
-
-def bind() -> None:
-    with socket.socket() as real:
-        real.bind(("127.0.0.1", 0))
-
-
-@pytest.mark.parametrize(
-    "action",
-    [lambda: threading.Thread(target=print).start(), bind, lambda: time.sleep(0)],
-    ids=["thread", "socket", "sleep"],
-)
-def test_whoever_reaches_for_the_real_world_is_fenced(action: Callable[[], None]) -> None:
-    raised: list[BaseException] = []
-
-    def reach() -> None:
-        try:
-            action()
-        except Fenced as error:
-            raised.append(error)
-
-    world = World(small())
-    world.loop.call_at(10, reach)
-    assert world.run().ok
-    assert len(raised) == 1
-
-
-def test_a_world_lives_inside_a_running_loop_too() -> None:
-    async def outer() -> Result:
-        return run(small())
-
-    assert asyncio.run(outer()).digest == run(small()).digest
-
-
-def test_faults_end_when_everything_heals_and_by_hand() -> None:
-    world = World(small())
-    try:
-        world.start()
-        world.run_for(5)
-        with world._alone():
-            for event in (
-                Event(5, "block", "", {"links": [["a", "b"]], "for_s": 1e6}),
-                Event(5, "full", "a", {"for_s": 1e6}),
-                Event(5, "full", "b", {"for_s": 1e6}),
-            ):
-                world.strike(event)
-            assert world.network.blocked("a", "b")
-            world.end({"full"}, "a")
-            assert sorted((b.kind, b.node) for b in world._lasting.values()) == [("block", ""), ("full", "b")]
-            world.end({"block"})
-        assert not world.network.blocked("a", "b")
-        world.heal()
-        assert not world._lasting
-        world.converge()
-        assert world.finish().ok
-    finally:
-        world.close()

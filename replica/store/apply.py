@@ -24,12 +24,12 @@ from protocol.record import Delta, encode, fold, gather, unpack_id
 from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
-from replica.store.core import ROWS_AT_ONCE, Change, Core
+from replica.store.core import ALONE_MAX, Change, Core
 from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.leap import leap
 from replica.store.show import PlainRows, engine_writes, kind_of, settle
-from replica.store.state import State, load, load_shadows, new, write
+from replica.store.state import SHOWN, State, key_of, load, load_shadows, new, write
 from replica.words import clean
 
 
@@ -37,12 +37,37 @@ def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
     """Join these fragments, in the caller's transaction, after absorption. Raises Malformed."""
     system = [d for d in deltas if d.collection in ddl.SYSTEM]
     batch = _Batch(core, now_ms)
+    told = len(core.changes)
     if system:
         batch.join(system)
         if batch.changed:
             ddl.materialize(core)
     batch.join([d for d in deltas if d.collection not in ddl.SYSTEM])
-    return Applied(batch.changed, batch.held, batch.refused)
+    core.changes[told:] = _once(core, core.changes[told:])
+    return Applied(len(batch.changed), batch.held, batch.refused)
+
+
+def _once(core: Core, changes: list[Change]) -> list[Change]:
+    """One change of each record: a batch may bring it in several parts, or hide it again."""
+    found: dict[tuple[str, bytes], Change] = {}
+    for change in changes:
+        place = change.collection, change.id
+        before = found.get(place)
+        if before is None:
+            found[place] = change
+        elif before.kind == "insert":
+            if change.kind == "delete" and not _lives(core, change):
+                del found[place]
+        else:
+            born_again = before.kind == "delete" and change.kind != "delete"
+            found[place] = change._replace(kind="update") if born_again else change
+    return list(found.values())
+
+
+def _lives(core: Core, change: Change) -> bool:
+    key = key_of(core, core.by_name[change.collection], change.id)
+    row = core.db.execute("SELECT born > floor FROM _replica_record WHERE key = ?", (key,)).fetchone()
+    return bool(row and row[0])
 
 
 class _Item(NamedTuple):
@@ -58,9 +83,23 @@ class _Batch:
         self._now_ms = now_ms
         self._horizon = (((now_ms + limits.DRIFT_MS_MAX) << 16) | 0xFFFF).to_bytes(8, "big")
         self._issued = core.meta("issued") or b""
-        self.changed = 0
-        self.held = 0
+        self.changed: dict[bytes, None] = {}
+        """Keys of the records that changed."""
         self.refused: list[Refusal] = []
+
+    @property
+    def held(self) -> int:
+        """How many of the records that changed live, but are not shown now."""
+        core = self._core
+        system = [t.tbl for t in core.tables.values() if t.collection in ddl.SYSTEM]
+        bare = any(t.shape is None for t in core.tables.values() if t.tbl not in system)
+        if not bare and core.db.execute("SELECT 1 FROM _replica_held LIMIT 1").fetchone() is None:
+            return 0
+        sql = (
+            f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {SHOWN} "
+            f"AND tbl NOT IN ({','.join('?' * len(system))}) AND key IN ("
+        )
+        return sum(count for (count,) in core.select_in(sql, list(self.changed), *system))
 
     def join(self, deltas: Sequence[Delta]) -> None:
         by_name: dict[str, list[Delta]] = {}
@@ -111,7 +150,7 @@ class _Batch:
         seen = {key for (key,) in self._core.select_in("SELECT key FROM _replica_record WHERE key IN (", keys)}
         fresh: dict[int, list[_Item]] = {}
         rest: list[_Item] = []
-        numbers = self._numbers(items)
+        numbers = self._taken_numbers(items)
         for item in items:
             table, delta = item.table, item.delta
             new = item.key not in seen and table.plain and delta.born > delta.floor and delta.names == table.names
@@ -130,8 +169,9 @@ class _Batch:
                 fresh[tbl] = [i for i, fit in zip(some, fits, strict=True) if fit]
         return fresh, rest
 
-    def _numbers(self, items: Sequence[_Item]) -> dict[int, set[Value]]:
-        """Row numbers that are taken, of those that these records have, by table: two records may have one number."""
+    def _taken_numbers(self, items: Sequence[_Item]) -> dict[int, set[Value]]:
+        """Row numbers that are taken, of those that these records have, by table. The key would refuse them too, but in a
+        large batch that is a Collision, and two nodes often count alike."""
         numbers: dict[int, set[Value]] = {}
         for item in items:
             if item.table.surrogate:
@@ -203,25 +243,20 @@ class _Batch:
             core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", pairs)
             if table.shape.autoincrement:
                 leap(core, table)
-        self.changed += len(items)
+        self.changed.update(dict.fromkeys(i.key for i in items))
         return refused
 
     def _insert_rows(self, table: Table, items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
-        """Those whose rows are in, and the others. Many at once are inserted together first."""
+        """Those whose rows are in, and the others."""
         core = self._core
         rows = [(*i.pk, *i.delta.values) for i in items]
-        if len(rows) > ROWS_AT_ONCE:
+        if len(rows) > ALONE_MAX:
             with suppress(sqlite3.IntegrityError), core.trial():
                 core.insert(table.insert, table.marks, rows)
                 return items, []
-        done, refused = [], []
-        for item, row in zip(items, rows, strict=True):
-            try:
-                core.db.execute(table.insert + table.marks, row)
-                done.append(item)
-            except sqlite3.IntegrityError:
-                refused.append(item)
-        return done, refused
+            return [], items
+        refused = {*core.each(table.insert + table.marks, rows)}
+        return [i for n, i in enumerate(items) if n not in refused], [items[n] for n in sorted(refused)]
 
     def _edit(self, items: list[_Item]) -> list[_Item]:
         """Join plain edits. Returns the others, for the general path."""
@@ -232,7 +267,7 @@ class _Batch:
         for tbl, edits in by_table.items():
             keys, changed = join_edits(self._core, self._core.tables[tbl], edits)
             done |= keys
-            self.changed += changed
+            self.changed.update(dict.fromkeys(changed))
         return [item for item in items if item.key not in done]
 
     # --- the general path ---------------------------------------------------------------------------------------------
@@ -259,10 +294,8 @@ class _Batch:
         settle(core, [state for state, _ in touched.values()], told=True)
         past = [lost for lost in past if lost[3] > states[lost[0]].record.floor]  # A delete erases values for good.
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
-        self.changed += len(touched)
+        self.changed.update(dict.fromkeys(touched))
         for state, was_live in touched.values():
-            live = state.record.live
-            self.held += int(live and not state.shown and state.table.collection not in ddl.SYSTEM)
             core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), True))
 
     def _join(self, state: State, item: _Item) -> bool:

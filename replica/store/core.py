@@ -3,7 +3,7 @@
 Everything in this folder works on a `Core`, in one thread. One test each:
 
 1. A transaction commits rows, state, digests, trie and clock together, or none of them.
-2. What is remembered (tables and fields) is dropped when another process changed the file.
+2. What is remembered (tables, fields, settings) is dropped when another process changed the file, or a transaction failed.
 3. `last` is read and written in the transaction that uses it, so two processes on one file never issue one stamp twice.
 """
 
@@ -13,7 +13,7 @@ import gc
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from protocol.errors import ReplicaError
@@ -27,6 +27,8 @@ CHUNK = 512
 """Values of one IN list."""
 ROWS_AT_ONCE = 100
 """Rows of one INSERT."""
+ALONE_MAX = 100
+"""Rows that are written one by one, so that one which is refused leaves the others alone; more are written together."""
 PARAMETERS_MAX = 32_000
 """Of one statement: SQLite's own default limit is 32,766."""
 _NEVER = (-1, -1)
@@ -126,7 +128,7 @@ class Core:
         if not self.in_transaction:
             self._forget(self.db.execute("PRAGMA data_version").fetchone()[0])
         if self._meta is None:
-            self._meta = dict(self.db.execute("SELECT name, value FROM _replica_meta").fetchall())
+            self._meta = dict(self.rows("SELECT name, value FROM _replica_meta"))
         return self._meta
 
     def set_meta(self, name: str, value: object) -> None:
@@ -268,11 +270,13 @@ class Core:
         try:
             yield
         except BaseException:
+            self._meta = None
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK TO replica_trial")
                 self.db.execute("RELEASE replica_trial")
             raise
         if not keep:
+            self._meta = None
             self.db.execute("ROLLBACK TO replica_trial")
         self.db.execute("RELEASE replica_trial")
 
@@ -290,6 +294,21 @@ class Core:
     def unmute(self) -> None:
         """Capture again."""
         self.db.execute("DELETE FROM _replica_mute")
+
+    def each(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[int]:
+        """Run a statement, which touches one row, for each of these. Returns which of them a constraint refused. Many are
+        run together first, in a trial: a `bold` transaction then ends in a Collision."""
+        if len(rows) > ALONE_MAX:
+            with suppress(sqlite3.IntegrityError), self.trial():
+                self.db.executemany(sql, rows)
+                return []
+        refused = []
+        for number, row in enumerate(rows):
+            try:
+                self.db.execute(sql, row)
+            except sqlite3.IntegrityError:
+                refused.append(number)
+        return refused
 
     def insert(self, into: str, marks: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run `into`, which ends in VALUES, for all these rows, many in a statement: a statement that may fire a trigger

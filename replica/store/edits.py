@@ -7,10 +7,8 @@ another from view. A test holds both ways equal.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from protocol import limits
 from protocol.record import Delta, gather, pack_id
 from protocol.values import Value, pack_values
 from replica.store.catalog import Table
-from replica.store.core import ROWS_AT_ONCE, Change, Core
+from replica.store.core import Change, Core
 from replica.store.fresh import shadow_row, spread
 from replica.store.show import PlainRows
 from replica.store.state import SHOWN, ShadowRow, fetch_rows, write
@@ -32,10 +30,10 @@ class Edit(NamedTuple):
     delta: Delta
 
 
-def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[bytes], int]:
-    """Join the plain ones of these. Returns their keys, and how many of their records changed."""
+def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[bytes], list[bytes]]:
+    """Join the plain ones of these. Returns their keys, and those of the records that changed."""
     if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
-        return set(), 0
+        return set(), []
     times = Counter(edit.key for edit in edits)
     times.update(key for (key,) in core.select_in("SELECT blocker FROM _replica_held WHERE blocker IN (", list(times)))
     plain = {e.key: e for e in edits if times[e.key] == 1 and e.delta.names and not e.delta.floor}
@@ -96,13 +94,13 @@ class _Joining:
         distinct, which = gather(stamps)
         self._rows[edit.key] = shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed)
 
-    def finish(self) -> int:
-        """Write what can stand in the table; the others are not done then. Returns how many records changed."""
+    def finish(self) -> list[bytes]:
+        """Write what can stand in the table; the others are not done then. Returns the keys of what changed."""
         core, table = self._core, self._table
         for at, updates in self._updates.items():
             sets = ", ".join(f"{table.value_columns[pos]} = ?" for pos in at)
             sql = f"UPDATE OR FAIL {table.sql} SET {sets} WHERE {table.seek}"
-            for key in _refused(core, sql, updates):
+            for key in [updates[number][0] for number in core.each(sql, [values for _, values in updates])]:
                 self.done.remove(key)
                 del self._rows[key], self._past[key]
         write(core, list(self._rows.values()))
@@ -111,19 +109,4 @@ class _Joining:
             core.note(Change(table.collection, row[2], "update", True))
         past = list(chain.from_iterable(self._past.values()))
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
-        return len(self._rows)
-
-
-def _refused(core: Core, sql: str, updates: Sequence[tuple[bytes, list[Any]]]) -> list[bytes]:
-    """Run these, and return the keys of those that a constraint refuses. Many at once are run together first."""
-    if len(updates) > ROWS_AT_ONCE:
-        with suppress(sqlite3.IntegrityError), core.trial():
-            core.db.executemany(sql, [values for _, values in updates])
-            return []
-    refused = []
-    for key, values in updates:
-        try:
-            core.db.execute(sql, values)
-        except sqlite3.IntegrityError:
-            refused.append(key)
-    return refused
+        return list(self._rows)

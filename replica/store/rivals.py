@@ -1,7 +1,8 @@
 """Which rows stand in the way of one that a unique index refuses.
 
-They are looked up by the values of the row. Where an index is partial or over an expression, or a value is a default,
-only SQLite can tell: by a trial INSERT OR REPLACE, with a temporary trigger that notes its victims, then rolled back.
+They are looked up by the values of the row. Where an index is partial or over an expression, or a value is a default, or
+nothing is found, only SQLite can tell: by a trial INSERT OR REPLACE, with a temporary trigger that notes its victims, then
+rolled back.
 Both ways find the same rows: tests/store/test_rivals.py.
 """
 
@@ -26,6 +27,7 @@ class Rivals:
         assert table.shape is not None
         self._core, self._table, self._shape = core, table, table.shape
         self._names = {c.folded: c.name for c in table.columns}
+        self._real = {c.name for c in (*table.shape.key, *table.columns) if c.affinity == "REAL"}
         self._keys = _keys(self._shape)
         self._trials = ExitStack()
         self._noted = ""
@@ -44,8 +46,7 @@ class Rivals:
     ) -> list[tuple[Value, ...]]:
         """Primary keys of the rows that this one would replace. `row`: folded column -> value; `replace`: the statement
         that would do it, with its values."""
-        found = self._equal(pk, row)
-        return self._replaced(*replace) if found is None else found
+        return self._equal(pk, row) or self._replaced(*replace)
 
     def _equal(self, pk: Sequence[Value], row: Mapping[str, Value]) -> list[tuple[Value, ...]] | None:
         """By the values of the row, or None where only SQLite can tell."""
@@ -55,7 +56,7 @@ class Rivals:
         cells |= {self._names[name]: value for name, value in row.items()}
         tests, values = [], list[object]()
         for parts in self._keys:
-            mine = [cells.get(name, _MADE_UP) for name, _ in parts]
+            mine = [self._compared(name, cells.get(name, _MADE_UP)) for name, _ in parts]
             if _MADE_UP in mine:
                 return None
             if None not in mine:  # NULL is equal to nothing.
@@ -64,6 +65,10 @@ class Rivals:
                 values += mine
         keys = ", ".join(self._table.key_columns)
         return self._core.rows(f"SELECT {keys} FROM {self._table.sql} WHERE ({') OR ('.join(tests)})", values)
+
+    def _compared(self, name: str, value: object) -> object:
+        """A number that is stored as a float may be rounded then, but not when it is compared."""
+        return _MADE_UP if name in self._real and type(value) not in {float, type(None)} else value
 
     def _replaced(self, sql: str, values: Sequence[object]) -> list[tuple[Value, ...]]:
         """By a trial."""

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import ValueRefused
-from protocol.record import Record, pack_id
+from protocol.record import Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
 from replica.store import apply, capture, edits, index
 from replica.store.absorb import _Looking
-from replica.store.core import ROWS_AT_ONCE
+from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.state import key_of, load, write_new
 from tests.store.harness import NOW_MS, Machine
@@ -86,7 +86,7 @@ def test_edits_join_as_the_general_way_joins_them(
     taken: list[int] = []
     real = edits.join_edits
 
-    def counted(*arguments: object) -> tuple[set[bytes], int]:
+    def counted(*arguments: object) -> tuple[set[bytes], list[bytes]]:
         done, changed = real(*arguments)  # type: ignore[arg-type]
         taken.append(len(done))
         return done, changed
@@ -94,7 +94,7 @@ def test_edits_join_as_the_general_way_joins_them(
     monkeypatch.setattr(apply, "join_edits", counted)
     applied = [fast.store.apply(batch, fast.clock()) for batch in batches]
     assert sum(taken) > 5
-    monkeypatch.setattr(apply, "join_edits", lambda *_: (set(), 0))
+    monkeypatch.setattr(apply, "join_edits", lambda *_: (set(), []))
     assert applied == [slow.store.apply(batch, slow.clock()) for batch in batches]
     same(fast, slow)
 
@@ -111,7 +111,7 @@ def test_an_edit_of_a_record_that_says_nothing_yet(machine: Make) -> None:
     assert b.store.verify() == []
 
 
-@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, ALONE_MAX + 1])
 def test_edits_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
     a, b = machine("a", TABLE), machine("b", TABLE)
     a.store.put_many("t", [("a", 1, 1, 1, 1), *((f"b{i}", 2, 2, 2, -i) for i in range(count))])
@@ -129,7 +129,7 @@ def test_edits_that_cannot_stand_together_are_settled_alone_or_with_savepoints(m
     assert b.store.verify() == []
 
 
-@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, ALONE_MAX + 1])
 def test_new_rows_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
     a, b, c = (machine(name, TABLE) for name in "abc")
     a.store.put_many("t", [("a", 1, 1, 1, 1)])
@@ -137,11 +137,33 @@ def test_new_rows_that_cannot_stand_together_are_settled_alone_or_with_savepoint
     for records in ([r.encode() for r in a.records()], [r.encode() for r in b.records()]):
         applied = c.store.apply(records, c.clock())
     assert (applied.changed, c.store.held_count()) == (count, 1)
+    assert applied.held == (1 if c.store.held()[0]["key"] == ["b0"] else 0)
     assert (c.store._cautious > 0) == (count > 1)
     assert c.store.verify() == []
     d = machine("d", TABLE)
     d.store.apply([r.encode() for m in (b, a) for r in m.records()], d.clock())
     same(c, d)
+
+
+def test_a_new_row_that_gives_way_in_its_own_batch_is_told_once(machine: Make) -> None:
+    b = machine("b", TABLE)
+    told: list[tuple[str, str]] = []
+    b.store.listen(lambda changes: told.extend((str(unpack_id(c.id)[0][0]), c.kind) for c in changes))
+
+    def new(key: str, at: int) -> Record:
+        row = {name: (stamp(at), pack_value(1)) for name in "uvwx"}
+        return Record("t", pack_id([key]), b"", stamp(at), row)
+
+    applied = b.store.apply([r.encode() for r in (new("late", 5), new("early", 3), new("gone", 7))], b.clock())
+    assert (applied.changed, applied.held) == (3, 2)
+    assert sorted(told) == [("early", "insert"), ("gone", "insert"), ("late", "insert")]
+    told.clear()
+    gone = Record("t", pack_id(["gone"]), stamp(9))
+    late = Record("t", pack_id(["late"]), registers={"u": (stamp(9), pack_value(2))})
+    applied = b.store.apply([r.encode() for r in (gone, late, new("new", 6))], b.clock())
+    assert applied.held == 1
+    assert sorted(told) == [("gone", "delete"), ("late", "insert"), ("new", "insert")]
+    assert b.store.verify() == []
 
 
 # --- fresh rows -------------------------------------------------------------------------------------------------------

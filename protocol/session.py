@@ -14,7 +14,8 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 
-The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None.
+The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
+and the first pull.
 The table TRANSITIONS is the one in SPEC section 10; a test compares them.
 """
 

@@ -122,22 +122,20 @@ async def converse(
     """Run a session to its end. `first` is the client's HELLO; `greeted` is called once the peer is known, and may raise
     PeerFault. Raises PeerFault, or what the store raised; the peer is told."""
     try:
-        known, frame = False, first
+        if first is not None:
+            await _send(socket, first, traffic)
+        await call(session.receive, await _receive(socket, HELLO_SECONDS, traffic), now_ms())
+        if session.outcome.peer is not None:
+            greeted(session)
+        frame = await call(session.pull, now_ms())
         while True:
             while frame is not None:
                 await _send(socket, frame, traffic)
                 frame = await call(session.pull, now_ms()) if session.speaking else None
             if session.closed:
                 break
-            heard = await _receive(socket, RECEIVE_SECONDS if known else HELLO_SECONDS, traffic)
-            if known:
-                frame = await call(session.answer, heard, now_ms())
-                continue
-            await call(session.receive, heard, now_ms())
-            if session.outcome.peer is not None:
-                known = True
-                greeted(session)
-            frame = await call(session.pull, now_ms()) if session.speaking else None
+            heard = await _receive(socket, RECEIVE_SECONDS, traffic)
+            frame = await call(session.answer, heard, now_ms())
     except Unreachable as error:
         session.farewell(error)
         raise

@@ -34,6 +34,8 @@ _Row = tuple[str, bytes, bytes]
 def root(core: Core) -> tuple[bytes, int]:
     """Root digest and number of records, as of the last commit."""
     settings = core.settings()
+    if "root" not in settings or "count" not in settings:
+        raise _damaged(core, "")
     return settings["root"], settings["count"]
 
 

@@ -16,16 +16,15 @@ def first(core: Core, limit: int) -> list[Entry]:
 
 def compare(core: Core, entries: Sequence[Entry]) -> tuple[int, int]:
     """(how many of these this store has too, how many of those differ)."""
-    marks = ",".join("?" * len(entries))
-    mine = dict(_adopted(core, f"key IN ({marks})", [key for key, _ in entries]))
+    mine = dict(_adopted(core, f"key IN ({','.join('?' * len(entries))})", [key for key, _ in entries]))
     common = [(key, born) for key, born in entries if key in mine]
     return len(common), sum(mine[key] != born for key, born in common)
 
 
-def _adopted(core: Core, condition: str, parameters: Sequence[object]) -> list[Entry]:
+def _adopted(core: Core, tail: str, parameters: Sequence[object]) -> list[Entry]:
     system = [t.tbl for t in core.tables.values() if t.collection in ddl.SYSTEM]
     return core.db.execute(
         f"SELECT key, born FROM _replica_record WHERE tbl NOT IN ({','.join('?' * len(system))}) AND stamps = born "
-        f"AND floor = x'' AND substr(born, 1, 8) = x'0000000000000001' AND {condition}",
+        f"AND floor = x'' AND substr(born, 1, 8) = x'0000000000000001' AND {tail}",
         (*system, *parameters),
     ).fetchall()

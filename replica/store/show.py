@@ -189,7 +189,10 @@ class _Placing:
                 self._hold(state, reason, None)
                 continue
             try:  # ABORT undoes the statement, and nothing else.
-                self._update(state) if state.shown else self._insert(state)
+                if state.shown:
+                    self._update(state)
+                else:
+                    self._insert(state)
             except sqlite3.IntegrityError:
                 if state.shown:
                     self._delete(state)

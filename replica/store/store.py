@@ -256,7 +256,7 @@ class Store:
     def root(self) -> tuple[bytes, int]:
         """Root digest and number of records, after absorption."""
         with self._core.reporting():
-            if self._core.versions() == self._settled:
+            if self._core.versions() == self._settled:  # Then what is remembered is true: no snapshot is needed.
                 return index.root(self._core)
         return self._read(lambda: index.root(self._core))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from protocol.errors import PeerFault, ValueRefused
 from protocol.keys import Secrets
 from protocol.record import pack_id, unpack_id
-from protocol.values import pack_values
+from protocol.values import IllFormedText, pack_values
 from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
@@ -41,14 +41,11 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
             progress("verifying records", min(start + ROWS, len(keys)), len(keys))
     for table in core.tables.values():
         if table.shape is not None:
-            for look in (_definitions, _uncaptured, _hidden):
+            for look in (_definitions, _uncaptured, _numbered, _hidden):
                 yield from _told(table.label, look(core, table))
-    for (key,) in core.db.execute("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record"):
-        yield f"{key.hex()}: held from view, and no record"
+    yield from _told("held records", _held(core))
     yield from _told("trie", _trie(core))
-    secrets = Secrets(*(core.meta(n) for n in ("group", "digest_secret", "access_key")))
-    if core.meta("check") not in {None, secrets.check()}:
-        yield "the secrets of the group are damaged: no peer will know this node; join anew with an invite"
+    yield from _told("settings", _settings(core))
 
 
 def _told(what: str, found: Iterator[str]) -> Iterator[str]:
@@ -137,20 +134,50 @@ def _uncaptured(core: Core, table: Table) -> Iterator[str]:
             yield f"{table.label} {list(row)}: a row that was never captured"
 
 
+def _numbered(core: Core, table: Table) -> Iterator[str]:
+    """Each row number stands for the record that is shown under it."""
+    assert table.shape is not None
+    if not table.shape.rowid_alias:
+        return
+    sql = f"SELECT id, key FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
+    due = {(unpack_id(id_)[0][0], key) for id_, key in core.db.execute(sql, (table.tbl,))}
+    known = set(core.db.execute("SELECT pk, key FROM _replica_row WHERE tbl = ?", (table.tbl,)).fetchall())
+    for number, _ in sorted(due ^ known):
+        yield f"{table.label} {number!r}: its number does not stand for the record that is shown"
+
+
 def _hidden(core: Core, table: Table) -> Iterator[str]:
-    """Every live record is shown, or held because of one that is shown."""
-    shown = f"flags & {SHOWN}"
-    sql = f"SELECT key, id FROM _replica_record WHERE tbl = ? AND born > floor AND NOT {shown}"
-    held: dict[bytes, bytes | None] = dict(core.db.execute("SELECT key, blocker FROM _replica_held").fetchall())
-    for key, id_ in core.db.execute(sql, (table.tbl,)).fetchall():
-        blocker = held.get(key)
-        if key not in held:
-            yield f"{label(table, id_)}: neither shown nor held from view"
-        elif (
-            blocker
-            and not core.db.execute(f"SELECT 1 FROM _replica_record WHERE key = ? AND {shown}", (blocker,)).fetchone()
-        ):
-            yield f"{label(table, id_)}: held from view by a record that is not shown"
+    """Every live record is shown or held."""
+    sql = (
+        f"SELECT id FROM _replica_record WHERE tbl = ? AND born > floor AND NOT flags & {SHOWN} "
+        "AND key NOT IN (SELECT key FROM _replica_held)"
+    )
+    for (id_,) in core.db.execute(sql, (table.tbl,)).fetchall():
+        yield f"{label(table, id_)}: neither shown nor held from view"
+
+
+def _held(core: Core) -> Iterator[str]:
+    """What is held lives and is not shown; what holds it is shown."""
+    for (key,) in core.db.execute("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record").fetchall():
+        yield f"{key.hex()}: held from view, and no record"
+    sql = (
+        f"SELECT r.tbl, r.id, r.flags & {SHOWN} OR r.born <= r.floor FROM _replica_held AS h JOIN _replica_record AS r "
+        f"USING (key) LEFT JOIN _replica_record AS b ON b.key = h.blocker WHERE r.flags & {SHOWN} OR r.born <= r.floor "
+        f"OR (length(h.blocker) > 0 AND NOT coalesce(b.flags & {SHOWN}, 0))"
+    )
+    for tbl, id_, wrong in core.db.execute(sql).fetchall():
+        what = "but shown or deleted" if wrong else "by a record that is not shown"
+        yield f"{label(core.tables[tbl], id_)}: held from view {what}"
+
+
+def _settings(core: Core) -> Iterator[str]:
+    settings = core.settings()
+    for name, value in settings.items():
+        if isinstance(value, IllFormedText):
+            yield f"setting {name}: damaged text"
+    secrets = Secrets(*(settings[n] for n in ("group", "digest_secret", "access_key")))
+    if settings.get("check") not in {None, secrets.check()}:
+        yield "the secrets of the group are damaged: no peer will know this node; join anew with an invite"
 
 
 def _trie(core: Core) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from replica.errors import DiskFull, NewerStore, NotAStore, StoreBusy, StoreError, StoreReadOnly, UsageError
-from replica.store import connection, schema
+from replica.store import connection, index, schema
 from replica.store.store import Store, initialize
 from tests.store.harness import SECRETS, Machine, check_equal, foreign, meet
 
@@ -346,3 +346,27 @@ def test_a_file_whose_settings_are_damaged_says_so(machine: Make, name: str, val
     a.core.db.execute("UPDATE _replica_meta SET value = ? WHERE name = ?", (value, name))
     with pytest.raises(StoreError, match="is damaged"):
         Store(a.path)
+
+
+def test_what_a_failed_transaction_had_set_is_forgotten(machine: Make) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [("a", 1)])
+    before = a.store.root(), a.store.node_id, a.core.meta("clock")
+    with pytest.raises(ZeroDivisionError), a.core.transaction(index.flush):
+        a.core.set_meta("node", b"12345678")
+        a.core.set_meta("root", b"x" * 16)
+        a.core.clock.tick(1 << 40)
+        raise ZeroDivisionError
+    assert (a.store.root(), a.store.node_id, a.core.meta("clock")) == before
+    with a.core.transaction(index.flush), a.core.savepoint(keep=False):
+        a.core.set_meta("node", b"12345678")
+    assert a.store.node_id == before[1]
+
+
+def test_a_write_on_the_stores_own_connection_is_in_the_next_root(machine: Make) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [("a", 1)])
+    root, count = a.store.root()
+    assert a.store.root() == (root, count)
+    a.store.query("INSERT INTO t(k) VALUES ('b')")
+    assert a.store.root()[1] == count + 1

@@ -243,3 +243,27 @@ def test_what_makes_no_sense_is_told_record_by_record(machine: Make) -> None:
     found = [text for text in m.store.verify() if key.hex() in text]
     assert len(found) == 1
     assert "makes no sense" in found[0]
+
+
+NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, v UNIQUE);"
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("DELETE FROM _replica_row WHERE pk = 1", "its number does not stand"),
+        ("UPDATE _replica_row SET key = zeroblob(16) WHERE pk = 1", "its number does not stand"),
+        ("INSERT INTO _replica_row VALUES (1, 9, zeroblob(16))", "its number does not stand"),
+        ("INSERT INTO _replica_held SELECT key, tbl, '', NULL FROM _replica_record WHERE flags = 1 LIMIT 1", "but shown"),
+        ("UPDATE _replica_meta SET value = CAST(x'77ff' AS TEXT) WHERE name = 'name'", "setting name: damaged text"),
+        ("UPDATE _replica_meta SET value = 5 WHERE name = 'check'", "secrets of the group are damaged"),
+    ],
+)
+def test_the_small_tables_are_held_against_the_records(machine: Make, sql: str, words: str) -> None:
+    m = machine("m", NUMBERED)
+    m.store.put_many("t", [(1, "a"), (2, "b")])
+    assert m.store.verify() == []
+    tbl = m.core.by_name["t"].tbl
+    m.core.db.execute(sql.replace("VALUES (1, 9", f"VALUES ({tbl}, 9"))
+    with Store(m.path) as store:
+        assert any(words in text for text in store.verify())

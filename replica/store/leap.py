@@ -16,7 +16,7 @@ def leap(core: Core, table: Table) -> None:
     top = core.db.execute(f"SELECT coalesce(max({table.key_columns[0]}), 0) FROM {table.sql}").fetchone()[0]
     row = core.db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.shape.name,)).fetchone()
     seq = row[0] if row else 0
-    if top <= table.leap or max(top, seq) > 1 << 52:
+    if (table.leap and top <= table.leap) or max(top, seq) > 1 << 52:
         return
     slot = 1 + int.from_bytes(core.clock.node[:2], "big") % 4096
     table.leap = max(top, seq) + slot * 4096

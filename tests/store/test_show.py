@@ -171,11 +171,15 @@ def test_two_people_under_one_number_are_two_records_one_of_them_held(machine: M
     assert a.rows("SELECT * FROM t") == [(1, "Ann", 1), (2, "Bob", 2)]
 
 
-def test_numbers_of_autoincrement_tables_come_from_ranges_of_each_node_so_that_no_two_are_equal(machine: Make) -> None:
+@pytest.mark.parametrize("first", [1, 0])
+def test_numbers_of_autoincrement_tables_come_from_ranges_of_each_node_so_that_no_two_are_equal(
+    machine: Make, first: int
+) -> None:
     schema = "CREATE TABLE t(k INTEGER PRIMARY KEY AUTOINCREMENT, name);"
     a = Machine(machine("x").path.with_name("a.db"), schema=schema, secrets=None)
     b = Machine(a.path.with_name("b.db"), secrets=a.store.secrets())
-    a.sql("INSERT INTO t(name) VALUES ('a0')")
+    if first:
+        a.sql("INSERT INTO t(name) VALUES ('a0')")
     meet(b, a)
     for turn in range(1, 4):
         a.sql(f"INSERT INTO t(name) VALUES ('a{turn}'), ('a{turn}+')")
@@ -183,7 +187,7 @@ def test_numbers_of_autoincrement_tables_come_from_ranges_of_each_node_so_that_n
         meet(b, a)
         check_equal([a, b])
     assert a.held() == {}
-    assert a.value("SELECT count(*) FROM t") == 13
+    assert a.value("SELECT count(*) FROM t") == 12 + first
     a.close()
     b.close()
 

@@ -14,24 +14,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import signal
 import sqlite3
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from protocol.errors import ReplicaError
-from replica.errors import UsageError
+from replica.errors import TableRefused, UsageError
+from replica.store.catalog import shape, user_tables
 from sim.bugs import BUGS
 from sim.chance import RECENT
 from sim.draw import GROUPS
 from sim.guard import HANG
+from sim.outputs import check
 from sim.report import write_report
 from sim.result import Result
 from sim.scenario import Scenario
@@ -39,6 +44,8 @@ from sim.shrink import Run, Watch, once, parting, shrink
 from sim.swarm import HOURS, SEED_CPU_S, Found, Setup, catch, remember, spread, summed, swarm
 
 OK, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
+MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
+"""Virtual time of a world: six seconds to ten years."""
 EARLIER = 5
 """With a failure, so many seeds before it are tried for one that passes, to compare them."""
 _EPILOG = "exit codes: 0 passed, 1 a promise was broken, 2 usage, 130 interrupted"
@@ -48,9 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with _ended_politely():
+            return int(options.run(options))
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
+        kept = getattr(options, "state", None)
+        print(f"interrupted{f': what was finished is in {kept}' if kept else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
@@ -58,6 +67,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ReplicaError, sqlite3.Error, OSError) as error:
         print(f"sim: {error}", file=sys.stderr)
         return USAGE
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: its files and its workers with it."""
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +129,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--nodes", type=_count, help="default: 5")
     time_ = parser.add_mutually_exclusive_group()
-    time_.add_argument("--minutes", type=float, help="of virtual time; default: 10")
+    time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
     time_.add_argument("--days", type=_count, help="of an office")
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
     add(
@@ -114,9 +140,18 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not MINUTES_MIN <= number <= MINUTES_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {MINUTES_MIN} to {MINUTES_MAX:,}")
     return number
 
 
@@ -183,14 +218,38 @@ def _run(options: argparse.Namespace) -> int:
     if options.scenario and options.seed is not None:
         raise UsageError("--seed is for a drawn world; a scenario file says it itself")
     scenario, again = _scenario(options, options.scenario or str(options.seed or 0))
+    outputs = {"--report": options.report, "--save": options.save}
+    check(outputs, {"--db": scenario.db, "--scenario": options.scenario})
     if options.save:
         Path(options.save).write_text(scenario.to_toml(), encoding="utf-8")
     done = _ran(scenario, again, keep=bool(options.report))
-    if options.report:
-        write_report(done.result, options.report)
     parts = "" if done.result.ok or options.scenario else _earlier(options, done)
-    _tell(options, done.result, {"parts": parts})
-    return OK if done.result.ok else BROKEN
+    left_out = _left_out(scenario.db)
+    _tell(options, done.result, {"parts": parts, "left_out": left_out})
+    for text in left_out if not options.json else ():
+        print(f"  not tried: {text}")
+    code = OK if done.result.ok else BROKEN
+    if options.report:
+        try:
+            write_report(done.result, options.report)
+        except OSError as error:
+            print(f"sim: the report was not written: {error}", file=sys.stderr)
+            return code or USAGE
+    return code
+
+
+def _left_out(db: str) -> list[str]:
+    """Tables of a user's database that no node replicates, and why."""
+    if not db:
+        return []
+    found = []
+    with closing(sqlite3.connect(f"{Path(db).absolute().as_uri()}?mode=ro", uri=True)) as own:
+        for name in user_tables(own):
+            try:
+                shape(own, name)
+            except TableRefused as error:
+                found.append(str(error))
+    return found
 
 
 def _earlier(options: argparse.Namespace, failed: Run) -> str:
@@ -229,6 +288,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _shrink(options: argparse.Namespace) -> int:
     scenario, _ = _scenario(options, options.what)
+    check({"--out": options.out}, {"--db": scenario.db})
     done = shrink(scenario, options.seconds, lambda text: print(text, file=sys.stderr))
     left = len(done.scenario.events)
     if options.out:
@@ -246,6 +306,7 @@ def _shrink(options: argparse.Namespace) -> int:
 
 def _swarm(options: argparse.Namespace) -> int:
     setup = _setup(options)
+    check({"--state": options.state, "--remember": options.remember}, {"--db": options.db})
     began, bad, cpu_s = time.monotonic(), 0, 0.0
     with tqdm(total=options.seeds, unit=" seeds", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
 

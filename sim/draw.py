@@ -130,7 +130,7 @@ def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: i
 
 
 def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) -> Scenario:
-    if nodes < 1 or duration_s <= 0:
+    if nodes < 1 or not duration_s >= 1:
         raise UsageError(f"a world needs a node and some time, not {nodes} nodes and {duration_s} s")
     rng, chance = stream(seed, "places"), stream(seed, "people")
     names = [f"n{n}" for n in range(nodes)]

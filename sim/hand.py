@@ -15,6 +15,7 @@ Time stands still but for `run_for`, `assert_converged` and `put`. One test each
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -218,7 +219,9 @@ class Hand:
     # --- time and truth -----------------------------------------------------------------------------------------------
 
     def run_for(self, seconds: float) -> None:
-        """Let virtual time pass."""
+        """Let virtual time pass. Raises ValueError for less than none."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} s of virtual time cannot pass")
         self.check()
         self.world.run_for(seconds)
         self.check()

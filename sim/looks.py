@@ -57,7 +57,7 @@ class Looks:
         """Look now and then."""
         duration = self._world.scenario.duration_s
         self._every(max(duration / SAMPLES, 1.0), self._sample)
-        self._every(duration / CHECKS, self._check)
+        self._every(max(duration / CHECKS, 1.0), self._check)
 
     def pause(self) -> None:
         """Look no more, until the next `begin`."""

@@ -178,7 +178,12 @@ class Scenario:
             wanted = {"int": (int,), "float": _NUMBER, "str": (str,), "bool": (bool,)}[str(fields[key].type)]
             if not _is(value, wanted):
                 raise UsageError(f"{name}: {key} is {value!r}, not {fields[key].type}")
-        return Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
+        found = Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
+        if found.duration_s <= 0 or found.latency_s < 0 or found.poll_s <= 0:
+            raise UsageError(f"{name}: duration_s and poll_s must be above 0, and latency_s not below")
+        if late := [e for e in found.events if e.at > found.duration_s]:
+            raise UsageError(f"{name}: {late[0].kind} at {late[0].at:g} s is after the end at {found.duration_s:g} s")
+        return found
 
     @staticmethod
     def load(path: str | Path) -> Scenario:
@@ -213,6 +218,8 @@ def _place(entry: dict[str, Any], where: str) -> Place:
     unknown = set(entry) - set(Place.__dataclass_fields__)
     if unknown or not isinstance(entry.get("name"), str):
         raise UsageError(f"{where}: {f'{min(unknown)!r} is no setting of a node' if unknown else 'it has no name'}")
+    if not 0 < len(entry["name"]) <= 64 or not entry["name"].isprintable():
+        raise UsageError(f"{where}: a node's name has 1 to 64 printable characters")
     _shapes(entry, where)
     _pairs(entry.get("online", []), _NUMBER, f"{where}: online")
     if entry.get("every_s", 1) <= 0:
@@ -242,7 +249,10 @@ def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
     if strangers:
         raise UsageError(f"{where}: {min(strangers)!r} is no node")
     if (kind not in EVERYWHERE) != bool(node) or (node and node not in known):
-        raise UsageError(f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none")
+        raise UsageError(
+            f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none; the nodes are "
+            f"{', '.join(sorted(known))}"
+        )
     return Event(float(at), kind, node, entry)
 
 

@@ -169,6 +169,7 @@ def _take_rest(waiting: Iterable[Future[Found]], take: Callable[[Found], None]) 
 def _quiet() -> None:
     """Ctrl-C is for the process that waits: workers finish their seed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

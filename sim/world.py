@@ -30,6 +30,8 @@ from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.hlc import millis
 from protocol.keys import Secrets
+from replica.errors import UsageError
+from replica.store import schema
 from replica.store.connection import connect
 from sim import bugs, faults
 from sim.alone import Log, alone
@@ -163,6 +165,8 @@ class World:
                     with closing(
                         sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)
                     ) as own:
+                        if schema.installed(own):
+                            raise UsageError(f"{self.scenario.db} is part of a replication group: give one that is not yet")
                         own.backup(db)
                 else:
                     db.executescript(self.scenario.schema)

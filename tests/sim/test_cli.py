@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -49,10 +53,48 @@ def test_a_mistake_is_one_line(words: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ([], ["run", "--nodes", "0"], ["swarm"], ["bugs", "--only", "none-such"]):
+    odd = [["run", "--minutes", text] for text in ("nan", "inf", "1e-9", "-1", "x")]
+    for words in (*odd, [], ["run", "--nodes", "0"], ["swarm"], ["bugs", "--only", "none-such"]):
         with pytest.raises(SystemExit) as stop:
             main(words)
         assert stop.value.code == 2
+
+
+def test_the_users_database_is_not_overwritten_and_what_is_left_out_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.db"
+    with closing(sqlite3.connect(own)) as db:
+        db.executescript("CREATE TABLE good(id TEXT PRIMARY KEY, v); CREATE TABLE keyless(v)")
+    before = own.read_bytes()
+    assert main(["run", "--seed", "1", *TINY, "--db", str(own), "--report", str(own)]) == 2
+    assert main(["run", "--seed", "1", *TINY, "--db", str(own)]) == 0
+    assert "not tried: table 'keyless' has no primary key" in capsys.readouterr().out
+    assert own.read_bytes() == before
+
+
+def test_the_verdict_is_told_though_the_report_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_report", full)
+    words = ["run", "--seed", "0", *TINY, "--report", str(tmp_path / "x.html")]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("Passed")
+    assert "the report was not written" in said.err
+    monkeypatch.setattr(Store, "verify", lambda _: ["planted"])
+    assert main(words) == 1
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "once", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["run", "--seed", "0", *TINY]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def test_what_is_written_is_read() -> None:
         Place("ü"),
     )
     scenario = Scenario(
-        2**63, places, tuple(events), 0.1, "CREATE TABLE t(id);\n-- \"x\" 'y'", latency_s=1e-7, shuffle=False
+        2**63, places, tuple(events), 86_400.1, "CREATE TABLE t(id);\n-- \"x\" 'y'", latency_s=1e-7, shuffle=False
     )
     assert Scenario.from_toml(scenario.to_toml()) == scenario
 

@@ -30,6 +30,10 @@ class Fenced(RuntimeError):
     """Something in a simulated world reached for the real one."""
 
 
+TASKS = 4_096
+"""Tasks are forgotten, when they have ended, in lots of about so many."""
+
+
 class Process:
     """A running program: what its callbacks share. `on_step` is called before each of them."""
 
@@ -73,6 +77,8 @@ class Loop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._made = itertools.count()
+        self._tasks: list[asyncio.Task[Any]] = []
+        """Kept from the garbage collector, which would end those of a dead process at any time."""
         self.net: Net | None = None
         self.broken: BaseException | None = None
         """What the world itself raised in a callback: it ends the run."""
@@ -88,6 +94,14 @@ class Loop(asyncio.BaseEventLoop):
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._made), timer))
         return timer
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """As asyncio does."""
+        task = super().create_task(coro, **options)
+        if len(self._tasks) >= TASKS:
+            self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(task)
+        return task
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -104,6 +105,27 @@ def test_a_dead_process_runs_nothing_more() -> None:
         assert said == ["begun"]
         tasks[0]._log_destroy_pending = False  # type: ignore[attr-defined]
         tasks[0].get_coro().close()
+
+
+def test_what_a_dead_process_was_doing_is_not_ended_by_the_garbage_collector() -> None:
+    said: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()  # Nobody else knows of it.
+        finally:
+            said.append("ended")
+
+    with running() as loop:
+        loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+        process = Process("a")
+        begin(loop, process, work).clear()
+        run_until(loop, 1)
+        process.dead = True
+        gc.collect()
+        run_until(loop, 2)
+        assert said == []
+        loop._tasks[0]._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_a_process_dies_before_the_step_that_was_named() -> None:

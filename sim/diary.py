@@ -175,8 +175,9 @@ class Diary:
         if note.row is None:
             return ""
         found = self._candidates(core, table, note, mine)
+        due = {name: value for name, value in note.due.items() if name in table.names}  # Without dropped columns.
         excuse = [r for r in found if (r.collection, r.id) in remote]
-        if any(_holds(r, note.due, ids if r in excuse else None) for r in found):
+        if any(_holds(r, due, ids if r in excuse else None) for r in found):
             return ""
         return "written, acknowledged, and not in the record" if found else "written, acknowledged, and no record of it"
 

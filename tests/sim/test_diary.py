@@ -63,6 +63,14 @@ def test_a_write_replaces_what_was_noted(world: World) -> None:
     assert world.oracle.pending("a") == []
 
 
+def test_a_column_that_is_dropped_is_not_waited_for(world: World) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.sql("ALTER TABLE t DROP COLUMN b")
+    a.store.absorb()
+    assert world.said == []
+
+
 @pytest.mark.parametrize(("bug", "broken"), [("", set()), ("numbers-reused", {"I2"})])
 def test_a_number_that_is_used_again(tmp_path: Path, bug: str, broken: set[str]) -> None:
     world = World(tmp_path, NUMBERED, "a")

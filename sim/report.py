@@ -77,7 +77,7 @@ def _facts(result: Result) -> str:
         ("writes", f"{len(result.work):,}, {refused:,} of them refused"),
         ("syncs", f"{len(result.syncs):,}: {syncs}"),
         ("faults", f"{result.faults:,}"),
-        *((name, f"{count:,}") for name, count in sorted(result.counts.items())),
+        ("carried", f"{result.counts.get('bytes', 0):,} bytes"),
         ("planted bug", result.scenario.bug),
         ("version", result.version),
         ("trace", result.digest),
@@ -207,10 +207,11 @@ def _partition(result: Result, band: Band, start: float, end: float, lasted: str
     if len(band.groups) == 2:
         few = 0 if len(band.groups[0]) < len(band.groups[1]) else 1
         was = "was" if len(band.groups[few]) == 1 else "were"
-        counts = f"{_many(edits[few], 'edit')} on the one side, {edits[1 - few]} on the other"
+        counts = f"{_many(edits[few], 'edit')} on the one side, {edits[1 - few]:,} on the other"
         return f"{_names(band.groups[few])} {was} cut off from the others{lasted}; meanwhile {counts}"
     parts = " | ".join(" ".join(group[:4]) + (" …" if len(group) > 4 else "") for group in band.groups)
-    return f"the network fell into {len(band.groups)} parts ({parts}){lasted}; edits meanwhile: {_and(map(str, edits))}"
+    some = f"edits meanwhile: {_and(f'{n:,}' for n in edits)}" if any(edits) else "nobody wrote meanwhile"
+    return f"the network fell into {len(band.groups)} parts ({parts}){lasted}; {some}"
 
 
 def _after(result: Result, band: Band, end: float) -> str:

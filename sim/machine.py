@@ -76,6 +76,8 @@ class Machine:
         self._graves: list[tuple[Process, Node | None]] = []
         self._context: Context = copy_context()
         self.how_hostile = ""
+        self._liar: Store | None = None
+        """What a hostile node has open: the disk does not know of it."""
         self.how_dies, self.down_s = "kill", 0.0
         self.backup: Image | None = None
         self._program: sqlite3.Connection | None = None
@@ -178,7 +180,7 @@ class Machine:
         await keep_in_sync(node, f"ws://{peer}:{PORT}", every, report)
 
     async def _attack(self) -> None:
-        store = self.offline()
+        store = self._liar = self.offline()
         self.world.oracle.opened(self.name, store)
         store.listen(lambda changes: self.world.oracle.committed(self.name, store, changes))
         try:
@@ -222,6 +224,9 @@ class Machine:
                 if thread is not None:
                     thread._connection = None
         self.node = None
+        if self._liar is not None:
+            self._liar.close()
+        self._liar = None
         self.disk.close_all()
         self.busy_until = 0.0
 

@@ -29,8 +29,12 @@ INVARIANTS = {
     "I10": "memory and queues stay bounded",
     "I11": "a rejected frame changes nothing",
     "I12": "after a crash the state is that before or after, never between",
+    "crash": "a node meets no error that it does not expect",
+    "hang": "time goes on",
+    "oracle": "the judge itself works",
+    "simulator": "the world itself works",
 }
-"""The promises, in words for everybody."""
+"""The promises, in words for everybody: those of the engine, and what a run needs."""
 
 IN_SYNC, DIFFER, FAILED = "in sync", "differ", "failed"
 CLASSES = (IN_SYNC, DIFFER, FAILED)

@@ -317,10 +317,13 @@ class World:
         with bugs.planted(self.scenario.bug):
             try:
                 self.start()
-                self.run_for(self.scenario.duration_s)
-                if not self._stopped:
-                    self.heal()
-                    self.converge()
+                try:
+                    self.run_for(self.scenario.duration_s)
+                    if not self._stopped:
+                        self.heal()
+                        self.converge()
+                except (ReplicaError, sqlite3.Error) as error:
+                    self.fail("simulator", "", f"what no node did failed: {error!r}")
                 return self.finish()
             finally:
                 self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -96,3 +97,16 @@ def test_what_a_user_sees_comes_back_with_the_write() -> None:
         seen = world.machines["a"].write(["UPDATE t SET a = 7"], [("t", ("k0",)), ("t", ("k9",))])
         assert seen == [("t", ("k0",), {"id": "k0", "a": 7, "b": 2}), ("t", ("k9",), None)]
         assert not world.machines["a"].verify()
+
+
+def test_what_a_hostile_node_had_open_is_closed_with_its_process() -> None:
+    attack = Event(5, "hostile", "a", {"how": "knock", "for_s": 10.0})
+    with living(attack) as world:
+        world.run_for(8)
+        liar = world.machines["a"]._liar
+        assert liar is not None
+        world.run_for(12)
+        assert world.result.violation is None
+        assert world.machines["a"]._liar is None
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            liar.root()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from replica.errors import StoreError
 from sim.draw import draw
 from sim.scenario import Event, Place
 from sim.world import World
@@ -128,3 +129,14 @@ def test_nothing_is_left_however_a_world_ends(end: str, caplog: pytest.LogCaptur
     assert threading.active_count() == threads
     assert asyncio.events._get_running_loop() is None
     assert not [r for r in caplog.records if r.name == "asyncio"]
+
+
+def test_a_failure_of_the_world_itself_is_told_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: World) -> None:
+        raise StoreError("a file that nobody can read")
+
+    monkeypatch.setattr(World, "heal", fail)
+    result = run(small())
+    assert result.violation is not None
+    assert result.violation.invariant == "simulator"
+    assert "nobody can read" in result.violation.text

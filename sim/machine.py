@@ -101,6 +101,7 @@ class Machine:
     def contents(self) -> list[str]:
         """Every row of the people's tables, as SQL."""
         with closing(sqlite3.connect(self.disk.path)) as db:
+            db.text_factory = lambda data: data.decode(errors="backslashreplace")  # Bits may have flipped.
             return [line for line in db.iterdump() if "_replica_" not in line]
 
     def verify(self) -> list[str]:

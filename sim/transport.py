@@ -60,7 +60,7 @@ class End(asyncio.Transport):
         self._link.ends.append(self)
         self._tap = Tap(net.random, None, 0.0, net.archive)
         self._protocol: Any = None
-        self._closing = self._lost_already = self._dead = False
+        self._closing = self._said_all = self._lost_already = self._dead = False
         self._reading = True
         self._must_wait = False
         self._under_way = 0
@@ -80,7 +80,7 @@ class End(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """Send bytes."""
-        if self._closing or self._lost_already:
+        if self._closing or self._said_all or self._lost_already:
             return
         data = bytes(data)
         net, link = self._net, self._link
@@ -224,10 +224,8 @@ class End(asyncio.Transport):
         """Send what is left, then say that nothing follows."""
         if self._closing or self._lost_already:
             return
-        for chunk in self._tap.flush():
-            self._send("data", chunk)
+        self.write_eof()
         self._closing = True
-        self._send("eof", b"")
         self._schedule_lost(None)
 
     def abort(self) -> None:
@@ -304,5 +302,8 @@ class End(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Nothing follows from this side."""
-        if not self._closing:
+        if not self._closing and not self._said_all:
+            self._said_all = True
+            for chunk in self._tap.flush():
+                self._send("data", chunk)
             self._send("eof", b"")

@@ -267,3 +267,12 @@ def test_the_small_tables_are_held_against_the_records(machine: Make, sql: str, 
     m.core.db.execute(sql.replace("VALUES (1, 9", f"VALUES ({tbl}, 9"))
     with Store(m.path) as store:
         assert any(words in text for text in store.verify())
+
+
+def test_a_cell_of_which_no_register_speaks_is_looked_at(machine: Make) -> None:
+    m = filled(machine, 3)
+    m.sql("ALTER TABLE t ADD COLUMN z DEFAULT 1")
+    m.sql("UPDATE t SET v = 7 WHERE k = '1'")
+    assert m.store.verify() == []
+    silently(m, "UPDATE t SET z = 'rotten' WHERE k = '1'")
+    assert any("z differs" in text or "in z" in text for text in m.store.verify())

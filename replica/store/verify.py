@@ -175,8 +175,10 @@ def _hidden(core: Core, table: Table) -> Iterator[str]:
 
 def _held(core: Core) -> Iterator[str]:
     """What is held lives and is not shown; what holds it is shown."""
-    for (key,) in core.db.execute("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record").fetchall():
-        yield f"{key.hex()}: held from view, and no record"
+    for small, what in (("held", "held from view"), ("past", "a lost value"), ("extra", "a value that no column shows")):
+        sql = f"SELECT key FROM _replica_{small} EXCEPT SELECT key FROM _replica_record"
+        for (key,) in core.db.execute(sql).fetchall():
+            yield f"{key.hex()}: {what}, and no record"
     sql = (
         f"SELECT r.tbl, r.id, r.flags & {SHOWN} OR r.born <= r.floor FROM _replica_held AS h JOIN _replica_record AS r "
         f"USING (key) LEFT JOIN _replica_record AS b ON b.key = h.blocker WHERE r.flags & {SHOWN} OR r.born <= r.floor "

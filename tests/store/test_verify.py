@@ -256,6 +256,8 @@ NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, v UNIQUE);"
         ("INSERT INTO _replica_row VALUES (1, 9, zeroblob(16))", "its number does not stand"),
         ("INSERT INTO _replica_held SELECT key, tbl, '', NULL FROM _replica_record WHERE flags = 1 LIMIT 1", "but shown"),
         ("UPDATE _replica_meta SET value = CAST(x'77ff' AS TEXT) WHERE name = 'name'", "setting name: damaged text"),
+        ("INSERT INTO _replica_past VALUES (zeroblob(16), 0, x'', x'', x'')", "a lost value, and no record"),
+        ("INSERT INTO _replica_extra VALUES (zeroblob(16), 0, x'')", "a value that no column shows, and no record"),
         ("UPDATE _replica_meta SET value = 5 WHERE name = 'check'", "secrets of the group are damaged"),
     ],
 )

@@ -22,6 +22,7 @@ from sim.network import Network
 from sim.oracle import Oracle
 from sim.result import Result, Sample
 from sim.scenario import Scenario
+from sim.truth import quiet
 
 SAMPLES = 200
 """Looks at all roots during a run that is remembered, for the curves of the report."""
@@ -79,7 +80,7 @@ class Looks:
                 continue
             with machine.disk.unharmed():
                 core = machine.store._core
-                if not core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() and not core.schema_moved:
+                if quiet(core):
                     found[machine.name] = core.meta("root")
         return found
 

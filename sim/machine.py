@@ -231,11 +231,6 @@ class Machine:
         self.disk.close_all()
         self.busy_until = 0.0
 
-    def crash(self, how: str) -> None:
-        """The process is killed, or the machine loses its power."""
-        self.disk.crash(how)
-        self.fallen(how)
-
     def fallen(self, how: str) -> None:
         """What follows a crash: the disk has what it kept."""
         self.stop(silent=how == "power")

@@ -330,8 +330,8 @@ class Oracle:
     def _all(self, name: str, core: Core) -> Look:
         """All records of a node, in the caller's snapshot."""
         node = self._node(name)
-        if node.whole is None or node.whole[0] is not core or node.whole[1] != core.now:
-            node.whole = core, core.now, look(core)
+        if node.whole is None or node.whole[0] is not core or node.whole[1] != core.began:
+            node.whole = core, core.began, look(core)
         return node.whole[2]
 
     # --- comparisons ----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
             ("replica.store.store:Store._read", "self._catch_up()", "pass"),
             (
                 "replica.store.store:Store._read",
-                "if self._quiet(core.now):",
+                "if self._quiet(core.began):",
                 "if not core.schema_moved:",
             ),
         ),

@@ -85,7 +85,7 @@ class Core:
         self.remote = False
         """What changes now is a peer's doing."""
         self.in_transaction = False
-        self.now = (-1, -1, -1)
+        self.began = (-1, -1, -1)
         """`versions` when this transaction began."""
         self._seen = _NEVER
         self._shapes: dict[str, catalog.Shape | str] = {}
@@ -222,17 +222,17 @@ class Core:
             self._meta, self._meta_at = None, others
 
     def _refresh(self, *, follow: bool) -> None:
-        self.now = self.versions()
-        self._forget(self.now[1])
+        self.began = self.versions()
+        self._forget(self.began[1])
         self._last_saved = self.meta("clock")
         self.clock = Clock(self.meta("node"), self._last_saved)
-        if self.now[:2] != self._seen:
-            if self.now[0] != self._shapes_at:
+        if self.began[:2] != self._seen:
+            if self.began[0] != self._shapes_at:
                 self._shapes.clear()
-                self._shapes_at = self.now[0]
+                self._shapes_at = self.began[0]
             self.reload()
-            self._seen = self.now[:2]
-        if follow and self.now[0] != self.meta("schema_version"):
+            self._seen = self.began[:2]
+        if follow and self.began[0] != self.meta("schema_version"):
             self._follow_schema(self)
 
     def reload(self) -> None:

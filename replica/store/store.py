@@ -247,7 +247,7 @@ class Store:
         core = self._core
         for _ in range(8):
             with core.reading():
-                if self._quiet(core.now):
+                if self._quiet(core.began):
                     return action()
             self._catch_up()
         with self._transaction():

@@ -9,6 +9,9 @@ OurFault
 │   └── DiskFull         no room left; nothing was changed
 ├── TableRefused         a table that cannot be replicated as it is
 ├── RowRefused           a row that a constraint refuses, or a value that has no place in SQLite
+├── FileRefused          a file that cannot be read, or that attacks its reader
+├── Unsure               what a file is cannot be told from it: the user must say
+├── MapRefused           a map file that makes no sense
 └── UsageError           an argument, an invite or an address that makes no sense
 """
 
@@ -49,6 +52,23 @@ class TableRefused(OurFault):
 
 class RowRefused(OurFault):
     """A row that cannot be written."""
+
+
+class FileRefused(OurFault):
+    """A file that cannot be read, or that attacks its reader: over a limit, a DOCTYPE, a bomb."""
+
+
+class Unsure(OurFault):
+    """What a file is cannot be told from it: the user must say. `what` and `choices` are for asking, `option` for those who
+    cannot be asked."""
+
+    def __init__(self, text: str, what: str = "", choices: tuple[str, ...] = (), option: str = "") -> None:
+        super().__init__(text)
+        self.what, self.choices, self.option = what, choices, option
+
+
+class MapRefused(OurFault):
+    """A map file that makes no sense: names the place in it."""
 
 
 class UsageError(OurFault):

@@ -80,7 +80,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         (
             (
                 "replica.store.store:Store._apply",
-                "with self._transaction() as core:",
+                "with self.transaction() as core:",
                 "with self._core.transaction(index.flush):\n        core = self._core",
             ),
             ("replica.store.store:Store._read", "self._catch_up()", "pass"),

@@ -235,7 +235,7 @@ class _Batch:
                 rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
         core.dirty.update(dict.fromkeys([i.key for i in items], 1))
         if core.on_change is not None:
-            core.changes.extend(Change(table.collection, i.delta.id, "insert", True) for i in items)
+            core.changes.extend(Change(table.collection, i.delta.id, "insert", core.remote) for i in items)
         write(core, rows)
         assert table.shape is not None
         if table.shape.rowid_alias:
@@ -296,7 +296,7 @@ class _Batch:
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
         self.changed.update(dict.fromkeys(touched))
         for state, was_live in touched.values():
-            core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), True))
+            core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), core.remote))
 
     def _join(self, state: State, item: _Item) -> bool:
         """Join a fragment, unless the record would then be too large to send on. Returns whether anything changed."""

@@ -80,13 +80,14 @@ def publish(core: Core, table: Table) -> None:
     save(core, states)
 
 
-def introduce(core: Core) -> None:
-    """Tell the group this node's name, so that `why` can say it on machines that never met it."""
+def introduce(core: Core, node: bytes = b"", name: str = "") -> None:
+    """Tell the group the name of a node (this one, if none is given), so that `why` can say it on machines that never met
+    it."""
     system = core.table(NODES)
-    id_ = pack_id([core.clock.node])
+    id_ = pack_id([node or core.clock.node])
     key = key_of(core, system, id_)
     state = load(core, [key]).get(key) or new(system, key, id_)
-    if _declare(core, state, {"name": core.name}):
+    if _declare(core, state, {"name": name or core.name}):
         save(core, [state])
 
 

@@ -255,7 +255,10 @@ def open_input(source: str | Path, stdin: IO[bytes] | None = None, *, unpacked_m
         name = "standard input"
         return _input(name, _spooled(stdin or sys.stdin.buffer, name, unpacked_max), None, None, unpacked_max)
     if "!" in text and not os.path.lexists(text):
-        text, _, member = text.partition("!")
+        parts = text.split("!")
+        heads = ("!".join(parts[:i]) for i in range(len(parts) - 1, 0, -1))
+        if there := next((head for head in heads if os.path.lexists(head)), None):
+            text, member = there, text[len(there) + 1 :]
     path, name = Path(text), clean(text)
     try:
         mode = path.stat().st_mode

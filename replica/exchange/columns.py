@@ -120,11 +120,14 @@ def settle(mapping: Mapping, reader: Reader, date: str | None) -> tuple[Mapping,
         found = votes.decide(f'"{name}"', date if votes.kind == "order" else None, option)
         if found is not None:
             findings.append(found)
-        word = "format" if votes.kind == "order" else "decimal"
-        value = found.value if found is not None else "." if word == "decimal" else None
-        fields = tuple(replace(f, **{word: value}) if f.name == name else f for f in collection.fields)
+        value = found.value if found is not None else None
+        fields = tuple(_settled(f, votes.kind, value) if f.name == name else f for f in collection.fields)
         collections[number] = replace(collection, fields=fields)
     return replace(mapping, collections=tuple(collections)), findings
+
+
+def _settled(spec: FieldSpec, question: str, value: str | None) -> FieldSpec:
+    return replace(spec, format=value) if question == "order" else replace(spec, decimal=value or ".")
 
 
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (

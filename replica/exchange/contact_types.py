@@ -28,11 +28,6 @@ CACHE = 65_536
 """Answers of a library that are remembered; then it begins anew."""
 
 
-def lost(text: str) -> str:
-    """The message about a number that a spreadsheet has written as 8.6138E+12."""
-    return _LOST
-
-
 @cache
 def _special() -> tuple[str, ...]:
     import email_validator
@@ -73,15 +68,17 @@ def _email_by_library(text: str) -> str:
     raise Bad(f"is no e-mail address ({why}): correct it, or let it be kept with on_error")
 
 
+_KINDS = (
+    "premium_rate", "toll_free", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail", "fixed_line",
+)  # fmt: skip
+
+
 class _Region:
     """What is a valid number of a region, by the library's metadata: one regex of all its types."""
 
     def __init__(self, meta: Any) -> None:
         general = _pattern(meta.general_desc)
-        names = (
-            ["premium_rate", "toll_free", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail", "fixed_line"]
-            + ([] if meta.same_mobile_and_fixed_line_pattern else ["mobile"])
-        )  # fmt: skip
+        names = [*_KINDS, *([] if meta.same_mobile_and_fixed_line_pattern else ["mobile"])]
         kinds = [_pattern(getattr(meta, name)) for name in names if getattr(meta, name) is not None]
         self.valid = re.compile(f"(?={general}\\Z)(?:{'|'.join(kinds)})\\Z").match
         self.leading = re.compile(meta.leading_digits).match if meta.leading_digits is not None else None
@@ -163,7 +160,8 @@ def phone(country: str | None) -> Callable[[Any], Cell]:
     abroad = None
     if country:
         meta = phonenumbers.PhoneMetadata.metadata_for_region(country, None)
-        abroad = re.compile(f"(?:{meta.international_prefix})|{home}").match if meta.international_prefix else None
+        prefix = meta.international_prefix if meta else None
+        abroad = re.compile(f"(?:{prefix})|{home}").match if prefix else re.compile(str(home)).match
     memo: dict[str, str] = {}
 
     def one(cell: object) -> Cell:
@@ -174,9 +172,15 @@ def phone(country: str | None) -> Callable[[Any], Cell]:
                 code = codes.get(rest[:size])
                 if code is not None and 5 <= len(rest) <= 17 and (found := _code(code).significant(rest[size:])):
                     return f"+{code}{found}"
-        elif own is not None and digits.isdigit() and digits.isascii() and not (abroad and abroad(digits)):
-            if 5 <= len(digits) <= 17 and (found := own.significant(digits)):
-                return f"+{home}{found}"
+        elif (
+            own is not None
+            and digits.isdigit()
+            and digits.isascii()
+            and not (abroad and abroad(digits))
+            and 5 <= len(digits) <= 17
+            and (found := own.significant(digits))
+        ):
+            return f"+{home}{found}"
         got = memo.get(text)
         if got is None:
             got = _phone_by_library(text, country)
@@ -202,7 +206,7 @@ def _phone_by_library(text: str, country: str | None) -> str:
             f"is no phone number ({str(error).rstrip('.')}): correct it, or let it be kept with on_error"
         ) from None
     if not phonenumbers.is_valid_number(made):
-        where = phonenumbers.region_code_for_country_code(made.country_code)
+        where = phonenumbers.region_code_for_country_code(made.country_code or 0)
         raise Bad(f"is no valid phone number of {where}: correct it, or let it be kept with on_error")
     plain: str = phonenumbers.format_number(made, phonenumbers.PhoneNumberFormat.E164)
     return f"{plain};ext={made.extension}" if made.extension else plain

@@ -24,7 +24,7 @@ ORDERS = ("DMY", "MDY", "YMD")
 SERIALS = ("excel", "excel-1904", "unix", "unix-ms")
 """Numbers that stand for dates, of formats that cannot do better."""
 CACHE = 65_536
-TOKENS = ["yyyy", "yy", "MMMM", "MMM", "MM", "M", "dd", "d", "HH", "H", "hh", "h", "mm", "ss", "SSS", "a"]
+TOKENS = ["yyyy", "yy", "MMMM", "MMM", "MM", "M", "dd", "d", "HH", "H", "hh", "h", "mm", "ss", "SSS", "a", "XXX"]
 """What a pattern is made of; anything else in it stands for itself."""
 
 _MONTHS = {
@@ -89,7 +89,7 @@ def readings(text: str, pivot: int = 69) -> dict[str, date]:
     if not found:
         return {}
     a, mark, b, mark_2, c = found.groups()
-    if mark != mark_2 and mark_2 != "月":
+    if mark_2 not in (mark, "月"):
         return {}
     if len(a) == 4:
         return _days(("", a, b, c), pivot) if len(c) <= 2 else {}
@@ -302,7 +302,8 @@ def _patterned(pattern: str, pivot: int) -> Callable[[str], tuple[datetime, str]
 
 
 _REGEX = {
-    "yyyy": "(?P<y>[0-9]{4})", "yy": "(?P<y>[0-9]{2})", "MMMM": r"(?P<N>[^\W\d_]{3,10}\.?)", "MMM": r"(?P<N>[^\W\d_]{3,10}\.?)",
+    "yyyy": "(?P<y>[0-9]{4})", "yy": "(?P<y>[0-9]{2})",
+    "MMMM": r"(?P<N>[^\W\d_]{3,10}\.?)", "MMM": r"(?P<N>[^\W\d_]{3,10}\.?)",
     "MM": "(?P<M>[0-9]{2})", "M": "(?P<M>[0-9]{1,2})", "dd": "(?P<d>[0-9]{2})", "d": "(?P<d>[0-9]{1,2})",
     "HH": "(?P<H>[0-9]{2})", "H": "(?P<H>[0-9]{1,2})", "hh": "(?P<H>[0-9]{2})", "h": "(?P<H>[0-9]{1,2})",
     "mm": "(?P<m>[0-9]{2})", "ss": "(?P<s>[0-9]{2})", "SSS": "(?P<f>[0-9]{1,9})", "a": r"(?P<a>[aApP]\.?[mM]\.?)",
@@ -331,7 +332,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             literal = piece.strip("'")
             if piece[0] != "'" and (bad := re.search(r"[A-Za-z]+", literal)) and bad.group() != "T":
                 raise ValueError(
-                    f'"{bad.group()}" of "{pattern}" is no part of a date: use {" ".join(TOKENS)} XXX, or put it between quotes \'\''
+                    f'"{bad.group()}" of "{pattern}" is no part of a date: use {" ".join(TOKENS)}, or put it between \'\''
                 )
             out.append(re.escape(literal))
     if "m" in seen and "M" not in seen and "N" not in seen:

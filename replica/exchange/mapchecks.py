@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,11 +118,14 @@ def table_beside(
 
 def check(mapping: Mapping) -> list[str]:
     """All that is wrong with a map whose words are known and of the right shape."""
-    wrong: list[str] = []
-    names = [c.name for c in mapping.collections]
-    for name in {n for n in names if names.count(n) > 1}:
-        if len({c.key for c in mapping.collections if c.name == name}) > 1:
-            wrong.append(f'collection "{name}" is there several times, with different keys: give it one key')
+    keys: dict[str, set[tuple[str, ...]]] = {}
+    for spec in mapping.collections:
+        keys.setdefault(spec.name, set()).add(spec.key)
+    wrong = [
+        f'collection "{name}" is there several times, with different keys: give it one key'
+        for name, found in keys.items()
+        if len(found) > 1
+    ]
     for spec in mapping.collections:
         _collection(spec, wrong)
     return wrong
@@ -141,9 +145,11 @@ def _collection(spec: CollectionSpec, wrong: list[str]) -> None:
     if len(set(spec.key)) < len(spec.key):
         wrong.append(f"{place}: key names a field twice")
     seen: dict[str, str] = {}
-    for name in names:
-        if seen.setdefault(name.casefold(), name) is not name:
-            wrong.append(f'{place}: fields "{seen[name.casefold()]}" and "{name}" are one to SQLite: rename one')
+    wrong += [
+        f'{place}: fields "{seen[name.casefold()]}" and "{name}" are one to SQLite: rename one'
+        for name in names
+        if seen.setdefault(name.casefold(), name) is not name
+    ]
     if not spec.fields and spec.rest == "drop":
         wrong.append(f'{place}: it has no fields: name some, or say rest = "keep"')
     if spec.separator is not None and spec.rows is None:
@@ -154,8 +160,7 @@ def _collection(spec: CollectionSpec, wrong: list[str]) -> None:
         wrong.append(f'{place}: rest = "keep" goes with whole rows only, not with rows')
     for condition in spec.when:
         if condition.pattern is not None:
-            pattern = condition.pattern
-            _try(lambda pattern=pattern: matcher(pattern), f'{place}, when "{condition.column}"', wrong)  # type: ignore[misc]
+            _try(partial(matcher, condition.pattern), f'{place}, when "{condition.column}"', wrong)
     for field in spec.fields:
         _field(field, f'{place}, field "{field.name}"', wrong)
 
@@ -186,9 +191,7 @@ def _field(spec: FieldSpec, place: str, wrong: list[str]) -> None:
             wrong.append(f"{place}: min is above max: no value would fit")
     limit = spec.min if spec.min is not None else spec.max
     if limit is not None and isinstance(limit, str) == (spec.type in ("number", "integer", "boolean")):
-        wrong.append(
-            f'{place}: min and max of numbers are numbers (with type = "number" or "integer"), of others texts between quotes'
-        )
+        wrong.append(f'{place}: min and max are numbers for type = "number" or "integer", else texts between quotes')
     if spec.min_length is not None and spec.max_length is not None and spec.min_length > spec.max_length:
         wrong.append(f"{place}: min_length is above max_length: no value would fit")
     if {w.casefold() for w in spec.true} & {w.casefold() for w in spec.false}:
@@ -201,11 +204,7 @@ def _field(spec: FieldSpec, place: str, wrong: list[str]) -> None:
         _values(spec, "allowed", spec.allowed, place, wrong)
     for source in spec.sources:
         if "[" in source or source.startswith("^"):
-            _try(
-                lambda source=source: steps_of(source.removeprefix("^")) if source != "^" else steps_of(""),
-                f"{place}: from",
-                wrong,
-            )  # type: ignore[misc]
+            _try(partial(steps_of, source.removeprefix("^")), f"{place}: from", wrong)
 
 
 def _values(spec: FieldSpec, word: str, values: tuple[Any, ...], place: str, wrong: list[str]) -> None:

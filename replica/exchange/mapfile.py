@@ -127,10 +127,8 @@ def _shapes(document: dict[str, Any]) -> list[str]:
     """What is not of the shape that the schema of map files says, but for unknown words."""
     import jsonschema_rs
 
-    out: list[str] = []
-    missing = [word for word in ("version", "collection") if word not in document]
-    for word in missing:
-        out.append("version: write version = 1" if word == "version" else "collection: a map needs a [[collection]]")
+    needed = {"version": "version: write version = 1", "collection": "collection: a map needs a [[collection]]"}
+    out = [why for word, why in needed.items() if word not in document]
     for place, table, words in _tables(document):
         for word, value in table.items():
             if word not in words:

@@ -178,7 +178,7 @@ class _CollectionPlan:
         silent: set[int] = set()
         for number in self._key:
             name, column = self.spec.fields[number].name, values[number]
-            if not all(column) or not set(map(type, column)) == {str} or any(map(str.isspace, column)):  # type: ignore[arg-type]
+            if not all(column) or set(map(type, column)) != {str} or any(map(str.isspace, column)):  # type: ignore[arg-type]
                 for record in [i for i, cell in enumerate(column) if is_blank(cell)]:
                     if self._several and self._silent(values, defaulted, record):
                         silent.add(record)
@@ -243,9 +243,11 @@ def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> 
     child = spec.rows is not None
     if child and spec.rows is not None and not path_known(spec.rows, fields, spec.separator is not None):
         lacking.append(_lacks(f'rows of "{spec.name}"', spec.rows, fields))
-    for condition in spec.when:
-        if not child and not path_known(condition.column, fields, False):
-            lacking.append(_lacks(f'when of "{spec.name}"', condition.column, fields))
+    lacking += [
+        _lacks(f'when of "{spec.name}"', condition.column, fields)
+        for condition in spec.when
+        if not child and not path_known(condition.column, fields, False)
+    ]
     made: list[FieldSpec] = []
     for f in spec.fields:
         if f.constant is not MISSING or (child and not any(s.startswith("^") for s in f.sources)):
@@ -273,9 +275,8 @@ def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> 
 
 
 def _check_names(spec: CollectionSpec, names: list[str], fields: Sequence[str], lacking: list[str]) -> None:
-    for name in spec.key:
-        if name not in names and not any(f.name == name for f in spec.fields):
-            lacking.append(_lacks(f'key of "{spec.name}"', name, fields))
+    mapped = {f.name for f in spec.fields} | set(names)
+    lacking += [_lacks(f'key of "{spec.name}"', name, fields) for name in spec.key if name not in mapped]
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)

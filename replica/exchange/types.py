@@ -22,8 +22,12 @@ Converted: TypeAlias = "tuple[list[Cell], dict[int, str]]"
 """Values, and index -> why the cell is refused."""
 Convert: TypeAlias = Callable[[Sequence[Cell]], Converted]
 
-TRUE = ["true", "yes", "y", "t", "1", "on", "ja", "j", "oui", "sí", "si", "sim", "da", "tak", "ano", "kyllä", "evet", "x", "✓", "✔", "是", "对", "對", "真", "有", "启用", "啟用", "はい", "예", "да", "wahr", "vrai", "verdadero"]  # fmt: skip
-FALSE = ["false", "no", "n", "f", "0", "off", "nein", "non", "não", "nao", "nee", "nie", "ne", "ei", "hayır", "✗", "✘", "否", "不", "不是", "错", "錯", "假", "无", "無", "没有", "停用", "いいえ", "아니요", "нет", "falsch", "faux", "falso"]  # fmt: skip
+_YES = "true yes y t 1 on ja j oui sí si sim da tak ano kyllä evet x wahr vrai verdadero ✓ ✔ 是 对 對 真 有 启用 はい 예 да"
+_NO = (
+    "false no n f 0 off nein non não nao nee nie ne ei hayır falsch faux falso ✗ ✘ 否 不 不是 错 錯 假 无 無 停用 いいえ "
+    "아니요 нет"
+)
+TRUE, FALSE = tuple(_YES.split()), tuple(_NO.split())
 JSON_DEPTH = 100
 
 
@@ -86,19 +90,19 @@ def _only_text(cell: object) -> Cell:
 _STORED = {str, bytes, type(None), float, type(MISSING)}
 
 
-def _as_it_is(column: Sequence[Cell]) -> Converted:
+def _as_it_is(column: Sequence[Any]) -> Converted:
     if set(map(type, column)) <= _STORED:
         return list(column), {}
     out: list[Cell] = []
     errors: dict[int, str] = {}
     for index, cell in enumerate(column):
-        if isinstance(cell, bool):
+        if isinstance(cell, list | dict):
+            out.append(_json(cell))
+        elif isinstance(cell, bool):
             out.append(int(cell))
         elif isinstance(cell, int) and not -(2**63) <= cell < 2**63:
             errors[index] = 'does not fit in 64 bits: say type = "text" for this field'
             out.append(None)
-        elif isinstance(cell, list | dict):
-            out.append(_json(cell))
         else:
             out.append(cell)
     return out, errors
@@ -107,14 +111,13 @@ def _as_it_is(column: Sequence[Cell]) -> Converted:
 def boolean(true: Sequence[str] = (), false: Sequence[str] = ()) -> Callable[[object], Cell]:
     """A reader of yes and no, in the map's own words if it has some, else in those of TRUE and FALSE."""
     yes, no = true or TRUE, false or FALSE
-    known: dict[str, Cell] = {word.casefold(): 0 for word in no} | {word.casefold(): 1 for word in yes}
+    known = {word.casefold(): 0 for word in no} | {word.casefold(): 1 for word in yes}
 
     def one(cell: object) -> Cell:
         found = known.get(as_text(cell).strip().casefold())
         if found is None:
-            raise Bad(
-                f"is neither yes ({', '.join(yes[:3])}, ...) nor no ({', '.join(no[:3])}, ...): correct it, or list the word in `true` or `false`"
-            )
+            some, none = ", ".join(yes[:3]), ", ".join(no[:3])
+            raise Bad(f"is neither yes ({some}, ...) nor no ({none}, ...): correct it, or list it in `true` or `false`")
         return found
 
     return one

@@ -172,7 +172,7 @@ class Batching:
         if any(not work.out(s) for m in work.mapped for s in m.sources):
             places = dict(self._places) if file.number in self._found else {**self._places, **file.find(core)}
             done = self._upsert(core, file, work, places)
-        fates = _fates(work, done)
+        fates = _fates(done)
         counts = self._counts(work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
@@ -274,7 +274,7 @@ _BUCKET = {
 }
 
 
-def _fates(work: _Work, done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
+def _fates(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
     """What came of each row: the most that came of one of its records."""
     fates: dict[int, Fate] = {}
     for resolved, upserted in done:

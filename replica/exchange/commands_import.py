@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 
 from replica import show
-from replica.errors import FileRefused, UsageError, Unsure
+from replica.errors import FileRefused, Unsure, UsageError
+from replica.exchange.mapping import Mapping
 from replica.exchange.outcome import BUCKETS, Outcome
 from replica.exchange.rows import ReadOptions
 from replica.progress import Bar
@@ -120,18 +121,26 @@ def _sources(store: Store, options: argparse.Namespace, read: ReadOptions) -> li
         made = mapping.plain(options.collection, key, options.blank or "leave")
         return [Source(name, made, read) for name in names]
     maps = [mapping.load(name) for name in options.map]
-    texts = [mapping.text(name) for name in options.map]
+    texts = [Path(name).read_text(encoding="utf-8-sig") if Path(name).exists() else name for name in options.map]
+    key = options.key.split(",") if options.key else None
     sources = []
     for i, name in enumerate(names):
         at = i if len(maps) > 1 else 0
-        mine = mapping.adapted(
-            maps[at], options.collection, options.key.split(",") if options.key else None, options.blank
-        )
+        mine = _adapted(maps[at], options.collection, key, options.blank)
         merged = {f.name: getattr(read, f.name) for f in fields(ReadOptions)}
         theirs = {f.name: getattr(mine.read, f.name) for f in fields(ReadOptions)}
         both = ReadOptions(**{n: merged[n] if merged[n] is not None else theirs[n] for n in merged})
         sources.append(Source(name, mine, both, texts[at]))
     return sources
+
+
+def _adapted(found: Mapping, collection: str | None, key: list[str] | None, blank: str | None) -> Mapping:
+    """The map with what the command line says instead of it."""
+    changes: dict[str, Any] = {"name": collection, "key": tuple(key) if key else None, "blank": blank}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if len(found.collections) > 1 and changes.keys() & {"name", "key"}:
+        raise UsageError("the map names several collections: --collection and --key would not say of which")
+    return replace(found, collections=tuple(replace(c, **changes) for c in found.collections))
 
 
 def _asking(
@@ -148,10 +157,11 @@ def _asking(
             if not sys.stdin.isatty() or options.json or name not in known or not unsure.choices:
                 raise
             answer = _ask(unsure)
+            said: Any = int(answer) if name == "header" else answer
             if name == "date":
                 date = answer
             else:
-                read = replace(read, **{name: int(answer) if name == "header" else answer})
+                read = replace(read, **{name: said})
 
 
 def _ask(unsure: Unsure) -> str:
@@ -190,9 +200,9 @@ def _undo(options: argparse.Namespace) -> int:
         f"run {done.run} undone: {done.deleted} records deleted that it had made, {done.restored} as they were before"
     )
     for kept in done.listed:
-        what = f" {', '.join(kept.fields)}" if kept.fields else ""
+        what, by = f" {', '.join(kept.fields)}" if kept.fields else "", clean(", ".join(kept.by))
         print(
-            f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} edited since by {clean(', '.join(kept.by))}"
+            f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} edited since by {by}"
         )
     if done.kept > len(done.listed):
         print(f"  … and {done.kept - len(done.listed)} more that were edited since")

@@ -242,8 +242,8 @@ class _Import:
         outcome.run = run.id if outcome.wrote else ""
         undo = f", or take it back: replica import undo {self._store.path} {run.id}" if outcome.wrote else ""
         outcome.stopped = (
-            f"{outcome.counts['rejected']} rows were rejected, over --max-errors {self._options.max_errors}. What came before "
-            f"is in. Mend the file and import it again{undo}"
+            f"{outcome.counts['rejected']} rows were rejected, over --max-errors {self._options.max_errors}. What came "
+            f"before is in. Mend the file and import it again{undo}"
         )
         self._tell_rejected(run)
 

@@ -21,7 +21,7 @@ from replica.errors import TableRefused
 from replica.store import catalog
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Core
-from replica.store.refit import refit, show_all, take
+from replica.store.refit import refit, reveal, show_all, take
 from replica.store.state import State, key_of, load, new, save
 from replica.words import clean
 
@@ -371,6 +371,6 @@ def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
         if refused:
             problems.append(f"SQLite refuses to add the column {column!r} here: {refused}")
     if added:
-        refit(core, table, catalog.shape(core.db, table.shape.name))
+        reveal(core, table, refit(core, table, catalog.shape(core.db, table.shape.name)))
     if problems:
         _set_state(core, table, "; ".join(problems))

@@ -209,6 +209,7 @@ class Store:
             for table in core.tables.values():
                 if table.shape is not None:
                     absorb.full_diff(core, table)
+            absorb.surface(core)
             index.rebuild(core)
 
     def adopt(

@@ -226,8 +226,7 @@ class Store:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
-        """Run one SQL statement that may write, and stamp what it wrote. Returns (columns, rows). Raises UsageError for one
-        about transactions."""
+        """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
         if control := _CONTROL.match(sql):
             raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self.transaction() as core:

@@ -20,7 +20,7 @@ from replica.exchange.resolve import Resolved, Resolver
 from replica.exchange.rows import MISSING, Batch
 from replica.exchange.runs import Run
 from replica.exchange.seen import Seen
-from replica.store.core import Collision, Core
+from replica.store.core import Collision, Core, uncollected
 from replica.store.store import Store
 from replica.store.upsert import Conflict, Fate, Upserted, upsert
 
@@ -96,7 +96,8 @@ class Batching:
 
     def take(self, file: File, batch: Batch, *, known: bool = False) -> None:
         """Take the rows of a batch. `known`: they are in already, only their keys count."""
-        self._take(file, batch, known=known, again=False, final=False)
+        with uncollected():
+            self._take(file, batch, known=known, again=False, final=False)
 
     def take_again(self, file: File, batch: Batch, *, final: bool) -> None:
         """Take rows that waited. `final`: what they wait for never comes."""

@@ -43,6 +43,9 @@ from replica.store.store import Store
 Progress = Callable[[int, int, int], None]
 """(bytes read, of all, rows read)"""
 
+CELLS = 200_000
+"""Cells of a batch, at most."""
+
 _TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
 """Formats in which a cell is text, whatever it looks like."""
 
@@ -114,7 +117,7 @@ class _Import:
                 for number, (reader, source) in enumerate(zip(self._readers, self._sources, strict=True)):
                     file = self._file(number, reader, source, run)
                     self._files.append(file)
-                    for batch in reader.batches(BATCH_ROWS):
+                    for batch in reader.batches(_rows(reader)):
                         last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
                         batching.take(file, batch, known=resumed and (number, last) <= at)
                         self._look(reader)
@@ -258,6 +261,11 @@ class _Import:
             if self._options.rejects is not None:
                 fields = [reader.fields for reader in self._readers]
                 outcome.rejects = write_rejects(core, run.id, fields, self._options.rejects)
+
+
+def _rows(reader: Reader) -> int:
+    """Rows of a batch: the more, the fewer times a page of the store is written; but memory is for cells."""
+    return max(1_000, min(4 * BATCH_ROWS, CELLS // max(1, len(reader.fields))))
 
 
 def told(what: str, value: str, confidence: float) -> str:

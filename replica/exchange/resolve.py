@@ -54,8 +54,11 @@ class Resolver:
         dead: frozenset[bytes],
     ) -> Resolved:
         """`left`: indexes of the records to take; `stamps`: by row of the batch; `dead`: deletes that do not count."""
-        columns = [[column[i] for i in left] for column in mapped.columns]
-        sources = [mapped.sources[i] for i in left]
+        columns: list[Sequence[Any]] = list(mapped.columns)
+        sources = mapped.sources
+        if len(left) < len(sources):
+            columns = [[column[i] for i in left] for column in columns]
+            sources = [sources[i] for i in left]
         texts = externals([columns[i] for i in place.key])
         target = place.target
         rows = Rows(place.table, [], {}, [stamps[s] for s in sources], MISSING, target.blank == "leave",

@@ -25,8 +25,9 @@ _NUMERIC = frozenset({"INTEGER", "REAL", "NUMERIC"})
 
 def fit(column: Column, values: Sequence[Any], keep: object) -> tuple[Sequence[Any], dict[int, str]]:
     """The values of a column as it stores them, `keep` left as it is, and why not, by index."""
-    kinds = set(map(type, values)) - {type(keep)}
-    if kinds <= SAFE[column.affinity] and not kinds & {int, float} and (str not in kinds or _encodes(values)):
+    every = set(map(type, values))
+    kinds = every - {type(keep)}
+    if kinds <= SAFE[column.affinity] and not kinds & {int, float} and (str not in kinds or _encodes(values, every)):
         return values, {}
     refused: dict[int, str] = {}
     out = list(values)
@@ -40,9 +41,10 @@ def fit(column: Column, values: Sequence[Any], keep: object) -> tuple[Sequence[A
     return out, refused
 
 
-def _encodes(values: Sequence[Any]) -> bool:
+def _encodes(values: Sequence[Any], kinds: set[type]) -> bool:
+    """Whether no text among the values has half of a surrogate pair."""
     try:
-        "".join([v for v in values if type(v) is str]).encode()
+        "".join(values if kinds == {str} else [v for v in values if type(v) is str]).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -13,27 +13,27 @@ anywhere and done again, in any batching. The user's own triggers do not fire, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
 from protocol import limits
-from protocol.errors import ValueRefused
-from protocol.hlc import base_stamp
-from protocol.keys import content_hash
-from protocol.record import Birth, Delta, fold, pack_id, pack_ids
-from protocol.values import Value, pack_any, pack_value, unpack_value
+from protocol.record import Delta, fold, pack_ids
+from protocol.values import Value, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store.apply import apply
 from replica.store.catalog import Table
-from replica.store.core import Core
+from replica.store.core import Change, Core
 from replica.store.fit import fit
-from replica.store.fresh import plain, spread
-from replica.store.state import SHOWN, State, load, load_shadows
+from replica.store.fresh import fresh_rows, plain, spread
+from replica.store.identify import identify
+from replica.store.leap import leap
+from replica.store.put import uncaptured
+from replica.store.show import PlainRows, engine_writes
+from replica.store.state import SHOWN, State, load, write_new
 
 
 class Fate(IntEnum):
@@ -73,7 +73,6 @@ class Upserted:
     rows."""
 
     fates: list[Fate]
-    keys: list[bytes]
     before: dict[int, dict[str, Value]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
 
@@ -105,6 +104,15 @@ def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, 
     return {i: dead[key] for i, key in enumerate(found) if key in dead}
 
 
+class _New(NamedTuple):
+    """A record to be made, of this row, with values for all columns."""
+
+    row: int
+    id: bytes
+    stamp: bytes
+    values: tuple[Any, ...]
+
+
 class _Upsert:
     def __init__(self, core: Core, table: Table, rows: Rows) -> None:
         assert table.shape is not None
@@ -125,6 +133,9 @@ class _Upsert:
         self._defaulted = {fold(n): some for n, some in rows.defaulted.items()}
         self._fates = [Fate.UNCHANGED] * count
         self._before: dict[int, dict[str, Value]] = {}
+        self._defaults: dict[str, Any] = {}
+        self._new: list[_New] = []
+        self._graves = False
         self._deltas: list[Delta] = []
         self._at: list[int] = []
         """Of each delta, the row that it comes from."""
@@ -142,80 +153,42 @@ class _Upsert:
                 self._reasons.setdefault(i, f"no value for the key, {self._shape.key[pk.index(None)].name}")
             elif numbered and pk[0] is not None and type(pk[0]) is not int:
                 self._reasons.setdefault(i, f"{self._shape.key[0].name}: {pk[0]!r} is no whole number")
-        for i in range(len(self._pks)) if self._heavy() else ():
+        spare = limits.RECORD_BYTES_MAX // 8 // max(1, len(self._columns))
+        if all(_longest(column) <= spare for column in self._columns):
+            return
+        for i in range(len(self._pks)):
             size = sum(len(v) if isinstance(v, str | bytes) else 9 for v in (c[i] for c in self._columns))
             if 4 * size >= limits.RECORD_BYTES_MAX:
                 self._reasons.setdefault(i, f"a record has at most {limits.RECORD_BYTES_MAX // 4} bytes in an import")
 
-    def _heavy(self) -> bool:
-        spare = limits.RECORD_BYTES_MAX // 8 // max(1, len(self._columns))
-        return any(len(v) > spare for c in self._columns for v in c if isinstance(v, str | bytes))
-
-    # --- who is who ---------------------------------------------------------------------------------------------------
-
-    def _identify(self) -> tuple[list[bytes], list[bytes]]:
-        """(record key, id) of each row. In a table whose numbers SQLite makes up, a number that is new here gets an identity
-        of its own: the same one wherever the same number is imported."""
-        core, table = self._core, self._table
-        if not self._shape.rowid_alias:
-            ids = self._ids()
-            return core.keys.record_keys(table.packed_name, ids), ids
-        numbered = self._number()
-        sql = "SELECT pk, key FROM _replica_row WHERE tbl = ? AND pk IN ("
-        numbers = [pk[0] for i, pk in enumerate(self._pks) if i not in self._reasons]
-        shown = dict(core.select_in(sql, numbers, table.tbl))
-        known = {key: shadow.id for key, shadow in load_shadows(core, list(shown.values())).items()}
-        ids = []
-        for i, pk in enumerate(self._pks):
-            if i in self._reasons:
-                ids.append(b"")
-            elif pk[0] in shown:
-                ids.append(known[shown[pk[0]]])
-            elif not table.surrogate:
-                ids.append(pack_id(pk))
-            elif i in numbered:
-                ids.append(pack_id(pk, Birth(core.clock.tick(core.now_ms()))))
-            else:
-                ids.append(
-                    pack_id(pk, Birth(base_stamp(content_hash(b"import" + table.packed_name + pack_any(pk[0])))))
-                )
-        keys = core.keys.record_keys(table.packed_name, ids)
-        return [shown.get(pk[0], key) for pk, key in zip(self._pks, keys, strict=True)], ids
-
-    def _ids(self) -> list[bytes]:
-        """Of rows of a table with keys of its own; empty for one that is refused."""
-        if not self._reasons:
-            with suppress(ValueRefused):
-                return pack_ids(list(zip(*self._pks, strict=True)))
-        ids = []
-        for i, pk in enumerate(self._pks):
-            try:
-                ids.append(b"" if i in self._reasons else pack_id(pk))
-            except ValueRefused as error:
-                ids.append(b"")
-                self._reasons[i] = str(error)
-        return ids
-
-    def _number(self) -> set[int]:
-        """Give the next numbers to rows that have none. Returns which those are."""
-        without = [i for i, pk in enumerate(self._pks) if pk[0] is None]
-        if not without:
-            return set()
-        sql = f"SELECT coalesce(max({self._table.key_columns[0]}), 0) FROM {self._table.sql}"
-        tops = [self._core.db.execute(sql).fetchone()[0], *(pk[0] for pk in self._pks if type(pk[0]) is int)]
-        if self._shape.autoincrement:
-            last = "SELECT seq FROM sqlite_sequence WHERE name = ?"
-            tops += [seq for (seq,) in self._core.db.execute(last, (self._shape.name,))]
-        for number, i in enumerate(without, max(tops) + 1):
-            self._pks[i] = (number,)
-        return set(without)
+    def _unlike(self) -> list[int]:
+        """Rows that do not stand in the table just so: the others need no further look."""
+        table = self._table
+        todo = [i for i in range(len(self._pks)) if i not in self._reasons]
+        if len(self._shape.key) > 1 or not self._names:
+            return todo
+        columns = [table.value_columns[table.names.index(n)] for n in self._names]
+        sql = f"SELECT {', '.join([table.key_columns[0], *columns])} FROM {table.sql} WHERE {table.key_columns[0]} IN ("
+        pks = [pk for (pk,) in self._pks]
+        there = {row[0]: row[1:] for row in self._core.select_in(sql, [pks[i] for i in todo])}
+        if not there:
+            return todo
+        rows = list(zip(*self._columns, strict=True))
+        return [i for i in todo if there.get(pks[i]) != rows[i]]
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
     def write(self, run: str) -> Upserted:
-        keys, ids = self._identify()
-        self._compare(keys, ids)
+        found = identify(self._core, self._table, self._pks, self._unlike(), self._reasons)
+        keys = {i: key for i, (key, _) in found.items()}
+        if found:
+            self._compare(found)
         before = self._held()
+        if self._new and not (self._core.bold and self._insert(keys)):
+            names, collection = self._table.names, self._table.collection
+            for i, id_, stamp, values in self._new:
+                self._deltas.append(Delta(collection, id_, b"", stamp, names, stamp if names else b"", b"", values))
+                self._at.append(i)
         result = apply(self._core, self._deltas, self._core.now_ms())
         conflicts = {}
         if result.refused:
@@ -229,28 +202,24 @@ class _Upsert:
             self._fates[i] = Fate.REFUSED
         if run:
             self._note(run, keys)
-        return Upserted(self._fates, keys, self._before, self._reasons)
+        return Upserted(self._fates, self._before, self._reasons)
 
-    def _compare(self, keys: list[bytes], ids: list[bytes]) -> None:
-        whole, others = plain(self._core, keys)
-        pick = itemgetter(*(self._table.names.index(n) for n in self._names)) if len(self._names) > 1 else None
+    def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
+        whole, others = plain(self._core, [key for key, _ in found.values()])
+        at = [self._table.names.index(n) for n in self._names]
         shown: dict[bytes, tuple[Any, Any]] = {}
         for _, shadows, values in whole:
             shown.update({shadow[0]: (shadow, row) for shadow, row in zip(shadows, values, strict=True)})
         states = load(self._core, others)
-        rows = zip(*self._columns, strict=True) if self._columns else [()] * len(keys)
-        for i, (key, new) in enumerate(zip(keys, rows, strict=True)):
-            if i in self._reasons:
-                continue
+        rows = list(zip(*self._columns, strict=True)) if self._columns else [()] * len(self._pks)
+        for i, (key, id_) in found.items():
             if key in shown:
                 shadow, row = shown[key]
-                old = pick(row) if pick else tuple(row[self._table.names.index(n)] for n in self._names)
-                if old != new:
-                    self._edit(i, ids[i], new, dict(zip(self._names, old, strict=True)), shadow)
+                self._edit(i, id_, rows[i], {n: row[pos] for n, pos in zip(self._names, at, strict=True)}, shadow)
             elif key in states and states[key].record.live:
-                self._edit_state(i, new, states[key])
+                self._edit_state(i, rows[i], states[key])
             else:
-                self._create(i, ids[i], new, states.get(key))
+                self._create(i, id_, rows[i], states.get(key))
 
     def _differing(self, i: int, new: tuple[Any, ...], old: Mapping[str, Any]) -> dict[str, Any]:
         keep, blank, defaulted = self._rows.keep, self._rows.blank, self._defaulted
@@ -264,6 +233,8 @@ class _Upsert:
 
     def _edit(self, i: int, id_: bytes, new: tuple[Any, ...], old: dict[str, Any], shadow: Any) -> None:
         changed = self._differing(i, new, old)
+        if not changed:
+            return
         stamps = dict(zip(self._table.names, spread(shadow[5], shadow[6], len(self._table.names)), strict=True))
         self._fragment(i, id_, changed, old, stamps)
 
@@ -293,23 +264,48 @@ class _Upsert:
             if not (rows.resurrect or floor in rows.pardoned):
                 self._fates[i] = Fate.DELETED
                 return
+            self._graves = True
             if stamp <= floor:
                 stamp = self._core.clock.tick(self._core.now_ms())
         self._fates[i] = Fate.CREATED
-        given = dict(zip(self._names, new, strict=True))
-        values = tuple(
-            self._default(n) if (v := given.get(n, rows.keep)) is rows.keep else v for n in self._table.names
-        )
-        names = self._table.names
-        self._deltas.append(Delta(self._table.collection, id_, b"", stamp, names, stamp if names else b"", b"", values))
-        self._at.append(i)
+        names, values = self._table.names, new
+        if self._names != names or rows.keep in new:
+            given = dict(zip(self._names, new, strict=True))
+            some = [given.get(n, rows.keep) for n in names]
+            values = tuple(self._default(n) if v is rows.keep else v for n, v in zip(names, some, strict=True))
+        self._new.append(_New(i, id_, stamp, values))
 
     def _default(self, name: str) -> Any:
         """What a new row shows in a column that the source does not speak of."""
-        column = next(c for c in self._table.columns if c.folded == name)
-        if column.default is None:
-            return None
-        return fit(column, [self._core.db.execute(f"SELECT {column.default}").fetchone()[0]], self)[0][0]
+        if name not in self._defaults:
+            column = next(c for c in self._table.columns if c.folded == name)
+            sql = f"SELECT {column.default or 'NULL'}"
+            self._defaults[name] = fit(column, [self._core.db.execute(sql).fetchone()[0]], self)[0][0]
+        return self._defaults[name]
+
+    def _insert(self, keys: Mapping[int, bytes]) -> bool:
+        """Write all new records at once, if their table stores them as they are. Returns whether that was possible."""
+        core, table, new = self._core, self._table, self._new
+        rows = [(*self._pks[i], *values) for i, _, _, values in new]
+        columns = list(zip(*rows, strict=True))
+        if not table.plain or self._graves or not PlainRows(table).hold(columns):
+            return False
+        mine = [keys[i] for i, _, _, _ in new]
+        width = len(self._shape.key)
+        shadows = fresh_rows(core, table, mine, [n.id for n in new], [n.stamp for n in new], columns[width:])
+        if not write_new(core, shadows):
+            return False
+        with engine_writes(core, [table]), uncaptured(core, table, len(rows)), core.trial():
+            core.insert(table.insert, table.marks, rows)
+        if self._shape.rowid_alias:
+            pairs = [(table.tbl, row[0], key) for row, key in zip(rows, mine, strict=True)]
+            core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
+            if self._shape.autoincrement:
+                leap(core, table)
+        core.dirty.update(dict.fromkeys(mine, 1))
+        if core.on_change is not None:
+            core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
+        return True
 
     # --- what cannot be -----------------------------------------------------------------------------------------------
 
@@ -317,9 +313,9 @@ class _Upsert:
         sql = "SELECT key, reason, blocker FROM _replica_held WHERE tbl = ?"
         return {key: (reason, by) for key, reason, by in self._core.db.execute(sql, (self._table.tbl,)).fetchall()}
 
-    def _pushed(self, keys: list[bytes], before: Mapping[bytes, object]) -> dict[int, str]:
+    def _pushed(self, keys: Mapping[int, bytes], before: Mapping[bytes, object]) -> dict[int, str]:
         """Rows that are held now, and rows that pushed another from view: why, by index."""
-        index = {keys[i]: i for i in self._at}
+        index = {keys[i]: i for i in [*self._at, *(n.row for n in self._new)]}
         reasons = {}
         for key, (reason, by) in self._held().items():
             if key in before:
@@ -336,13 +332,20 @@ class _Upsert:
 
     # --- what it was --------------------------------------------------------------------------------------------------
 
-    def _note(self, run: str, keys: list[bytes]) -> None:
+    def _note(self, run: str, keys: Mapping[int, bytes]) -> None:
         """Keep what the run wrote, so that it can be undone: see `undo`."""
-        rows = []
-        for i, delta in zip(self._at, self._deltas, strict=True):
-            old = self._before.get(i)
-            packed = None if old is None else msgpack.packb({n: pack_value(v) for n, v in old.items()})
-            rows.append((run, keys[i], delta.stamps[:16] or delta.born, packed))
+        rows: list[tuple[object, ...]] = [(run, keys[i], stamp, None) for i, _, stamp, _ in self._new]
+        for i, old in self._before.items():
+            packed = msgpack.packb({n: pack_value(v) for n, v in old.items()})
+            rows.append((run, keys[i], self._rows.stamps[i], packed))
         rows.sort(key=itemgetter(1))
         # A record that this run wrote before, and was interrupted: what stood there first counts.
         self._core.db.executemany("INSERT OR IGNORE INTO _replica_import VALUES (?, ?, ?, ?)", rows)
+
+
+def _longest(column: Sequence[Any]) -> int:
+    """Length of the longest text in a column."""
+    try:
+        return max(map(len, column), default=0)
+    except TypeError:
+        return max((len(v) for v in column if isinstance(v, str | bytes)), default=0)

@@ -191,12 +191,11 @@ def _judged(name: str, seen: _Seen) -> tuple[str, int, Finding]:
         sure = 0.98 - 0.2 * seen.bad / seen.good
         return "utf-8", 0, Finding("encoding", "utf-8", round(sure, 2), (), OPTION)
     ranked = _legacy(seen.lines)
-    if not seen.bad:  # A few characters may be UTF-8 by chance.
+    if not seen.bad:  # A few characters may be UTF-8 by chance: still that is likelier than anything else.
         own = plausible(Decoder("utf-8").decode(seen.lines))[0]
-        if not ranked or own + 0.3 > ranked[0][0]:
-            return "utf-8", 0, Finding("encoding", "utf-8", 0.95, (), OPTION)
-        ranked.insert(1, (own, "utf-8", ""))
-    elif seen.bad <= 20 and (not ranked or ranked[0][0] < 0.4):
+        rivals = tuple(name for score, name, _ in ranked[:3] if score > own + 0.3)
+        return "utf-8", 0, Finding("encoding", "utf-8", 0.75 if rivals else 0.95, rivals, OPTION)
+    if seen.bad <= 20 and (not ranked or ranked[0][0] < 0.4):
         return "utf-8", 0, Finding("encoding", "utf-8", 0.75, tuple(r[1] for r in ranked[:3]), OPTION)
     if not ranked:
         raise Unsure(f"the encoding of {name} cannot be told: say {OPTION} NAME", "encoding", (), OPTION)

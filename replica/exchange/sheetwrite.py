@@ -3,7 +3,7 @@
 Written without a library: those that write xlsx round floats to 16 digits and mangle text that looks like their own escapes.
 
 1. Text is text: no formula, no link, no number out of "00123". Whole numbers up to 2**53 and floats are numbers, the same
-   when read; larger whole numbers, infinities are text. Booleans are booleans, bytes "data:;base64,…" and stay so.
+   when read; larger whole numbers, infinities are text. Booleans are booleans, bytes the text x'hex'.
 2. Control characters, and a text that looks like their escape, are _xHHHH_ as Excel writes them.
 3. A text over 32,767 characters, more than 1,048,576 rows or 16,384 columns are RowRefused, which says what to do.
 4. For the same rows the same bytes. Memory holds what `write` was given.
@@ -11,7 +11,6 @@ Written without a library: those that write xlsx round floats to 16 digits and m
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import re
@@ -131,7 +130,7 @@ class XlsxWriter:
         if (isinstance(value, int) and abs(value) <= EXACT) or (isinstance(value, float) and math.isfinite(value)):
             return f'<c r="{place}"><v>{value!r}</v></c>'
         if isinstance(value, bytes):
-            value = "data:;base64," + base64.b64encode(value).decode()
+            value = f"x'{value.hex()}'"
         elif isinstance(value, int | float):
             value = str(value)
         elif nests(value):

@@ -20,7 +20,7 @@ import msgspec
 from replica.errors import FileRefused, RowRefused
 from replica.exchange.jsonfind import Item, Place, find, records
 from replica.exchange.jsontext import RECORD_MAX, Damaged, Scroll, blocks, check, encoding_of, scan, suspicious
-from replica.exchange.paths import Names, join, nests, split, text_of
+from replica.exchange.paths import DEPTH_MAX, Names, join, nests, split, text_of
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
 from replica.exchange.source import FIELDS_MAX, RAW_MAX, Sink, Source
 
@@ -34,7 +34,7 @@ class _Json:
         self._source = source
         with closing(source.open()) as stream:
             self._encoding = options.encoding or encoding_of(stream.read(4))
-        self.findings = [Finding("format", self.format, 1.0, (), "--from")]
+        self.findings = [Finding("format", self.format, 1.0, (), "--format")]
         if self._encoding != "utf-8":
             self.findings.append(Finding("encoding", self._encoding, 1.0, (), "--encoding"))
         self._names = Names()
@@ -107,50 +107,67 @@ class JsonLinesReader(_Json):
 
     format = "jsonl"
 
-    def _items(self) -> Iterator[Item]:
+    def _lines(self) -> Iterator[tuple[list[str], int, bool, str]]:
+        """(whole lines, number of the first, whether half characters may be in them, what is wrong with the first)."""
         with closing(self._source.open()) as stream:
-            rest, line, skipping = "", 0, False
+            rest, line, skipping = "", 1, False
             for block in blocks(stream, self._encoding):
                 suspect = suspicious(block) or suspicious(rest[-8:] + block[:8])
-                *whole, last = (rest + block).split("\n")
-                rest = last
-                for text in whole:
-                    line += 1
-                    if skipping:
-                        skipping = False
-                        continue
-                    yield from _line(text, line, suspect)
+                *whole, rest = (rest + block).split("\n")
+                if skipping and whole:
+                    whole, skipping, line = whole[1:], False, line + 1
+                yield whole, line, suspect, ""
+                line += len(whole)
                 if len(rest) > RECORD_MAX and not skipping:
-                    yield Item(None, line + 1, rest[:RAW_MAX], f"longer than {RECORD_MAX:,} characters")
+                    yield [rest[:RAW_MAX]], line, False, f"longer than {RECORD_MAX:,} characters"
                     skipping = True
-                if skipping:
-                    rest = ""
-            if rest and not skipping:
-                yield from _line(rest, line + 1, True)
+                rest = "" if skipping else rest
+            yield [rest], line, True, ""
+
+    def _items(self) -> Iterator[Item]:
+        for texts, line, suspect, wrong in self._lines():
+            if wrong:
+                yield Item(None, line, texts[0], wrong)
+                continue
+            for at, text in enumerate(texts, line):
+                if (item := _line(text, at, suspect)) is not None:
+                    yield item
+
+    def _learn(self) -> None:
+        # Names only: values stay raw, which is several times faster than to make them.
+        names, raw = self._names, msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        for texts, line, suspect, wrong in self._lines():
+            if wrong:
+                continue
+            for text in texts:
+                try:
+                    if not suspect and "[" not in text and text.find("{", 1) < 0:
+                        names.flat(raw(text))
+                    elif (item := _line(text, line, suspect)) is not None and type(item.value) is dict:
+                        names.tree(item.value)
+                except (msgspec.DecodeError, FileRefused):
+                    continue  # The rows tell it.
 
 
-def _line(text: str, line: int, suspect: bool) -> Iterator[Item]:
+def _line(text: str, line: int, suspect: bool) -> Item | None:
+    """The record of a line, None of an empty one."""
     if text[:1] != "{":
         text = text.strip(" \t\r\x1e\ufeff")
         if not text:
-            return
+            return None
     try:
-        if text.count("[") + text.count("{") > 900:
+        nested = "[" in text or text.find("{", 1) > 0
+        if nested and text.count("[") + text.count("{") > DEPTH_MAX:
             check(text, None, False)
         value, end = scan(text, 0)
         if end < len(text) and text[end:].strip():
             raise Damaged(f"something follows the record in its line: {text[end : end + 40].strip()}")
-        if suspect or type(value) is not dict or text.find("{", 1) > 0 or "[" in text:
+        if suspect:
             check(text, value, suspect)
     except Damaged as error:
-        yield Item(
-            None,
-            line,
-            text.rstrip("\r"),
-            f"no JSON: {error.reason}" + (f" (column {error.at + 1})" if error.at > 0 else ""),
-        )
-    else:
-        yield Item(value, line, text)
+        where = f" (column {error.at + 1})" if error.at > 0 else ""
+        return Item(None, line, text.rstrip("\r"), f"no JSON: {error.reason}{where}")
+    return Item(value, line, text)
 
 
 class JsonReader(_Json):

@@ -126,7 +126,8 @@ class Names:
         """Take note of a record that does not nest, by its names."""
         shape = tuple(names)
         if shape not in self._shapes:
-            self._shapes.add(shape) if len(self._shapes) < 1_000 else None
+            if len(self._shapes) < 1_000:
+                self._shapes.add(shape)
             for name in shape:
                 self._plain[name] = None
                 self._seen.setdefault(name, True)

@@ -151,14 +151,14 @@ def kinds(text: str) -> set[str]:
         timed = ":" in text
         if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
             found.add("datetime" if timed else "date")
-    if "digits" not in found and len(text) < 60 and not days:
+    if numbers.lost_digits(text):
+        return {"lost"}
+    if "digits" not in found and len(text) < 60 and not days and text[:1] != "+":
         try:
             numbers.number("," if numbers.reading(text) == "," else ".")(text)
             found.add("number")
         except ValueError:  # It is none.
             pass
-    if numbers.lost_digits(text):
-        found.add("lost")
     return found
 
 

@@ -92,7 +92,8 @@ def test_profiles() -> None:
     file = Listed(
         names,
         [
-            (f"c{i}", f"{i:05d}", f"a{i}@b.de", f"+4930{i:06d}", "13.02.2021", "是" if i % 2 else "否", f"{i},5", "2021-02-13 10:00", "", "8.6E+12")
+            (f"c{i}", f"{i:05d}", f"a{i}@b.de", f"+4930{i:06d}", "13.02.2021", "是" if i % 2 else "否", f"{i},5",
+             "2021-02-13 10:00", "", "8.6E+12")
             for i in range(200)
         ],
     )  # fmt: skip

@@ -115,9 +115,11 @@ def test_all_errors_at_once_each_with_its_place() -> None:
         ('concat = "x"', "needs several columns"), ('type = "number"\nmin = 5\nmax = 1', "no value would fit"),
         ("min = 5", "min and max are numbers"), ('type = "number"\nmin = "5"', "min and max are numbers"),
         ("min_length = 5\nmax_length = 1", "no value would fit"), ("exists = true", "goes with refers"),
-        ('type = "date"\ndefault = "soon"', "default 'soon' is no date"), ('type = "boolean"\nallowed = ["yes"]', "as it is stored: 1"),
+        ('type = "date"\ndefault = "soon"', "default 'soon' is no date"),
+        ('type = "boolean"\nallowed = ["yes"]', "as it is stored: 1"),
         ('type = "boolean"\ntrue = ["x"]\nfalse = ["X"]', "a word in common"), ('from = "a[x]"', "is no path"),
-        ('lookup = { table = { a = 1 }, file = "x" }', "either table or file"), ('lookup = { file = "x" }', "ready map names no files"),
+        ('lookup = { table = { a = 1 }, file = "x" }', "either table or file"),
+        ('lookup = { file = "x" }', "ready map names no files"),
         ('split = { separator = ";", index = 0 }', "split"), ("required = 1", "true or false"), ("from = []", "from"),
     ],
 )  # fmt: skip
@@ -141,10 +143,16 @@ def test_collections_that_could_not_work() -> None:
     )
 
 
+C = 'version = 1\n[[collection]]\nname = "c"\nkey = "a"\n'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "x", "version = 1", "version = 2\ncollection = []", "collection = 5\nversion = 1", "version = 1\ncollection = [5]",
-             "version = 1\n[[collection]]\nfields = 5", "a = " + "[" * 10_000, "\0", 'version = 1\n[[collection]]\nname = "c"\nkey = "a"\nwhen = 5',
-             'version = 1\n[[collection]]\nname = "c"\nkey = "a"\n[collection.fields]\na = 5'],
+    "text",
+    [
+        "", "x", "version = 1", "version = 2\ncollection = []", "collection = 5\nversion = 1", "version = 1\ncollection = [5]",
+        "version = 1\n[[collection]]\nfields = 5", "a = " + "[" * 10_000, "\0", f"{C}when = 5", f"{C}[collection.fields]\na = 5",
+        f"{C}fields = []", f"{C}[collection.fields.a]\nfrom = {{}}", f"{C}[collection.fields.a]\nlookup = {{ table = [] }}",
+    ],
 )  # fmt: skip
 def test_whatever_is_no_map_is_refused(text: str) -> None:
     assert refusal(text).startswith("m.toml: ")

@@ -54,6 +54,10 @@ def path_known(path: str, fields: Collection[str], flat: bool) -> bool:
         return True
     if flat:
         return False
+    try:
+        steps_of(path)
+    except ValueError:  # A name that only a column could have.
+        return False
     inside = [path[: found.start()] for found in re.finditer(r"(?<!\\)[.\[]", path)]
     above = [*inside, path] if not inside or "[" not in path else [inside[0]]
     return any(name in fields for name in inside) or any(

@@ -8,6 +8,7 @@ The idea: what is written must read back, by the same map, as what it was. What 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -124,7 +125,7 @@ def _why_lost(spec: CollectionSpec, field: FieldSpec, parts: set[str]) -> str | 
         return "it is a constant of the map: no column of the file has it"
     if field.concat is not None:
         return "it was joined from several columns, which cannot be told apart again"
-    if any("[" in source or source.startswith("^") for source in field.sources):
+    if any(re.search(r"\[[0-9]+\](?:\.|$)", source) for source in field.sources):
         return "it comes from inside an array"
     if field.split is not None and field.sources[0] not in parts:
         return f'it is one part of "{field.sources[0]}", and not all parts are fields in their order'

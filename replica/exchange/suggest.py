@@ -103,7 +103,8 @@ def _column(found: Profile, taken: set[str], country: str | None) -> Suggestion:
 def _type(found: Profile, known: Meaning | None, notes: list[str]) -> tuple[str, float]:
     """The type of a column: what its header promises, if its values keep it, else what they look like."""
     kind, share = found.type()
-    if kind == "boolean" and found.distinct < 2 and not (known and known.type == "boolean"):
+    of_text = known is not None and known.type == "" and known.confidence >= 0.9
+    if kind == "boolean" and (of_text or (found.distinct < 2 and not (known and known.type))):
         kind, share = "", 1.0
     if known and known.type and found.filled:
         fits = found.share(known.type)

@@ -117,7 +117,7 @@ def test_all_errors_at_once_each_with_its_place() -> None:
         ("min_length = 5\nmax_length = 1", "no value would fit"), ("exists = true", "goes with refers"),
         ('type = "date"\ndefault = "soon"', "default 'soon' is no date"),
         ('type = "boolean"\nallowed = ["yes"]', "as it is stored: 1"),
-        ('type = "boolean"\ntrue = ["x"]\nfalse = ["X"]', "a word in common"), ('from = "a[x]"', "is no path"),
+        ('type = "boolean"\ntrue = ["x"]\nfalse = ["X"]', "a word in common"),
         ('lookup = { table = { a = 1 }, file = "x" }', "either table or file"),
         ('lookup = { file = "x" }', "ready map names no files"),
         ('split = { separator = ";", index = 0 }', "split"), ("required = 1", "true or false"), ("from = []", "from"),
@@ -135,6 +135,7 @@ def test_collections_that_could_not_work() -> None:
     )
     assert "all records would be one" in refusal(head + 'key = "id"\n[collection.fields.id]\nconstant = 1')
     assert "are one to SQLite" in refusal(head + 'key = "id"\n[collection.fields]\nid = "a"\nID = "b"')
+    assert "is no path" in refusal(head + 'key = "id"\nrows = "x"\n[collection.fields]\nid = "a[x]"')
     assert "separator needs rows" in refusal(head + 'key = "id"\nseparator = ";"\n[collection.fields]\nid = "a"')
     assert "it has no fields" in refusal(head + 'key = "id"')
     assert "different keys" in refusal(
@@ -149,9 +150,12 @@ C = 'version = 1\n[[collection]]\nname = "c"\nkey = "a"\n'
 @pytest.mark.parametrize(
     "text",
     [
-        "", "x", "version = 1", "version = 2\ncollection = []", "collection = 5\nversion = 1", "version = 1\ncollection = [5]",
-        "version = 1\n[[collection]]\nfields = 5", "a = " + "[" * 10_000, "\0", f"{C}when = 5", f"{C}[collection.fields]\na = 5",
-        f"{C}fields = []", f"{C}[collection.fields.a]\nfrom = {{}}", f"{C}[collection.fields.a]\nlookup = {{ table = [] }}",
+        "", "x", "version = 1", "version = 2\ncollection = []", "collection = 5\nversion = 1",
+        "version = 1\ncollection = [5]",
+        "version = 1\n[[collection]]\nfields = 5", "a = " + "[" * 10_000, "\0", f"{C}when = 5",
+        f"{C}[collection.fields]\na = 5",
+        f"{C}fields = []", f"{C}[collection.fields.a]\nfrom = {{}}",
+        f"{C}[collection.fields.a]\nlookup = {{ table = [] }}",
     ],
 )  # fmt: skip
 def test_whatever_is_no_map_is_refused(text: str) -> None:

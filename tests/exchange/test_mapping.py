@@ -186,6 +186,14 @@ default = "CN"
         mapped(text, ["ID", "Name"], [])
 
 
+def test_a_column_may_have_any_name() -> None:
+    text = '[[collection]]\nname="c"\nkey="id"\n[collection.fields]\nid="ID"\neur="Price [EUR]"\nx="^.a..[1]"'
+    (made,), _ = mapped(text, ["ID", "Price [EUR]", "^.a..[1]"], [("1", "5", "6")])
+    assert made.columns == [["1"], ["5"], ["6"]]
+    with pytest.raises(MapRefused, match=r'no column "Price \[EUR\]"; did you mean "Price \(EUR\)"'):
+        mapped(text, ["ID", "Price (EUR)", "^.a..[1]"], [])
+
+
 def test_elements_of_an_array_become_records_that_see_their_row() -> None:
     text = """
 [[collection]]

@@ -67,7 +67,8 @@ def refusal(text: str, folder: Path | None = None) -> str:
 
 def field(words: str, folder: Path | None = None) -> str:
     return refusal(
-        f'version = 1\n[[collection]]\nname = "c"\nkey = "id"\n[collection.fields]\nid = "id"\n[collection.fields.x]\n{words}',
+        f'version = 1\n[[collection]]\nname = "c"\nkey = "id"\n[collection.fields]\nid = "id"\n'
+        f"[collection.fields.x]\n{words}",
         folder,
     )
 

@@ -130,35 +130,42 @@ def _settled(spec: FieldSpec, question: str, value: str | None) -> FieldSpec:
     return replace(spec, format=value) if question == "order" else replace(spec, decimal=value or ".")
 
 
-_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("email", re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;.]{2,}\Z")),
-    ("integer", re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")),
-    ("digits", re.compile(r"[0-9]+\Z")),
-    ("phone", re.compile(r"(?:\+|00|\()?[0-9(][0-9 ()./\u00a0-]{5,22}[0-9](?:\s*(?:x|ext\.?|#)\s*[0-9]{1,6})?\Z")),
-)
+_EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;.]{2,}\Z")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
+_PHONE = re.compile(r"(?:\+|00|\()?[0-9(][0-9 ()./\u00a0-]{5,22}[0-9](?:\s*(?:x|ext\.?|#)\s*[0-9]{1,6})?\Z")
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"[^\W\d_]{4}")
 _BOOLEAN = {word.casefold() for word in TRUE + FALSE}
 
 
 def kinds(text: str) -> set[str]:
     """The types that this text may be of, cheaply; "digits" are those with a leading zero, or too many for a number."""
     text = text.strip()
-    found = {name for name, regex in _KINDS if regex.match(text)}
-    if "integer" in found:
-        found.discard("digits")
-    if text.casefold() in _BOOLEAN:
-        found.add("boolean")
+    yes_no = {"boolean"} if text.casefold() in _BOOLEAN else set[str]()
+    if _DIGIT.search(text) is None or len(text) > 60:
+        return {"email"} if _EMAIL.match(text) else yes_no
+    if "@" in text:
+        return {"email"} if _EMAIL.match(text) else set()
+    if numbers.lost_digits(text):
+        return {"lost"}
+    found = yes_no
+    if _INTEGER.match(text):
+        found |= {"integer"}
+    elif text.isdigit():
+        found |= {"digits"}
+    if _PHONE.match(text):
+        found |= {"phone"}
     if days := dates.readings(text):
-        timed = ":" in text
         if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
-            found.add("datetime" if timed else "date")
-    if "digits" not in found and len(text) < 60 and not days:
+            found |= {"datetime" if ":" in text else "date"}
+    elif "integer" in found:
+        found |= {"number"}
+    elif "digits" not in found and text[0] != "+" and not _WORD.search(text):
         try:
             numbers.number("," if numbers.reading(text) == "," else ".")(text)
-            found.add("number")
         except ValueError:  # It is none.
-            pass
-    if numbers.lost_digits(text):
-        found.add("lost")
+            return found
+        found |= {"number"}
     return found
 
 
@@ -205,6 +212,10 @@ class Profile:
         if self.counts["number"]:
             self.votes["decimal"].add(texts)
 
+    def distinct_texts(self) -> list[str]:
+        """The distinct texts that were told apart, in the order of the file."""
+        return list(self._seen)
+
     @property
     def fill(self) -> float:
         """Share of the rows that say something."""
@@ -227,7 +238,7 @@ class Profile:
             share = min(share, 1.0)
             if kind in ("integer", "number") and self.counts["digits"]:
                 continue  # 00123 is a name, not a number.
-            if share >= 0.95:
+            if share >= (1.0 if kind == "boolean" else 0.95):
                 return kind, share
         if self.share("phone") >= 0.9 and self.counts["digits"] + self.counts["integer"] < self.filled:
             return "phone", self.share("phone")

@@ -52,7 +52,15 @@ def checker(spec: CollectionSpec) -> Check:
             for cells in zip(*columns, strict=True)
         ]
         for index, record in enumerate(records):
-            if index in skip or known.is_valid(record):
+            if index in skip:
+                continue
+            try:
+                if known.is_valid(record):
+                    continue
+            except UnicodeEncodeError as error:  # Half a character (a lone surrogate): no JSON can hold it.
+                name = next((n for n, v in record.items() if v.__class__ is str and error.object in v), "")
+                why = "holds half a character, which no schema can check: correct it"
+                problems.setdefault(index, []).append(Problem(name, as_text(record.get(name))[:200], "schema", why))
                 continue
             wrong = {p.field for p in problems.get(index, ())}
             for error in known.iter_errors(record):

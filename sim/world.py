@@ -36,6 +36,7 @@ from replica.store.connection import connect
 from sim import bugs, faults
 from sim.alone import Log, alone
 from sim.chance import Trace, stream
+from sim.founding import copied
 from sim.lasting import Lasting
 from sim.looks import Looks
 from sim.loop import Loop
@@ -170,18 +171,24 @@ class World:
                         own.backup(db)
                 else:
                     db.executescript(self.scenario.schema)
+            founder = None
             for place in self.scenario.places:
-                self.add(place, first)
+                machine = self.add(place, first, like=founder)
+                founder = founder or machine
             for event in self.scenario.events:
                 self.loop.call_at(event.at, self.strike, event)
             self.looks.begin()
 
-    def add(self, place: Place, tables: Path | None = None) -> Machine:
-        """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
+    def add(self, place: Place, tables: Path | None = None, like: Machine | None = None) -> Machine:
+        """One more machine, which runs from now on. `tables`: a file with the tables that it has at first. `like`: the
+        founder, if it has the same and has not begun to run."""
         machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
-        if tables is not None:
-            shutil.copyfile(tables, machine.disk.path)
-        self.secrets = machine.found(self.secrets, adopt=tables is not None)
+        if like is not None:
+            copied(like.disk.path, machine.disk.path, machine.name, machine.clock.now_ms, machine.chance.randbytes)
+        else:
+            if tables is not None:
+                shutil.copyfile(tables, machine.disk.path)
+            self.secrets = machine.found(self.secrets, adopt=tables is not None)
         self._enter(machine)
         return machine
 

@@ -34,7 +34,7 @@ from replica.errors import UsageError
 from replica.store import schema
 from replica.store.connection import connect
 from sim import bugs, faults
-from sim.alone import Log, alone
+from sim.alone import Log, alone, rare_collection
 from sim.chance import Trace, stream
 from sim.founding import copied
 from sim.lasting import Lasting
@@ -321,7 +321,7 @@ class World:
 
     def run(self) -> Result:
         """From the beginning to the end."""
-        with bugs.planted(self.scenario.bug):
+        with bugs.planted(self.scenario.bug), rare_collection():
             try:
                 self.start()
                 try:

@@ -26,7 +26,8 @@ from replica.store.state import State, key_of, load, new, save
 from replica.words import clean
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
-SYSTEM = frozenset({TABLES, COLUMNS, NODES})
+SCHEMA = frozenset({TABLES, COLUMNS})
+SYSTEM = SCHEMA | {NODES}
 _CONSTANT = r"""(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|'(?:[^'\0]|'')*'|[xX]'[0-9a-fA-F]*'|TRUE|FALSE)"""
 _LITERAL = re.compile(
     rf"\s*(?:{_CONSTANT}|\(\s*{_CONSTANT}\s*\)|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\Z",

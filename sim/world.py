@@ -45,6 +45,7 @@ from sim.network import Network
 from sim.oracle import Oracle
 from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
+from sim.theirs import theirs
 
 LIVENESS = 3.0
 """All are equal after so many sync intervals times log2(nodes); then the same again for what must first time out."""
@@ -163,9 +164,7 @@ class World:
             with closing(connect(first, create=True)) as db:
                 db.execute("PRAGMA journal_mode = DELETE")
                 if self.scenario.db:
-                    with closing(
-                        sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)
-                    ) as own:
+                    with closing(theirs(self.scenario.db)) as own:
                         if schema.installed(own):
                             raise UsageError(f"{self.scenario.db} is part of a replication group: give one that is not yet")
                         own.backup(db)

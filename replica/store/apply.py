@@ -35,14 +35,14 @@ from replica.words import clean
 
 def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
     """Join these fragments, in the caller's transaction, after absorption. Raises Malformed."""
-    system = [d for d in deltas if d.collection in ddl.SYSTEM]
+    schema = [d for d in deltas if d.collection in ddl.SCHEMA]
     batch = _Batch(core, now_ms)
     told = len(core.changes)
-    if system:
-        batch.join(system)
+    if schema:
+        batch.join(schema)
         if batch.changed:
             ddl.materialize(core)
-    batch.join([d for d in deltas if d.collection not in ddl.SYSTEM])
+    batch.join([d for d in deltas if d.collection not in ddl.SCHEMA])
     core.changes[told:] = _once(core, core.changes[told:])
     return Applied(len(batch.changed), batch.held, batch.refused)
 

@@ -26,7 +26,8 @@ from replica.store.state import State, key_of, load, new, save
 from replica.words import clean
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
-SYSTEM = frozenset({TABLES, COLUMNS, NODES})
+SCHEMA = frozenset({TABLES, COLUMNS})
+SYSTEM = SCHEMA | {NODES}
 _CONSTANT = r"""(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|'(?:[^'\0]|'')*'|[xX]'[0-9a-fA-F]*'|TRUE|FALSE)"""
 _LITERAL = re.compile(
     rf"\s*(?:{_CONSTANT}|\(\s*{_CONSTANT}\s*\)|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\Z",
@@ -146,6 +147,19 @@ def _declare(core: Core, state: State, fields: Fields) -> bool:
 # --- in: what peers' tables look like ---------------------------------------------------------------------------------
 
 
+def described_table(core: Core, collection: str) -> Fields:
+    """The fields of one collection's schema record, if it is live."""
+    system = core.by_name.get(TABLES)
+    if system is None or not _is_name(collection):
+        return {}
+    states = load(core, [key_of(core, system, pack_id([collection]))]).values()
+    return next((_fields(state) for state in states if state.record.live), {})
+
+
+def _fields(state: State) -> Fields:
+    return {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
+
+
 def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
     """Collection -> (its fields, its columns' fields), of all schema records that are live."""
     found: dict[str, tuple[Fields, dict[str, Fields]]] = {}
@@ -157,7 +171,7 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
             k for (k,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (system.tbl,)).fetchall()
         ]
         for state in load(core, keys).values():
-            fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
+            fields = _fields(state)
             names = unpack_id(state.record.id)[0]
             right = len(names) == (1 if collection == TABLES else 2)
             if not state.record.live or not right or not all(_is_name(n) for n in names):

@@ -1,4 +1,5 @@
-"""The commands backup, backup-key, check-backup and restore: for each, `add_..._arguments(parser)` and `..._run(options)`.
+"""The commands backup, backup-key, check-backup, restore, dump and load: `COMMANDS` has, for each, the line for the list of
+commands, what adds its arguments to a parser, and what runs it.
 
 Exit codes are those of the command line: errors are raised, and rendered there.
 """
@@ -7,11 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from replica.backup.backup import Backup, backup, check
+from replica.backup.dump import dump
 from replica.backup.keys import make_key, read_key
+from replica.backup.load import load
 from replica.backup.restore import restore
 from replica.progress import Bar
 from replica.show import size, when
@@ -119,6 +124,69 @@ def restore_run(options: argparse.Namespace) -> int:
     return 0
 
 
+def add_dump_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `replica dump`."""
+    parser.description = (
+        "Write a whole database, replicated or not, into a readable archive for another installation: schema as SQL, rows "
+        "as JSON Lines. No secrets, no history: what is loaded from it is a new group. To get this group back, use `backup`."
+    )
+    parser.add_argument("file", metavar="FILE", help="the SQLite database")
+    parser.add_argument("out", metavar="OUT.zip", help="the archive")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def dump_run(options: argparse.Namespace) -> int:
+    """Run `replica dump`."""
+    with Bar(options.json) as bar:
+        made = dump(options.file, options.out, force=options.force, progress=bar.at)
+    m = made.manifest
+    if options.json:
+        tables = [{"table": t.name, "rows": t.rows} for t in m.tables]
+        left_out = [one._asdict() for one in m.left_out]
+        _print_json({"out": options.out, "bytes": made.bytes, "tables": tables, "left_out": left_out, "held": made.held})
+        return 0
+    rows = sum(table.rows for table in m.tables)
+    print(f"{options.out}: {rows} rows of {len(m.tables)} tables, {size(made.bytes)}")
+    for one in m.left_out:
+        print(f"  left out: {clean(one.name)}: {clean(one.why)}", file=sys.stderr)
+    if made.held:
+        print(f"  left out: {made.held} held records, which no table shows: see `replica held`", file=sys.stderr)
+    return 0
+
+
+def add_load_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `replica load`."""
+    parser.description = (
+        "Make a database of what `replica dump` wrote: the first node of a new group. If FILE is a store without tables "
+        "(after `replica init`, also one that joined a group), it is filled instead."
+    )
+    parser.add_argument("archive", metavar="DUMP.zip")
+    parser.add_argument("file", metavar="FILE", help="the new database")
+    parser.add_argument("--name", help="the node's name for people (default: the file's name)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def load_run(options: argparse.Namespace) -> int:
+    """Run `replica load`."""
+    with Bar(options.json) as bar:
+        made = load(options.archive, options.file, name=options.name, progress=bar.at)
+    rows = sum(table.rows for table in made.manifest.tables)
+    if options.json:
+        now = {"node": made.node.hex(), "name": made.name, "root": made.root.hex(), "count": made.records}
+        adopted = [one._asdict() for one in made.adopted]
+        _print_json({"file": options.file, **now, "rows": rows, "adopted": adopted, "orphans": made.orphans})
+        return 0
+    print(f"{options.file}: node {clean(made.name)} ({made.node.hex()}), {rows} rows of {len(made.manifest.tables)} tables")
+    for one in made.adopted:
+        if one.refused:
+            print(f"  not replicated: {clean(one.table)}: {clean(one.refused)}", file=sys.stderr)
+    if made.orphans:
+        print(f"  {made.orphans} rows refer to a row that is not there (foreign keys), as before", file=sys.stderr)
+    print(f"verified. next: replica invite {options.file} URL, to let other machines join")
+    return 0
+
+
 def _as_json(made: Backup) -> dict[str, Any]:
     m = made.manifest
     return {
@@ -134,3 +202,14 @@ def _words(made: Backup) -> str:
 
 def _print_json(document: object) -> None:
     print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
+    "backup": ("copy a store into one verified file, encrypted with a key", add_backup_arguments, backup_run),
+    "backup-key": ("make a random key for backups", add_backup_key_arguments, backup_key_run),
+    "check-backup": ("prove every byte of a backup", add_check_backup_arguments, check_backup_run),
+    "restore": ("make a store of a backup, as a new node of its group", add_restore_arguments, restore_run),
+    "dump": ("write a whole database into a readable archive, for another installation", add_dump_arguments, dump_run),
+    "load": ("make a database of a dump, as the first node of a new group", add_load_arguments, load_run),
+}
+"""Name -> (help, add arguments, run)."""

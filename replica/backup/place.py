@@ -73,13 +73,28 @@ def settle(source: Path, target: Path, *, over: bool) -> None:
         with open(source, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(source, 0o600)
-        if not over:
-            try:
-                os.close(private(target))  # Ours from here on: nobody else can make it meanwhile.
-            except FileExistsError:
-                raise UsageError(f"{target} exists: choose another name") from None
-        os.replace(source, target)
+        if over:
+            os.replace(source, target)
+        else:
+            _move_to_new(source, target)
         _sync_folder(target.absolute().parent)
+
+
+def _move_to_new(source: Path, target: Path) -> None:
+    """Give the file its name, if nothing has that. A second name cannot replace anything; where the file system knows
+    none (FAT), an empty file holds the place for a moment."""
+    try:
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            os.close(private(target))
+            os.replace(source, target)
+        else:
+            source.unlink()
+    except FileExistsError:
+        raise UsageError(f"{target} exists: choose another name") from None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -100,16 +115,16 @@ def room_for(size: int, beside: Path) -> None:
         raise DiskFull(f"{beside.absolute().parent} has {free} bytes free, {size} are needed: free some space")
 
 
-def check_new_database(path: Path, *, force: bool) -> None:
-    """Raise unless a new database may take this place. With `force`, an old one that nobody uses may be replaced: it and
-    its side files are made ready for that."""
+def check_new_database(path: Path, *, force: bool, clear: bool = False) -> None:
+    """Raise unless a new database may take this place. With `force`, an old one that nobody uses may be replaced; with
+    `clear` too, what is left beside it is removed, so that it can be now."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file")
     sides = [Path(f"{path}{side}") for side in _SIDES]
     if path.exists():
         if not force:
             raise UsageError(f"{path} exists: choose another name, or say --force to replace it for good")
-        _check_unused(path)
+        _check_unused(path, back=not clear)
     left = [side for side in sides if side.exists()]
     if left and not force:
         raise UsageError(
@@ -117,19 +132,23 @@ def check_new_database(path: Path, *, force: bool) -> None:
             "another name"
         )
     with disk_errors(path):
-        for side in left:
+        for side in left if clear else ():
             side.unlink(missing_ok=True)
 
 
-def _check_unused(path: Path) -> None:
-    """Leaving write-ahead logging needs the file for oneself alone, so it shows who else has it open."""
+def _check_unused(path: Path, *, back: bool) -> None:
+    """Leaving write-ahead logging needs the file for oneself alone, so it shows who else has it open. It also empties the
+    log; `back`: and then it is as it was."""
     busy = f"{path} is open in another program (`replica serve`, perhaps): end that first, or choose another name"
     try:
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True, isolation_level=None)) as db:
             db.execute("PRAGMA busy_timeout = 200")
+            (mode,) = db.execute("PRAGMA journal_mode").fetchone()
             db.execute("PRAGMA journal_mode = DELETE")
             db.execute("BEGIN EXCLUSIVE")
             db.execute("ROLLBACK")
+            if back and mode == "wal":
+                db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise StoreBusy(busy) from error

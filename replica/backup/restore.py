@@ -63,8 +63,7 @@ def restore(
         raise UsageError("a node's name has 1 to 64 printable characters")
     if file.exists() and path.exists() and file.samefile(path):
         raise UsageError(f"{file} is the backup itself: name another file to restore into")
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists: choose another name, or say --force to replace it for good")
+    check_new_database(file, force=force)  # Now, and again when all is ready: that may take a while.
     with disk_errors(path), open(path, "rb") as source, workroom(file, now_ms) as room:
         copy = room / "restored.db"
         unsealer = Unsealer(source, key, str(path))
@@ -72,7 +71,7 @@ def restore(
         node, name = _renew(copy, backup, path, name, now_ms, random, progress)
         with Store(copy, now_ms=now_ms, random=random) as store:
             root, count = store.root()
-        check_new_database(file, force=force)
+        check_new_database(file, force=force, clear=True)
         settle(copy, file, over=force)
         return Restored(backup, node, name, root, count)
 

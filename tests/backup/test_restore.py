@@ -150,13 +150,13 @@ def test_what_is_known_of_peers_stays_without_their_counts(tmp_path: Path) -> No
 def test_3_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
     hq, other = make(tmp_path / "hq.db", rows=3), make(tmp_path / "other.db", rows=3, name="other")
     backup(hq, tmp_path / "o")
-    before = other.read_bytes()
+    before = rows(other, "PRAGMA journal_mode"), seen(other)["root"]
     with pytest.raises(UsageError, match="--force"):
         restore(tmp_path / "o", other)
     (tmp_path / "bad").write_bytes((tmp_path / "o").read_bytes()[:-5])
     with pytest.raises(FileRefused):
         restore(tmp_path / "bad", other, force=True)
-    assert other.read_bytes() == before
+    assert (rows(other, "PRAGMA journal_mode"), seen(other)["root"]) == before
     with pytest.raises(UsageError, match="the backup itself"):
         restore(tmp_path / "o", tmp_path / "o", force=True)
     with pytest.raises(UsageError, match="is a folder"):
@@ -195,6 +195,26 @@ def test_3_the_write_ahead_log_of_another_database_is_never_read(tmp_path: Path)
     restore(tmp_path / "o", new, force=True)
     assert rows(new, "SELECT name FROM contact WHERE id = 'c1'") == [("Name 1",)]
     assert seen(new)["wrong"] == []
+
+
+def test_3_a_name_that_is_taken_meanwhile_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hq = make(tmp_path / "hq.db", rows=3)
+    backup(hq, tmp_path / "o")
+    monkeypatch.setattr("replica.backup.restore.check_new_database", lambda *_, **__: None)
+
+    def taken(*_: object) -> None:
+        (tmp_path / "new.db").write_text("somebody was faster")
+
+    def no_links(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    for _ in range(2):
+        with pytest.raises(UsageError, match="exists"):
+            restore(tmp_path / "o", tmp_path / "new.db", progress=taken)
+        assert (tmp_path / "new.db").read_text() == "somebody was faster"
+        monkeypatch.setattr("os.link", no_links)
+    restore(tmp_path / "o", tmp_path / "other.db")
+    assert seen(tmp_path / "other.db")["wrong"] == []
 
 
 def test_3_a_file_that_is_no_database_can_be_forced_away(tmp_path: Path) -> None:

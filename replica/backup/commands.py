@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from replica.backup.backup import Backup, backup, check
-from replica.backup.dump import dump
 from replica.backup.keys import make_key, read_key
-from replica.backup.load import load
 from replica.backup.restore import restore
+from replica.backup.sealed import library
 from replica.progress import Bar
 from replica.show import size, when
 from replica.words import clean
@@ -138,6 +137,8 @@ def add_dump_arguments(parser: argparse.ArgumentParser) -> None:
 
 def dump_run(options: argparse.Namespace) -> int:
     """Run `replica dump`."""
+    with library("msgspec"):
+        from replica.backup.dump import dump
     with Bar(options.json) as bar:
         made = dump(options.file, options.out, force=options.force, progress=bar.at)
     m = made.manifest
@@ -169,6 +170,8 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_run(options: argparse.Namespace) -> int:
     """Run `replica load`."""
+    with library("msgspec"):
+        from replica.backup.load import load
     with Bar(options.json) as bar:
         made = load(options.archive, options.file, name=options.name, progress=bar.at)
     rows = sum(table.rows for table in made.manifest.tables)

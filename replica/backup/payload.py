@@ -28,6 +28,7 @@ PART = 1 << 20
 LEVEL = 3
 _MANIFEST_MAX = 1 << 16
 _WINDOW_MAX = 1 << 27
+_SLICE = 1_024
 _RATIO_MAX = 4_096
 _SMALL = 1 << 28
 """A database of this size may be as empty as it likes."""
@@ -126,10 +127,15 @@ def read(unsealer: Unsealer, manifest: Manifest, name: str, progress: Progress |
 
 
 def _unpack(unsealer: Unsealer) -> Iterator[bytes]:
-    """One frame, and nothing else, in parts."""
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX)
-    with unpacker.stream_reader(unsealer, read_size=PART, closefd=False) as stream:  # type: ignore[arg-type]
-        while part := stream.read(PART):
+    """One frame, and nothing else, in parts. The input comes in small slices: zstd unpacks 4 bytes to 128 KiB at most."""
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompressobj()
+    while data := unsealer.read(_SLICE):
+        if unpacker.eof:
+            raise zstandard.ZstdError("something follows its end")
+        part = unpacker.decompress(data)
+        if unpacker.unused_data:
+            raise zstandard.ZstdError("something follows its end")
+        if part:
             yield part
-    if unsealer.read(1):
-        raise zstandard.ZstdError("something follows its end")
+    if not unpacker.eof:
+        raise zstandard.ZstdError("its end is missing")

@@ -72,7 +72,6 @@ def settle(source: Path, target: Path, *, over: bool) -> None:
     with disk_errors(target):
         with open(source, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(source, 0o600)
         if over:
             os.replace(source, target)
         else:

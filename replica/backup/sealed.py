@@ -37,8 +37,8 @@ One test each:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -132,11 +132,21 @@ class _Checked:
         return blake3(nonce + (head or b"") + data, key=self._key).digest(TAG_BYTES)
 
 
+@contextmanager
+def library(name: str) -> Iterator[None]:
+    """Import an optional library here. Raises UsageError that says how to get it."""
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(f"this needs the library {name}: pip install 'replica[exchange]' ({error})") from error
+
+
 def _derive(key: Key, salt: bytes, scrypt: tuple[int, int, int]) -> tuple[bytes, bytes]:
     """(seal key, check)."""
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+    with library("cryptography"):
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
     master = key.secret
     if key.kind == PASSPHRASE:

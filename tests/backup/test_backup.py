@@ -278,6 +278,10 @@ def test_payload_2_forged_payloads_are_refused(tmp_path: Path) -> None:
         (manifest(1 << 20) + frame, "not unpack to what its manifest says"),
         (manifest(1 << 20, sum_of) + frame[:-9], "not unpack"),
         (manifest(1 << 20, sum_of) + frame + b"x", "does not unpack"),
+        (manifest(1 << 20, sum_of) + frame + bytes(100), "does not unpack"),
+        (manifest(1 << 20, sum_of) + frame + bytes(3 << 20), "does not unpack"),
+        (manifest(1 << 20, sum_of) + frame + frame, "does not unpack|unpacks to more"),
+        (manifest(2 << 20, blake3(zeros + zeros).digest()) + frame + frame, "does not unpack|not unpack to"),
         (manifest(1 << 20, sum_of) + b"no frame", "does not unpack"),
     ):
         with pytest.raises(FileRefused, match=match):

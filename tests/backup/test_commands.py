@@ -11,6 +11,7 @@ import pytest
 
 from replica.backup.commands import COMMANDS
 from replica.backup.sealed import WrongKey
+from replica.errors import UsageError
 from tests.backup.nodes import make, seen
 
 
@@ -71,6 +72,22 @@ def test_dump_and_load_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureF
     assert "16 rows of 4 tables" in capsys.readouterr().out
     run("load", tmp_path / "d.zip", tmp_path / "c.db")
     assert "next: replica invite" in capsys.readouterr().out
+
+
+def test_a_backup_without_a_key_needs_no_optional_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    hq = make(tmp_path / "hq.db", rows=5)
+    run("backup-key", tmp_path / "key")
+    hidden = [name for name in sys.modules if name.split(".")[0] in {"cryptography", "msgspec"}]
+    for name in [*hidden, "msgspec", "replica.backup.dump", "replica.backup.load", "replica.backup.cells"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    run("backup", hq, tmp_path / "o")
+    run("restore", tmp_path / "o", tmp_path / "b.db")
+    with pytest.raises(UsageError, match=r"needs the library cryptography: pip install 'replica\[exchange\]'"):
+        run("backup", hq, tmp_path / "o", "--key-file", tmp_path / "key")
+    with pytest.raises(UsageError, match="needs the library msgspec"):
+        run("dump", hq, tmp_path / "d.zip")
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -19,7 +19,7 @@ from protocol.values import IllFormedText
 from replica.backup import archive
 from replica.backup.backup import backup
 from replica.backup.dump import dump
-from replica.backup.load import load
+from replica.backup.load import _define, load
 from replica.errors import FileRefused, StoreError, UsageError
 from replica.store.catalog import marks, quote
 from replica.store.store import Store
@@ -243,6 +243,14 @@ def test_dump_3_the_same_bytes(tmp_path: Path) -> None:
     dump(file, tmp_path / "1.zip", force=True)
 
 
+def test_dump_3_rows_keep_their_order_whatever_index_there_is(tmp_path: Path) -> None:
+    script = "CREATE TABLE t(x); CREATE INDEX i ON t(x); INSERT INTO t VALUES (3), (1), (2);"
+    file = made(tmp_path / "a.db", script)
+    dump(file, tmp_path / "1.zip")
+    load(tmp_path / "1.zip", tmp_path / "b.db")
+    assert rows(tmp_path / "b.db", "SELECT x FROM t NOT INDEXED") == [(3,), (1,), (2,)]
+
+
 # --- 2: what an archive may not do ------------------------------------------------------------------------------------
 
 Change = Callable[[dict[str, Any], dict[str, bytes]], None]
@@ -296,6 +304,7 @@ def refused(tmp_path: Path, path: Path, match: str = "zip") -> None:
         ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(a)"),
         ("index", "x", "t", "CREATE INDEX x ON _replica_meta(value)"),
         ("index", "x", "t", "CREATE INDEX x ON nothing(value)"),
+        ("index", "x", "t", "CREATE INDEX y ON t(v)"),
         ("index", "x", "t", "CREATE INDEX x ON t(load_extension(v))"),
         ("trigger", "x", "t", "CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM _REPLICA_meta; END"),
         ("trigger", "x", "t", "CREATE TRIGGER temp.x AFTER INSERT ON t BEGIN SELECT 1; END"),
@@ -304,7 +313,7 @@ def refused(tmp_path: Path, path: Path, match: str = "zip") -> None:
         ("pragma", "x", "x", "PRAGMA writable_schema = 1"),
         ("table", "x", "x", "PRAGMA writable_schema = 1"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_load_2_a_schema_that_would_do_anything_else_is_refused(
     tmp_path: Path, kind: str, name: str, table: str, sql: str
@@ -318,6 +327,14 @@ def test_load_2_a_schema_that_would_do_anything_else_is_refused(
 
     refused(tmp_path, forged(tmp_path, change))
     assert not Path("y").exists()
+
+
+def test_load_2_code_from_files_is_refused_although_the_connection_would_allow_it() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        evil = archive.Made("table", "x", "x", "CREATE TABLE x(a CHECK(load_extension(a)))")
+        with pytest.raises(FileRefused, match="not authorized"):
+            _define(db, [evil], "z")
+        _define(db, [evil._replace(sql="CREATE TABLE x(a CHECK(length(a)))")], "z")
 
 
 def rows_changed(data: bytes) -> Change:

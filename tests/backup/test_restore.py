@@ -91,9 +91,10 @@ def test_2_what_a_dead_original_wrote_later_comes_back(tmp_path: Path) -> None:
 def test_2_a_clock_that_was_ahead_stays_ahead(tmp_path: Path) -> None:
     hq = make(tmp_path / "hq.db", rows=3)
     with Store(hq) as store:
-        last = store.status()["clock"]["last_ms"] + 300_000
+        last = store.status()["clock"]["now_ms"] + 300_000
+    write(hq, "UPDATE contact SET name = 'from the future' WHERE id = 'c1'", f"UPDATE _replica_outbox SET at = {last}")
     with Store(hq, now_ms=lambda: last) as store:
-        store.put_many("contact", [{"id": "c1", "name": "from the future"}])
+        store.absorb()
     backup(hq, tmp_path / "o")
     restore(tmp_path / "o", tmp_path / "b.db")
     write(tmp_path / "b.db", "UPDATE contact SET name = 'after it' WHERE id = 'c1'")

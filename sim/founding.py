@@ -23,7 +23,7 @@ def copied(founder: Path, path: Path, name: str, now_ms: Callable[[], int], rand
     """Make the file of another member from that of the founder, who has adopted its tables, wrote nothing, and does not
     run. `now_ms` and `random` are drawn from as `initialize` does."""
     shutil.copyfile(founder, path)
-    with Store(path, now_ms=now_ms, random=random) as store, store._transaction() as core:
+    with Store(path, now_ms=now_ms, random=random) as store, store.transaction() as core:
         old = key_of(core, core.by_name[ddl.NODES], pack_id([core.clock.node]))
         core.db.execute("DELETE FROM _replica_record WHERE key = ?", (old,))
         core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (old,))

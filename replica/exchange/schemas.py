@@ -63,14 +63,14 @@ def checker(spec: CollectionSpec) -> Check:
                 problems.setdefault(index, []).append(Problem(name, as_text(record.get(name))[:200], "schema", why))
                 continue
             wrong = {p.field for p in problems.get(index, ())}
-            for error in known.iter_errors(record):
-                path = [str(step) for step in error.instance_path]
+            for found in known.iter_errors(record):
+                path = [str(step) for step in found.instance_path]
                 name = path[0] if path else ""
-                if name in wrong or (not path and any(f'"{field}" is a required' in error.message for field in wrong)):
+                if name in wrong or (not path and any(f'"{field}" is a required' in found.message for field in wrong)):
                     continue  # What is wrong with the cell has been said already.
-                rule = next((str(s) for s in reversed(list(error.schema_path)) if isinstance(s, str)), "schema")
+                rule = next((str(s) for s in reversed(list(found.schema_path)) if isinstance(s, str)), "schema")
                 shown = as_text(record.get(name))[:200]
-                why = f"{error.message}: correct it as the schema says"
+                why = f"{found.message}: correct it as the schema says"
                 problems.setdefault(index, []).append(Problem(name, shown, f"schema {rule}", why))
 
     return check

@@ -80,6 +80,7 @@ class Batching:
 
     def __init__(self, store: Store, run: Run, outcome: Outcome, on_deleted: str) -> None:
         self._store, self._run, self._outcome, self._on_deleted = store, run, outcome, on_deleted
+        self._own = bytes.fromhex(run.stamp)
         self._seen: dict[str, Seen] = {}
         self._places: dict[str, Place] = {}
         self._found: set[int] = set()
@@ -213,7 +214,7 @@ class Batching:
             if resolved.reasons or resolved.later:
                 raise _Excluded(resolved.reasons, resolved.later)
             try:
-                upserted = upsert(core, resolved.rows, self._run.id)
+                upserted = upsert(core, resolved.rows, self._run.id, self._own)
             except Conflict as conflict:
                 raise _Excluded(_by_row(resolved, conflict.reasons), {}) from None
             if upserted.reasons:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,12 @@ DISTINCT_MAX = 20_000
 """Distinct values of a column that are told apart; beyond, it is said that there are more."""
 SAMPLES = 4
 
+_PLAIN_VOTE: dict[str, Callable[[str], object]] = {
+    "decimal": re.compile(r"-?[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})\Z").match,
+    "order": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z").match,
+}
+"""Texts of which one look tells the vote: the point is the decimal mark; no order is open."""
+
 _NAMES = {"DMY": "day first", "MDY": "month first", "YMD": "year first", ".": "a point", ",": "a comma"}
 
 
@@ -43,7 +49,12 @@ class _Votes:
 
     def add(self, column: Iterable[object]) -> None:
         """Count the texts of a batch."""
-        for text, count in Counter(c for c in column if c.__class__ is str).items():
+        plain = _PLAIN_VOTE[self.kind]
+        texts = [c for c in column if c.__class__ is str and c]
+        rest = [t for t in texts if plain(t) is None]
+        if self.kind == "decimal" and len(rest) < len(texts):
+            self.votes["."] += len(texts) - len(rest)
+        for text, count in Counter(rest).items():
             text = str(text)
             if self.kind == "decimal":
                 vote = numbers.reading(text)

@@ -117,7 +117,7 @@ class _Import:
                 for number, (reader, source) in enumerate(zip(self._readers, self._sources, strict=True)):
                     file = self._file(number, reader, source, run)
                     self._files.append(file)
-                    for batch in reader.batches(_rows(reader)):
+                    for batch in _joined(reader.batches(), _rows(reader)):
                         last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
                         batching.take(file, batch, known=resumed and (number, last) <= at)
                         self._look(reader)
@@ -181,7 +181,8 @@ class _Import:
             id_ = str(uuid5(NAMESPACE, f"run {stamp.hex()} {digest}"))[:13]
             files = ["standard input" if s.path == "-" else Path(s.path).name for s in self._sources]
             maps = "\n".join(s.map for s in self._sources if s.map)
-            return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), _iso(millis(stamp)))
+            began = _iso(millis(stamp))
+            return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), began, as_of=options.as_of or "")
 
     def _file(self, number: int, reader: Reader, source: Source, run: Run) -> File:
         mapping, findings = source.mapping.settle(reader, self._options.date)
@@ -266,6 +267,25 @@ class _Import:
 def _rows(reader: Reader) -> int:
     """Rows of a batch: the more, the fewer times a page of the store is written; but memory is for cells."""
     return max(1_000, min(4 * BATCH_ROWS, CELLS // max(1, len(reader.fields))))
+
+
+def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
+    """Small batches as larger ones, of at least `size` rows."""
+    joined: Batch | None = None
+    for batch in batches:
+        if joined is None:
+            joined = Batch(list(batch.numbers), list(batch.lines), batch.rows, batch.broken, batch.trees)
+        else:
+            joined.numbers = [*joined.numbers, *batch.numbers]
+            joined.lines = [*joined.lines, *batch.lines]
+            joined.rows += batch.rows
+            joined.broken += batch.broken
+            joined.trees = joined.trees + batch.trees if joined.trees is not None and batch.trees is not None else None
+        if len(joined.rows) + len(joined.broken) >= size:
+            yield joined
+            joined = None
+    if joined is not None:
+        yield joined
 
 
 def told(what: str, value: str, confidence: float) -> str:

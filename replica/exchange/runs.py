@@ -34,6 +34,7 @@ _COLUMNS = {
     "position": "TEXT",
     "counts": "TEXT",
     "undone": "TEXT",
+    "as_of": "TEXT",
 }
 RUNNING, FINISHED, UNDONE = "running", "finished", "undone"
 
@@ -56,7 +57,8 @@ class Known:
 class Run:
     """One run. `node`: id of the node that made it, in hex; `files`: names; `digest`: of them and of the map; `stamp`: of
     what it writes, in hex; `position`: "file:row" up to where its rows are in; `counts`: rows by what came of them;
-    `undone`: stamp of the undo, in hex, or empty."""
+    `undone`: stamp of the undo, in hex, or empty; `as_of`: column
+    whose times its stamps are, or empty."""
 
     id: str
     node: str
@@ -72,6 +74,7 @@ class Run:
     position: str = "0:0"
     counts: dict[str, int] = field(default_factory=dict)
     undone: str = ""
+    as_of: str = ""
 
     def row(self) -> dict[str, object]:
         """As the table holds it."""

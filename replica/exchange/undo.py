@@ -1,8 +1,8 @@
 """Undo of an import: ordinary writes that put back what stood there, and leave alone what somebody edited since.
 
-The run keeps, on its own node, which registers it wrote and what they held before. A record that it made is deleted if
-nothing in it was written since; a field that it changed gets its old value if it still has the run's stamp. Nothing is
-taken out of the past, so the undo replicates as any edit does. One test each:
+A record that the run made is deleted if nothing in it was written since: it is known by the stamp of its birth, on every
+node. What the run overwrote is kept on its own node; a field gets its old value back if it still has the run's stamp.
+Nothing is taken out of the past, so the undo replicates as any edit does. One test each:
 
 1. What nobody touched since is as it was before the run.
 2. What somebody edited since is kept, and listed with the editor.
@@ -11,6 +11,7 @@ taken out of the past, so the undo replicates as any edit does. One test each:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from protocol.record import Delta, fold
 from protocol.values import unpack_value
 from replica.errors import UsageError
 from replica.exchange import runs
+from replica.exchange.runs import Run
 from replica.store import ddl
 from replica.store.apply import apply
 from replica.store.core import Core
@@ -72,23 +74,35 @@ def undo(store: Store, name: str) -> Undone:
         raise UsageError(f"run {run.id} was undone already")
     done = Undone(run.id)
     with store.transaction() as core:
-        if not core.db.execute("SELECT 1 FROM _replica_import WHERE run = ? LIMIT 1", (run.id,)).fetchone():
+        noted = core.db.execute("SELECT 1 FROM _replica_import WHERE run = ? LIMIT 1", (run.id,)).fetchone()
+        if not noted and run.node != core.clock.node.hex() and (run.counts.get("updated") or run.as_of):
             by = ddl.node_name(core, bytes.fromhex(run.node))
             raise UsageError(f"what run {run.id} overwrote is known on {by} alone: undo it there, and sync")
         if not run.undone:
             run.undone = core.clock.tick(core.now_ms()).hex()
             runs.write(core, run)
-    while True:
+    now = bytes.fromhex(run.undone)
+    for part in _noted(store, run):
         with store.transaction() as core:
-            sql = "SELECT key, stamp, before FROM _replica_import WHERE run = ? LIMIT ?"
-            rows = core.rows(sql, (run.id, ROWS))
-            if not rows:
-                run.state = runs.UNDONE
-                runs.write(core, run)
-                return done
-            _take_back(core, rows, bytes.fromhex(run.undone), done)
-            gone = [(run.id, key) for key, _, _ in rows]
+            _take_back(core, part, now, done)
+            gone = [(run.id, key) for key, _, _ in part]
             core.db.executemany("DELETE FROM _replica_import WHERE run = ? AND key = ?", gone)
+    with store.transaction() as core:
+        run.state = runs.UNDONE
+        runs.write(core, run)
+    return done
+
+
+def _noted(store: Store, run: Run) -> Iterator[list[tuple[bytes, bytes, bytes | None]]]:
+    """(key, stamp, what stood there before) of what the run wrote, in parts: as it was noted, and the records that were
+    born with its stamp."""
+    stamp, last = bytes.fromhex(run.stamp), b""
+    while rows := store.query("SELECT key, stamp, before FROM _replica_import WHERE run = ? LIMIT ?", (run.id, ROWS)):
+        yield rows
+    sql = "SELECT key, born, NULL FROM _replica_record WHERE born = ? AND born > floor AND key > ? ORDER BY key LIMIT ?"
+    while rows := store.query(sql, (stamp, last, ROWS)):
+        last = rows[-1][0]
+        yield rows
 
 
 def _take_back(core: Core, rows: list[tuple[Any, ...]], now: bytes, done: Undone) -> None:

@@ -85,14 +85,15 @@ class Conflict(Exception):
         self.reasons = reasons
 
 
-def upsert(core: Core, rows: Rows, run: str = "") -> Upserted:
+def upsert(core: Core, rows: Rows, run: str = "", own: bytes = b"") -> Upserted:
     """Write these rows, each of another record, in the caller's transaction. Raises Conflict: then nothing may be
     committed, and the rest tried again without the rows that it names; Collision as `apply` does; UsageError for a
-    column that the table does not have. With a `run`, notes what it wrote under that name."""
+    column that the table does not have. With a `run`, notes what it wrote under that name, but
+    for records that are born with `own`, the run's own stamp: that is note enough."""
     table = core.by_name.get(fold(rows.table))
     if table is None or table.shape is None:
         raise UsageError(f"table {rows.table!r} is not replicated: run `replica adopt` first")
-    return _Upsert(core, table, rows).write(run)
+    return _Upsert(core, table, rows).write(run, own)
 
 
 def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, bytes]:
@@ -178,7 +179,7 @@ class _Upsert:
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
-    def write(self, run: str) -> Upserted:
+    def write(self, run: str, own: bytes) -> Upserted:
         found = identify(self._core, self._table, self._pks, self._unlike(), self._reasons)
         keys = {i: key for i, (key, _) in found.items()}
         if found:
@@ -201,7 +202,7 @@ class _Upsert:
         for i in self._reasons:
             self._fates[i] = Fate.REFUSED
         if run:
-            self._note(run, keys)
+            self._note(run, own, keys)
         return Upserted(self._fates, self._before, self._reasons)
 
     def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
@@ -332,9 +333,9 @@ class _Upsert:
 
     # --- what it was --------------------------------------------------------------------------------------------------
 
-    def _note(self, run: str, keys: Mapping[int, bytes]) -> None:
+    def _note(self, run: str, own: bytes, keys: Mapping[int, bytes]) -> None:
         """Keep what the run wrote, so that it can be undone: see `undo`."""
-        rows: list[tuple[object, ...]] = [(run, keys[i], stamp, None) for i, _, stamp, _ in self._new]
+        rows: list[tuple[object, ...]] = [(run, keys[i], stamp, None) for i, _, stamp, _ in self._new if stamp != own]
         for i, old in self._before.items():
             packed = msgpack.packb({n: pack_value(v) for n, v in old.items()})
             rows.append((run, keys[i], self._rows.stamps[i], packed))

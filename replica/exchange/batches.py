@@ -127,29 +127,30 @@ class Batching:
                     (work.reasons if final else work.later).setdefault(i, []).extend(waits)
 
     def _find_duplicates(self, file: File, work: _Work) -> None:
-        """Rows whose key was there before in this run. Of collections beside the first, the first row that names a record
-        makes it: an account stands in the row of each of its contacts."""
+        """The first row that names a record makes it. A row all of whose records were there before in this run is a
+        duplicate; an account that stands in the row of each of its contacts makes none of them one."""
+        new: set[int] = set()
+        differing: dict[int, list[str]] = {}
         for mapped in work.mapped:
             target = file.mapper.targets[mapped.target]
             names = [f.name for f in target.fields]
-            if any(n not in names for n in target.key):
-                continue  # `place` says what is wrong.
             texts = externals([mapped.columns[names.index(n)] for n in target.key])
             lines = [work.batch.lines[s] for s in mapped.sources]
             hashes = list(map(hash, zip(*mapped.columns, strict=True)))
             out = [work.out(s) for s in mapped.sources]
             texts = ["" if o else t for t, o in zip(texts, out, strict=True)] if any(out) else texts
             seen = self._seen.setdefault(fold(target.collection), Seen())
-            repeated = work.repeated.setdefault(mapped.target, set())
+            repeated = work.repeated[mapped.target] = set()
             for record, first in enumerate(seen.add(texts, lines, hashes)):
                 if first is None:
+                    new.add(mapped.sources[record])
                     continue
-                if mapped.target == 0:
-                    same = first.hash == hashes[record]
+                repeated.add(record)
+                if first.hash != hashes[record]:
                     what = f"the key {texts[record]!r} was in line {first.line} already, with other values: that one counts"
-                    work.duplicates[mapped.sources[record]] = "" if same else what
-                else:
-                    repeated.add(record)
+                    differing.setdefault(mapped.sources[record], []).append(what)
+        for row in {s for m in work.mapped for s in m.sources} - new:
+            work.duplicates[row] = "; ".join(differing.get(row, ()))
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Batching:
         counts = self._counts(work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
-        if changed:
+        if changed or self.written:  # Position and counts stay in step.
             numbers = [*work.batch.numbers, *(b.number for b in work.batch.broken)]
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"

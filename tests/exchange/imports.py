@@ -1,0 +1,46 @@
+"""Imports in tests: a store, a file of text, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from replica.exchange import mapfile, mapping
+from replica.exchange.importing import Options, Source, run_import
+from replica.exchange.mapping import Mapping
+from replica.exchange.outcome import Outcome
+from replica.exchange.rows import ReadOptions
+from replica.store.store import Store
+
+CSV = ReadOptions(format="csv", encoding="utf-8", delimiter=",", quote='"', header=1)
+"""Nothing is left to be found out: these tests are about what comes after."""
+
+
+def write(path: Path, text: str) -> Path:
+    """A file of this text."""
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def take(
+    store: Store,
+    *files: Path,
+    into: str = "contacts",
+    key: str = "id",
+    map: str = "",
+    read: ReadOptions = CSV,
+    blank: str = "leave",
+    **options: Any,
+) -> Outcome:
+    """Import files, with a map of this text or without one."""
+    made: Mapping = mapfile.parse(map, "test.toml", None) if map else mapping.plain(into, key.split(","), blank)
+    sources = [Source(str(file), made, read, map) for file in files]
+    return run_import(store, sources, Options(**options))
+
+
+def counts(outcome: Outcome) -> tuple[int, ...]:
+    """(created, updated, unchanged, duplicate, rejected); they must add up to what was read."""
+    found = tuple(outcome.counts.values())
+    assert sum(found) == outcome.read
+    return found
+

@@ -96,7 +96,7 @@ class Encoding:
 def codec(name: str) -> str:
     """The codec of an encoding as people call it. Raises UsageError for an unknown one, and for UTF-7."""
     try:
-        info = codecs.lookup(name.strip().replace("windows-", "cp").replace("ansi", "cp1252"))
+        info = codecs.lookup(name.strip().lower().replace("windows-", "cp").replace("ansi", "cp1252"))
     except (LookupError, ValueError) as error:
         raise UsageError(f"no encoding is called {clean(name)}: say for example utf-8, gb18030, cp1252") from error
     if info.name == "utf-7":

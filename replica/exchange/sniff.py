@@ -167,7 +167,7 @@ def _decide(
     rivals = {t.dialect.delimiter: t for t in reversed(ranked) if t.dialect.delimiter != best.dialect.delimiter}
     rival = max(rivals.values(), key=lambda t: t.score, default=None)
     close = max(0.0, rival.score / best.score) if rival is not None and best.score > 0 else 0.0
-    sure = 1.0 if said else round(min(0.99, best.fit**0.3 * (1 - 0.5 * close**4)), 2)
+    sure = 1.0 if said else round(min(0.99, best.fit**0.4 * (1 - 0.5 * close**4)), 2)
     others = tuple(
         shown(t.dialect.delimiter) for t in sorted(rivals.values(), key=lambda t: -t.score)[:3] if t.score > 0.2
     )

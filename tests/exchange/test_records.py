@@ -97,3 +97,16 @@ def test_3_time_is_linear_where_a_quote_is_never_closed() -> None:
         assert len(broken) == 1
     assert took[1] < 12 * took[0] + 0.05
     assert ROW_MAX == 16 << 20
+
+
+def test_3_a_record_of_too_many_lines_is_given_up_and_pieces_stay_small() -> None:
+    text = '1,"never closed\n' + "2,y\n" * 300_000
+    kept = broken = 0
+    for piece in records(cut(text, 1 << 18), Dialect(), 2, 0):
+        assert len(piece.rows) <= 150_000
+        kept, broken = kept + len(piece.rows), broken + len(piece.broken)
+    assert (kept, broken) == (300_000, 1)
+    long = '1,"' + "x\n" * 60_000 + '"\n2,y\n'
+    rows, starts, damaged = joined(records(cut(long, 1 << 14), Dialect(), 2, 0))
+    assert rows == [["1", "x\n" * 60_000], ["2", "y"]]
+    assert (starts, damaged) == ([1, 60_002], [])

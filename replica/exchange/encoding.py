@@ -187,8 +187,10 @@ def _utf16(head: bytes) -> str:
     """Text of most languages has a NUL in every other byte of its commas and line ends, and none in the others."""
     even, odd = head[0:4096:2].count(0), head[1:4096:2].count(0)
     size = min(len(head), 4096) // 2
+    # ASCII in UTF-16 is good UTF-8 full of NULs; UTF-8 with some NULs in it is not UTF-16.
+    least = size * 0.4 if _encodes(Decoder("utf-8").decode(head[:4096])) else size * 0.02
     for few, many, name in ((even, odd, "utf-16-le"), (odd, even, "utf-16-be")):
-        if (len(head) % 2 == 0) and many >= max(2, size * 0.02) and few * 20 <= many:
+        if (len(head) % 2 == 0) and many >= max(2, least) and few * 20 <= many:
             text = Decoder(name).decode(head[:4096])
             if not BAD.search(text) and not re.search("[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffe\uffff]", text):
                 return name

@@ -40,7 +40,8 @@ _WORDS: Final = re.compile(
     r"|价格|單價|单价|状态|狀態|类型|類型|城市|省份|部门|部門|职位|職位|联系人|聯絡人|行业|来源|负责人|氏名|名前|住所|会社|メール|이름|전화|주소|회사"
 )
 _YEAR: Final = re.compile(r"(?:19|20)\d\d")
-_IDENTIFIER: Final = re.compile(r"[^\W\d][\w \-./()#%&:']{0,40}")
+_IDENTIFIER: Final = re.compile(r"[^\W\d][\w\-./#%]*")
+"""How programs name columns; people begin names of people and places with a capital."""
 
 
 def kind(cell: str) -> str:
@@ -73,7 +74,7 @@ def header_odds(head: Sequence[str], rows: Sequence[Sequence[str]]) -> float:
         ):
             evidence -= 0.7
     names = [cell.strip() for cell in head if cell.strip()]
-    if names and all(_IDENTIFIER.fullmatch(name) for name in names):
+    if names and all(_IDENTIFIER.fullmatch(name) and name.islower() for name in names):
         evidence += 0.25
     if any(len(name) > 80 for name in names) or not names:
         evidence -= 1.0

@@ -69,6 +69,7 @@ def test_1_what_cannot_be_told_is_asked() -> None:
     assert unsure.value.option == "--encoding"
     with pytest.raises(FileRefused, match="empty"):
         found(b"")
+    assert found(b"id,name\n1,\0a\0b\0c\n22").codec == "utf-8"
 
 
 def test_1_time_does_not_grow_with_the_length_of_a_line() -> None:

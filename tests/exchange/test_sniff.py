@@ -91,7 +91,7 @@ def test_4_sep_is_obeyed_and_a_trailing_delimiter_is_no_column() -> None:
 
 def test_5_what_cannot_be_told_is_asked_with_choices() -> None:
     with pytest.raises(Unsure) as unsure:
-        sniffed("this, is prose with marks\nand, some, more of it\nnothing here\nso, then, again, here\nand the end\nof it\n")
+        sniffed("this, is prose with marks\nand, some, more of it\nnothing here\nso, then, again, here\nthe end\nof it\n")
     assert (unsure.value.what, unsure.value.option) == ("delimiter", "--delimiter")
     assert unsure.value.choices
     with pytest.raises(Unsure) as unsure:

@@ -42,7 +42,7 @@ _AS_IT_IS: Final = frozenset(
 )
 _TIMES: Final = frozenset(
     {
-        *("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "time", "time_ns"),
+        *("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "time"),
         *("timestamp with time zone", "time with time zone"),
     }
 )

@@ -282,3 +282,8 @@ def _rss() -> int:
     """Kilobytes of memory, of the parser's C too."""
     text = Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else "VmRSS: 0"
     return int(text.split("VmRSS:")[1].split()[0])
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert read(write(["a"], [])) == ([], [], [])
+    assert read(write(["a"], [(None,)])) == (["a"], [(None,)], [])

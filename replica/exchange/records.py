@@ -159,7 +159,6 @@ class _Parser:
         self.rows: list[list[str]] = []
         self.starts: list[int] = []
         self.broken: list[tuple[int, int, str]] = []
-        self.blank = False
 
     def run(self) -> int:
         """Parse; how many lines are done with."""
@@ -208,8 +207,7 @@ class _Parser:
 
     def _other_width(self, row: list[str], start: int, end: int) -> int:
         """What to do with a row of another width; the line to go on at."""
-        if not row or (self.width > 1 and len(row) == 1 and not row[0].strip()):
-            self.blank = True
+        if not row or (self.width > 1 and end - start == 1 and not self.lines[start].strip()):
             return end
         if len(row) == self.width < self.raw_width:
             self.rows.append(row)

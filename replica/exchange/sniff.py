@@ -85,7 +85,7 @@ def sniff(text: str, options: ReadOptions, name: str) -> Sniffed:
     body = lines[first : first + SAMPLE_LINES]
     tried = _dialects(body, sep[1] if sep else None, options)
     best, findings = _decide(body, tried, sep is not None, options, name)
-    return _table(best, first, options, name, findings)
+    return _table(body, best, first, options, name, findings)
 
 
 def _dialects(lines: list[str], sep: str | None, options: ReadOptions) -> list[_Try]:
@@ -213,7 +213,9 @@ def shown(delimiter: str) -> str:
     return _NAMES.get(delimiter, delimiter)
 
 
-def _table(best: _Try, first: int, options: ReadOptions, name: str, findings: list[Finding]) -> Sniffed:
+def _table(
+    lines: list[str], best: _Try, first: int, options: ReadOptions, name: str, findings: list[Finding]
+) -> Sniffed:
     rows, width = best.rows, best.width
     body = [row for _, row in rows if len(row) == width]
     wider = width > 2 and len(body) > 1 and all(not row[-1].strip() for row in body[1:])
@@ -241,23 +243,21 @@ def _table(best: _Try, first: int, options: ReadOptions, name: str, findings: li
             " or 0 for none",
             "header", (str(first + start + 1), "0"), "--header",
         )  # fmt: skip
-    following = rows[at + 1][0] if at + 1 < len(rows) else None
     if not has and options.header == 0:
-        start, following = 0, None
+        start = 0
     findings.append(Finding("header", f"line {first + start + 1}" if has else "none", sure, (), "--header"))
-    skip = first + start
-    if has:
-        skip = first + (following if following is not None else _end(best, start))
+    skip = first + (_end(lines, start, best.dialect) if has else start)
     before = first + start
     if start:
         findings.append(Finding("preamble", f"{before} lines before the table are skipped", 0.9, (), "--header"))
     return Sniffed(best.dialect, width, skip, head if has else None, first + start + 1 if has else 0, wider, findings)
 
 
-def _end(best: _Try, start: int) -> int:
-    """The line after the record that begins at `start`, the last of the sample."""
-    later = [line for line, _ in best.rows if line > start]
-    return later[0] if later else 1 << 60
+def _end(lines: list[str], start: int, dialect: Dialect) -> int:
+    """The line after the record that begins at `start`."""
+    reader = dialect.rows([dialect.plain(line) for line in lines[start : start + 200]])
+    next(reader)
+    return start + int(reader.line_num)
 
 
 def _said(rows: list[tuple[int, list[str]]], line: int, name: str) -> int:

@@ -62,6 +62,10 @@ def elements(scroll: Scroll) -> Iterator[Item]:
         if not got:
             yield Item(None, line, "", "the file ends before its array does: it was cut off here")
             return
+        if got == ",":
+            # A comma too many loses nothing.
+            scroll.at += 1
+            continue
         try:
             value, text = scroll.value()
         except (Damaged, TooBig) as error:

@@ -171,7 +171,8 @@ class XmlReader:
         """(line, tree, reason, raw) of each record; a reason says why there is no tree."""
         from lxml import etree
 
-        tag = f"{{*}}{self._path[-1]}"
+        # The parser finds no name whose prefix nobody declared.
+        tag = None if ":" in self._path[-1] else f"{{*}}{self._path[-1]}"
         with closing(self._source.open()) as stream:
             reader, last, since = parser(tag), None, 0
             error: Any = None
@@ -186,7 +187,7 @@ class XmlReader:
                     error = found
                 for _, element in reader.read_events():
                     parent = element.getparent()
-                    if parent is None or parent is not last:
+                    if parent is None or parent is not last or tag is None:
                         if not self._here(element):
                             continue
                         last = parent

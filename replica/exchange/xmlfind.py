@@ -162,7 +162,7 @@ def _paths(head: Iterator[bytes]) -> tuple[list[_Path], bool]:
                 path = path[:-1]
                 element.clear()
                 continue
-            name = str(etree.QName(element).localname)
+            name = str(element.tag).rpartition("}")[2]
             if not path:
                 ours = NAMESPACE in element.nsmap.values()
             else:

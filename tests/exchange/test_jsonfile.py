@@ -293,3 +293,7 @@ def test_a_value_over_the_cap_in_an_array() -> None:
     assert rows == [(1,), (3,)]
     assert "longer" in broken[0].reason
     assert time.process_time() - began < 2
+
+
+def test_a_comma_too_many_costs_nothing() -> None:
+    assert read('[,{"a": 1},,{"a": 2},]')[1:] == ([(1,), (2,)], [])

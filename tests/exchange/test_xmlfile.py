@@ -287,3 +287,8 @@ def _rss() -> int:
 def test_no_rows_are_no_rows() -> None:
     assert read(write(["a"], [])) == ([], [], [])
     assert read(write(["a"], [(None,)])) == (["a"], [(None,)], [])
+
+
+def test_a_prefix_that_is_not_declared_is_part_of_the_name() -> None:
+    _, rows, _ = read("<r><x:a><b>1</b></x:a><x:a><b>2</b></x:a></r>")
+    assert rows == [("1",), ("2",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import pytest
@@ -168,3 +169,10 @@ def test_trees_have_lists() -> None:
 def test_half_characters_are_refused() -> None:
     with pytest.raises(RowRefused):
         write(["fn"], [("\ud800",)])
+
+
+def test_a_picture_of_many_lines_takes_no_longer_than_its_size() -> None:
+    picture = "PHOTO;ENCODING=b:AAAA\n" + " AAAAAAAA\n" * 300_000
+    began = time.process_time()
+    assert read(f"BEGIN:VCARD\nFN:A\n{picture}END:VCARD\n")[0] == [{"fn": "A"}]
+    assert time.process_time() - began < 5

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -56,11 +56,14 @@ class Inverse:
         return [make(columns) for make in self.makers]
 
 
-def inverse(mapping: Mapping, collection: str) -> Inverse:
-    """The map backwards for one of its collections. Raises MapRefused if it does not have it."""
+def inverse(mapping: Mapping, collection: str, fields: Sequence[str] = ()) -> Inverse:
+    """The map backwards for one of its collections. `fields`: all that the collection has; with `rest = "keep"` those that
+    the map does not name go under their own names. Raises MapRefused if it does not have the collection."""
     for spec in mapping.collections:
         if spec.name == collection:
-            return _inverse(spec, mapping.read.decimal, mapping.date)
+            named = {f.name.casefold() for f in spec.fields}
+            rest = [FieldSpec(name, (name,)) for name in fields if name.casefold() not in named and spec.rest == "keep"]
+            return _inverse(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal, mapping.date)
     names = [spec.name for spec in mapping.collections]
     close = near(collection, names) or names
     raise MapRefused(f'the map has no collection "{collection}": did you mean {" or ".join(close)}?')

@@ -24,7 +24,7 @@ from replica.exchange.rows import Reader, ReadOptions
 from replica.exchange.suggest import Draft, suggest
 from replica.words import clean
 
-OK, REJECTS = 0, 2
+OK, REJECTS = 0, 1
 """Exit codes: all is well; `check` found rows that the map rejects."""
 SHOWN = 20
 
@@ -168,6 +168,7 @@ def _tried(mapping: Mapping, reader: Reader, date: str | None) -> dict[str, Any]
         for row, found in sorted(lines)[: max(SHOWN - len(shown), 0)]:
             shown += [{"row": row, **problem._asdict()} for problem in found]
     return {
+        "unused": mapper.unused,
         "rows": rows, "rejected": rejected, "broken": broken, "records": dict(made), "problems": shown,
         "findings": [f._asdict() for f in (*reader.findings, *findings)],
     }  # fmt: skip
@@ -184,6 +185,8 @@ def _print_check(told: dict[str, Any]) -> None:
         found = told["file"]
         for f in found["findings"]:
             print(f"found: {clean(f['what'])} = {clean(f['value'])} ({f['confidence']:.0%} sure)")
+        if found["unused"]:
+            print(f"columns that nothing reads: {clean(', '.join(found['unused']))}")
         made = ", ".join(f"{n} {clean(name)}" for name, n in found["records"].items())
         print(f"{found['rows']} rows: {made or 'no records'}; {found['rejected']} rejected")
         for p in found["problems"]:

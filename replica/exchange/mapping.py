@@ -14,6 +14,7 @@ values leave open (12/03/2021, 1,234); `Mapping.mapper` is the machine for a fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,7 +69,8 @@ class Mapping:
 
 
 class Mapper:
-    """Maps batches of one file. `targets`: the collections, with the fields that this file has."""
+    """Maps batches of one file. `targets`: the collections, with the fields that this file has; `unused`: columns of the
+    file that nothing reads."""
 
     def __init__(
         self, specs: Sequence[CollectionSpec], fields: list[str], decimal: str | None, order: str | None
@@ -78,6 +80,7 @@ class Mapper:
         )
         self._plans = [_CollectionPlan(spec, fields, decimal, order, len(specs) > 1) for spec in specs]
         self._fields = fields
+        self.unused = _unused(specs, fields)
 
     def said(self, target: int, names: Collection[str], batch: Batch) -> list[tuple[str, Column]]:
         """What the file says for these fields of a target, as text steps leave it, before types: for detectors."""
@@ -274,6 +277,17 @@ def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> 
         made += [FieldSpec(name, (name,)) for name in fields if name not in named]
     _check_names(spec, [f.name for f in made], fields, lacking)
     return replace(spec, fields=tuple(made))
+
+
+def _unused(specs: Sequence[CollectionSpec], fields: Sequence[str]) -> tuple[str, ...]:
+    read = {source.removeprefix("^") for spec in specs for f in spec.fields for source in f.sources}
+    read |= {c.column for spec in specs for c in spec.when} | {spec.rows for spec in specs if spec.rows}
+    inside = {name[: found.start()] for name in read for found in re.finditer(r"[.\[]", name)}
+    return tuple(
+        name
+        for name in fields
+        if name not in read and name not in inside and not any(name.startswith((f"{r}.", f"{r}[")) for r in read)
+    )
 
 
 def _check_names(spec: CollectionSpec, names: list[str], fields: Sequence[str], lacking: list[str]) -> None:

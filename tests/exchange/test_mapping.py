@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import MapRefused
+from replica.exchange.mapfile import parse
 from replica.exchange.mapping import Field, Target, load, plain
 from replica.exchange.rows import MISSING, Batch, Tree
 from tests.exchange.listed import mapped, one
@@ -146,6 +147,14 @@ ID = { pattern = "[0-9]+" }
     assert made.sources == [0]
     assert set(problems) == {1, 2, 3, 4}
     assert {p.rule for found in problems.values() for p in found} == {"when"}
+
+
+def test_columns_that_nothing_reads_are_known() -> None:
+    mapper = parse(f"version = 1\n{CONTACTS}[collection.when]\nType = 'x'", "m", None).mapper(
+        ["ID", "Zip", "Name", "Type"]
+    )
+    assert mapper.unused == ("Zip",)
+    assert plain("c", ["id"]).mapper(["id", "x"]).unused == ()
 
 
 def test_columns_of_the_rest_are_kept_as_they_are() -> None:

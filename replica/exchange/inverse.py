@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from replica.errors import MapRefused
 from replica.exchange.dates import SERIALS, pieces
-from replica.exchange.mapmodel import CollectionSpec, FieldSpec, as_text, near
+from replica.exchange.mapmodel import CollectionSpec, FieldSpec, as_text, folded, near
 from replica.exchange.mapping import Mapping
 from replica.exchange.rows import MISSING, Cell
 from replica.exchange.steps import Column
@@ -61,15 +61,15 @@ def inverse(mapping: Mapping, collection: str, fields: Sequence[str] = ()) -> In
     the map does not name go under their own names. Raises MapRefused if it does not have the collection."""
     for spec in mapping.collections:
         if spec.name == collection:
-            named = {f.name.casefold() for f in spec.fields}
-            rest = [FieldSpec(name, (name,)) for name in fields if name.casefold() not in named and spec.rest == "keep"]
-            return _inverse(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal, mapping.date)
+            named = {folded(f.name) for f in spec.fields}
+            rest = [FieldSpec(name, (name,)) for name in fields if folded(name) not in named and spec.rest == "keep"]
+            return _inverse(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal)
     names = [spec.name for spec in mapping.collections]
     close = near(collection, names) or names
     raise MapRefused(f'the map has no collection "{collection}": did you mean {" or ".join(close)}?')
 
 
-def _inverse(spec: CollectionSpec, decimal: str | None, order: str | None) -> Inverse:
+def _inverse(spec: CollectionSpec, decimal: str | None) -> Inverse:
     lost: list[Lost] = []
     reads: list[str] = []
     made: dict[str, Callable[[Sequence[Column]], Column]] = {}
@@ -102,7 +102,7 @@ def _inverse(spec: CollectionSpec, decimal: str | None, order: str | None) -> In
                 made[name] = _Part(len(reads) - 1, number)
         else:
             taken[source] = field.name
-            made[source] = _Each(len(reads) - 1, backwards(field, decimal, order))
+            made[source] = _Each(len(reads) - 1, backwards(field, decimal))
     return Inverse(spec.name, tuple(reads), tuple(made), tuple(lost), tuple(made.values()))
 
 
@@ -185,7 +185,7 @@ class _Joined:
         return out
 
 
-def backwards(spec: FieldSpec, decimal: str | None = None, order: str | None = None) -> Back | None:
+def backwards(spec: FieldSpec, decimal: str | None = None) -> Back | None:
     """What a value of the field looks like in the file; None: as it is."""
     typed: Back | None = None
     if spec.type == "boolean":
@@ -193,8 +193,8 @@ def backwards(spec: FieldSpec, decimal: str | None = None, order: str | None = N
         typed = lambda value: words[value] if value in (0, 1) else value  # noqa: E731
     elif spec.type in ("number", "integer") and (spec.decimal or decimal) == ",":
         typed = lambda value: repr(value).replace(".", ",") if isinstance(value, float) else value  # noqa: E731
-    elif spec.type in ("date", "datetime") and (spec.format or order):
-        typed = _dated(spec, spec.format or order or "")
+    elif spec.type in ("date", "datetime") and spec.format:
+        typed = _dated(spec, spec.format)
     if spec.lookup is None:
         return typed
     table, first = _backwards(spec), typed or (lambda value: value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from replica.exchange import contact_types, dates
 from replica.exchange.children import steps_of
-from replica.exchange.mapmodel import CollectionSpec, FieldSpec, near
+from replica.exchange.mapmodel import CollectionSpec, FieldSpec, folded, near
 from replica.exchange.rows import MISSING
 from replica.exchange.rules import matcher
 from replica.exchange.types import converter
@@ -144,12 +144,9 @@ def _collection(spec: CollectionSpec, wrong: list[str]) -> None:
             wrong.append(f'{place}: key "{key}" is a constant: all records would be one')
     if len(set(spec.key)) < len(spec.key):
         wrong.append(f"{place}: key names a field twice")
-    seen: dict[str, str] = {}
-    wrong += [
-        f'{place}: fields "{seen[name.casefold()]}" and "{name}" are one to SQLite: rename one'
-        for name in names
-        if seen.setdefault(name.casefold(), name) is not name
-    ]
+    for number, name in enumerate(names):
+        others = [other for other in names[:number] if folded(other) == folded(name)]
+        wrong += [f'{place}: fields "{other}" and "{name}" are one to SQLite: rename one' for other in others]
     if not spec.fields and spec.rest == "drop":
         wrong.append(f'{place}: it has no fields: name some, or say rest = "keep"')
     if spec.separator is not None and spec.rows is None:

@@ -179,6 +179,14 @@ def as_text(cell: object) -> str:
     return str(cell)
 
 
+_SMALL = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def folded(name: str) -> str:
+    """The name of a column as SQLite compares it: without the case of ASCII letters, and of no others."""
+    return name.translate(_SMALL)
+
+
 def near(name: str, names: Sequence[str]) -> list[str]:
     """Up to three of these names that look like this one, the nearest first; case and spaces do not count."""
     import difflib

@@ -30,6 +30,7 @@ from replica.exchange.mapmodel import (
     Problem,
     Target,
     as_text,
+    folded,
     is_blank,
     near,
 )
@@ -57,7 +58,7 @@ class Mapping:
         made = [_fitted(spec, fields, lacking) for spec in self.collections]
         if lacking:
             raise MapRefused("; ".join(dict.fromkeys(lacking)))
-        return Mapper(made, list(fields), self.read.decimal, None)
+        return Mapper(made, list(fields), self.read.decimal, self.date)
 
     def settle(self, reader: Reader, date: str | None = None) -> tuple[Mapping, list[Finding]]:
         """This map with the order of dates and the decimal mark of every column that leaves them open decided over the
@@ -295,11 +296,11 @@ def _check_names(spec: CollectionSpec, names: list[str], fields: Sequence[str], 
     lacking += [_lacks(f'key of "{spec.name}"', name, fields) for name in spec.key if name not in mapped]
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other is not name:
-            lacking.append(
-                f'"{spec.name}" would have the columns "{other}" and "{name}", which are one to SQLite: map one of them'
-            )
+        if folded(name) not in seen:
+            seen[folded(name)] = name
+            continue
+        both = f'"{seen[folded(name)]}" and "{name}"'
+        lacking.append(f'"{spec.name}" would have the columns {both}, which are one to SQLite: map one of them')
 
 
 def _lacks(what: str, name: str, fields: Sequence[str]) -> str:

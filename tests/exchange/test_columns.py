@@ -55,6 +55,8 @@ def test_nothing_is_guessed_when_every_value_is_ambiguous() -> None:
     assert "--date" in unsure.value.option
     made, _ = mapping().settle(file, "MDY")
     assert made.mapper(file.fields).map(next(file.batches()))[0][0].columns[1] == ["2021-03-04", "2021-01-02"]
+    told = mapping('date = "DMY"').mapper(file.fields)
+    assert told.map(next(file.batches()))[0][0].columns[1] == ["2021-04-03", "2021-02-01"]
     assert mapping('date = "DMY"').settle(file)[0].collections[0].fields[1].format == "DMY"
     with pytest.raises(Unsure) as unsure:
         mapping().settle(rows(("", "1,234")))

@@ -139,6 +139,7 @@ def test_collections_that_could_not_work() -> None:
     assert "is no path" in refusal(head + 'key = "id"\nrows = "x"\n[collection.fields]\nid = "a[x]"')
     assert "separator needs rows" in refusal(head + 'key = "id"\nseparator = ";"\n[collection.fields]\nid = "a"')
     assert "it has no fields" in refusal(head + 'key = "id"')
+    assert 'when "x": must be text' in refusal(head + 'key = "id"\nwhen = { x = [[1]] }\n[collection.fields]\nid = "a"')
     assert "different keys" in refusal(
         head
         + 'key = "id"\n[collection.fields]\nid = "a"\n[[collection]]\nname = "c"\nkey = "b"\n[collection.fields]\nb = "a"'

@@ -64,6 +64,11 @@ def test_what_the_file_lacks_is_named_at_once_with_near_names() -> None:
         plain("c", ["contact_id", "mail"]).mapper(["Contact Id", "E-Mail", "x"])
     assert 'no column "contact_id"; did you mean "Contact Id"?' in str(refused.value)
     assert 'no column "mail"; did you mean "E-Mail"?' in str(refused.value)
+    with pytest.raises(MapRefused, match='"name" and "name", which are one'):
+        parse(f"version = 1\n{CONTACTS}".replace('"id"', '"id"\nrest = "keep"', 1), "m", None).mapper(
+            ["ID", "Name", "na" + "me"]
+        )
+    assert plain("c", ["id"]).mapper(["id", "Straße", "STRASSE", "É", "é"])
     with pytest.raises(MapRefused, match='"Name" and "name", which are one to SQLite'):
         plain("c", ["id"]).mapper(["id", "Name", "name"])
 

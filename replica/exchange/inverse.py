@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from replica.errors import MapRefused
 from replica.exchange.dates import SERIALS, pieces
-from replica.exchange.mapmodel import CollectionSpec, FieldSpec, as_text, folded, near
+from replica.exchange.mapmodel import CollectionSpec, FieldSpec, WholeFile, as_text, folded, near
 from replica.exchange.mapping import Mapping
 from replica.exchange.rows import MISSING, Cell
 from replica.exchange.steps import Column
@@ -204,7 +204,7 @@ def backwards(spec: FieldSpec, decimal: str | None = None) -> Back | None:
 def _backwards(spec: FieldSpec) -> dict[Any, str]:
     """Value of the collection -> the first text of the lookup table that means it."""
     assert spec.lookup is not None
-    values, refused = converter(spec)([value for _, value in spec.lookup.table])
+    values, refused = converter(spec, WholeFile())([value for _, value in spec.lookup.table])
     table: dict[Any, str] = {}
     for number, (text, _) in enumerate(spec.lookup.table):
         if number not in refused:

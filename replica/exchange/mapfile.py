@@ -162,14 +162,14 @@ def _shapes(document: dict[str, Any]) -> list[str]:
 def _mapping(document: dict[str, Any], folder: Path | None) -> tuple[Mapping, list[str]]:
     wrong: list[str] = []
     read = dict(document.get("read", {}))
-    date = read.pop("date", None)
+    date, country = read.pop("date", None), read.pop("country", None)
     if isinstance(read.get("sheet"), int):
         read["sheet"] = str(read["sheet"])
     if "schema" in read:
         found = mapchecks.beside(folder, read["schema"], "read: schema", wrong)
         read["schema"] = str(found) if found else None
     collections = [_collection(spec, folder, wrong) for spec in document["collection"]]
-    made = Mapping(document.get("source"), ReadOptions(**read), tuple(collections), date)
+    made = Mapping(document.get("source"), ReadOptions(**read), tuple(collections), date, country)
     return made, wrong + mapchecks.check(made)
 
 

@@ -142,6 +142,14 @@ class FieldSpec:
         return Field(self.name, DECLARED[self.type], self.refers, self.unique, self.exists)
 
 
+class WholeFile(NamedTuple):
+    """What holds for fields that say nothing themselves: decimal mark, order of dates, country of phones."""
+
+    decimal: str | None = None
+    order: str | None = None
+    country: str | None = None
+
+
 @dataclass(frozen=True)
 class CollectionSpec:
     """A collection as the map has it. `rows`: path to an array whose elements become the records; `separator`: the cell of

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from replica.errors import MapRefused
 from replica.exchange.children import Children, flat_children, path_known, tree_children
-from replica.exchange.fieldplan import FieldPlan, plans
+from replica.exchange.fieldplan import FieldPlan
 from replica.exchange.mapmodel import (
     CollectionSpec,
     Field,
@@ -29,6 +29,7 @@ from replica.exchange.mapmodel import (
     Mapped,
     Problem,
     Target,
+    WholeFile,
     as_text,
     folded,
     is_blank,
@@ -45,12 +46,13 @@ __all__ = ["Field", "Mapped", "Mapper", "Mapping", "Problem", "Target", "load", 
 @dataclass(frozen=True)
 class Mapping:
     """A map, checked. `source`: name of the system that the file is from; `read`: how to read the file; `date`: order of
-    its dates where the values leave it open."""
+    its dates where the values leave it open; `country`: of phone numbers that do not say theirs."""
 
     source: str | None
     read: ReadOptions
     collections: tuple[CollectionSpec, ...] = field(default=())
     date: str | None = None
+    country: str | None = None
 
     def mapper(self, fields: Sequence[str]) -> Mapper:
         """The machine for a file with these columns. Raises MapRefused that names all that the file lacks."""
@@ -58,7 +60,7 @@ class Mapping:
         made = [_fitted(spec, fields, lacking) for spec in self.collections]
         if lacking:
             raise MapRefused("; ".join(dict.fromkeys(lacking)))
-        return Mapper(made, list(fields), self.read.decimal, self.date)
+        return Mapper(made, list(fields), WholeFile(self.read.decimal, self.date, self.country))
 
     def settle(self, reader: Reader, date: str | None = None) -> tuple[Mapping, list[Finding]]:
         """This map with the order of dates and the decimal mark of every column that leaves them open decided over the
@@ -73,13 +75,11 @@ class Mapper:
     """Maps batches of one file. `targets`: the collections, with the fields that this file has; `unused`: columns of the
     file that nothing reads."""
 
-    def __init__(
-        self, specs: Sequence[CollectionSpec], fields: list[str], decimal: str | None, order: str | None
-    ) -> None:
+    def __init__(self, specs: Sequence[CollectionSpec], fields: list[str], whole: WholeFile) -> None:
         self.targets = tuple(
             Target(spec.name, spec.key, tuple(f.field() for f in spec.fields), spec.blank) for spec in specs
         )
-        self._plans = [_CollectionPlan(spec, fields, decimal, order, len(specs) > 1) for spec in specs]
+        self._plans = [_CollectionPlan(spec, fields, whole, len(specs) > 1) for spec in specs]
         self._fields = fields
         self.unused = _unused(specs, fields)
 
@@ -106,11 +106,9 @@ class Mapper:
 class _CollectionPlan:
     """How the records of one collection are made of a batch."""
 
-    def __init__(
-        self, spec: CollectionSpec, fields: list[str], decimal: str | None, order: str | None, several: bool
-    ) -> None:
+    def __init__(self, spec: CollectionSpec, fields: list[str], whole: WholeFile, several: bool) -> None:
         self.spec = spec
-        self.plans: list[FieldPlan] = plans(spec.fields, decimal, order)
+        self.plans: list[FieldPlan] = [FieldPlan(f, whole) for f in spec.fields]
         self.selective = bool(spec.when) or spec.rows is not None
         self._several = several
         self._place = {name: index for index, name in enumerate(fields)}

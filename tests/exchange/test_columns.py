@@ -63,6 +63,20 @@ def test_nothing_is_guessed_when_every_value_is_ambiguous() -> None:
     assert unsure.value.choices == (".", ",")
 
 
+def test_years_of_two_digits() -> None:
+    with pytest.raises(Unsure) as unsure:
+        mapping().settle(rows(("21-03-04", "")))
+    assert unsure.value.choices == ("DMY", "YMD")
+    with pytest.raises(Unsure) as unsure:
+        mapping().settle(rows(("01-02-03", "")))
+    assert unsure.value.choices == ("DMY", "MDY", "YMD")
+    made, (finding,) = mapping().settle(rows(("21-03-04", ""), ("03-04-99", "")))  # 99 is no day, 21 is no month.
+    assert (finding.what, finding.value) == ('order of dates of "born"', "DMY")
+    assert made.collections[0].fields[1].format == "DMY"
+    with pytest.raises(Unsure, match="contradict"):
+        mapping().settle(rows(("21-03-04", ""), ("03-21-04", "")))
+
+
 def test_the_values_speak_louder_than_what_is_told_for_a_tie() -> None:
     made, _ = mapping().settle(rows(*[("13/04/2021", "")] * 3), "MDY")
     assert made.collections[0].fields[1].format == "DMY"

@@ -146,5 +146,5 @@ def test_a_chinese_file_of_excel_from_draft_to_records(tmp_path: Path, capsys: p
 def test_a_real_file_from_draft_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.toml"
     run(capsys, "suggest", SITES, "--out", out, "--country", "US")
-    told = run(capsys, "check", out, SITES)
+    told = run(capsys, "check", out, SITES, "--country", "US")
     assert (told["file"]["rows"], told["file"]["rejected"]) == (3337, 0)

@@ -46,6 +46,8 @@ class _Votes:
         self.kind = kind
         self.votes: Counter[str] = Counter()
         self.either: str | None = None
+        self.ways: Counter[frozenset[str]] = Counter()
+        """Readings of the values that have several."""
 
     def add(self, column: Iterable[object]) -> None:
         """Count the texts of a batch."""
@@ -64,6 +66,7 @@ class _Votes:
                 vote = "?" if len(days) > 1 else next(iter(found)) if len(found) == 1 else ""
             if vote == "?":
                 self.either = self.either or text
+                self.ways[frozenset((".", ",") if self.kind == "decimal" else found)] += count
             if vote:
                 self.votes[vote] += count
 
@@ -76,14 +79,17 @@ class _Votes:
                 return None
             if told is not None:
                 return Finding(what, told, 1.0, (), option)
-            choices = (".", ",") if self.kind == "decimal" else ("DMY", "MDY")
+            possible = frozenset.intersection(*self.ways)
+            if len(possible) == 1:  # Each value has several readings, but all have only this one in common.
+                return Finding(what, next(iter(possible)), 0.9, (), option)
+            choices = tuple(sorted(possible or dates.ORDERS, reverse=self.kind == "decimal"))
             ways = " or ".join(_NAMES[c] for c in choices)
             raise Unsure(
                 f"{what}: every value can be read in two ways ({self.either}): {ways}? say it with {option}",
                 what, choices, option,
             )  # fmt: skip
         (best, count), *others = said.most_common()
-        against = sum(n for _, n in others)
+        against = sum(n for _, n in others) + sum(n for ways, n in self.ways.items() if best not in ways)
         confidence = count / (count + against) * (1 - 0.25 / count)
         if confidence < SURE:
             if told is not None:

@@ -1,7 +1,7 @@
 """`replica map`: draft a map from a file, check one, and list those that come with the program.
 
 replica map suggest FILE [--out MAP] [--country DE] [--json]
-replica map check MAP [FILE] [--date DMY] [--json]
+replica map check MAP [FILE] [--date DMY] [--country DE] [--json]
 replica map list [--json]
 """
 
@@ -12,7 +12,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from replica.exchange.rows import Reader, ReadOptions
 from replica.exchange.suggest import Draft, suggest
 from replica.words import clean
 
-OK, REJECTS = 0, 2
+OK, REJECTS = 0, 1
 """Exit codes: all is well; `check` found rows that the map rejects."""
 SHOWN = 20
 
@@ -35,13 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     draft = actions.add_parser("suggest", help="draft a map from the headers and the values of a file")
     draft.add_argument("input", metavar="FILE", help="a file to import")
     draft.add_argument("--out", metavar="MAP", help="write the draft here instead of printing it")
-    draft.add_argument("--country", metavar="CC", help="country of phone numbers that do not say theirs (DE, CN, ...)")
     check = actions.add_parser("check", help="check a map, and try it on a file without writing anything")
     check.add_argument("map", metavar="MAP", help="a map file, or the name of a ready map")
     check.add_argument("input", metavar="FILE", nargs="?", help="a file to try it on")
     check.add_argument("--date", choices=("DMY", "MDY", "YMD"), help="order of dates that the values leave open")
     every = actions.add_parser("list", help="the maps that come with the program")
     for action in (draft, check):
+        action.add_argument(
+            "--country", metavar="CC", help="country of phone numbers that do not say theirs (DE, CN, ...)"
+        )
         action.add_argument("--format", help="of the file: csv, json, xml, ...")
         action.add_argument("--encoding", help="of the file: utf-8, gb18030, ...")
     for action in (draft, check, every):
@@ -54,8 +56,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open(path: str, options: argparse.Namespace, read: ReadOptions | None = None) -> Reader:
-    from dataclasses import replace
-
     from replica.exchange.formats import open_reader
 
     told = {name: value for name in ("format", "encoding") if (value := getattr(options, name)) is not None}
@@ -63,15 +63,22 @@ def _open(path: str, options: argparse.Namespace, read: ReadOptions | None = Non
     return reader
 
 
+def _country(options: argparse.Namespace) -> str | None:
+    """The country that the user says. Raises UsageError if there is none of these letters."""
+    if not options.country:
+        return None
+    from replica.exchange.contact_types import countries
+
+    country: str = options.country.upper()
+    if country not in countries():
+        raise UsageError(f"{clean(options.country)} is no country: use its two letters, such as DE")
+    return country
+
+
 def _suggest(options: argparse.Namespace) -> int:
     if options.out and Path(options.out).exists():
         raise UsageError(f"{options.out} exists: choose another name, or remove it")
-    country = options.country.upper() if options.country else None
-    if country is not None:
-        from replica.exchange.contact_types import countries
-
-        if country not in countries():
-            raise UsageError(f"{options.country} is no country: use its two letters, such as DE")
+    country = _country(options)
     reader = _open(options.input, options)
     try:
         draft = suggest(reader, options.input, country)
@@ -129,6 +136,8 @@ def _cut(text: str, widest: int) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     mapping = load(options.map)
+    if country := _country(options):
+        mapping = replace(mapping, country=country)
     told: dict[str, Any] = {"map": options.map, "source": mapping.source, "collections": []}
     for spec in mapping.collections:
         back = [lost._asdict() for lost in inverse(mapping, spec.name).lost]
@@ -168,6 +177,7 @@ def _tried(mapping: Mapping, reader: Reader, date: str | None) -> dict[str, Any]
         for row, found in sorted(lines)[: max(SHOWN - len(shown), 0)]:
             shown += [{"row": row, **problem._asdict()} for problem in found]
     return {
+        "unused": mapper.unused,
         "rows": rows, "rejected": rejected, "broken": broken, "records": dict(made), "problems": shown,
         "findings": [f._asdict() for f in (*reader.findings, *findings)],
     }  # fmt: skip
@@ -184,6 +194,8 @@ def _print_check(told: dict[str, Any]) -> None:
         found = told["file"]
         for f in found["findings"]:
             print(f"found: {clean(f['what'])} = {clean(f['value'])} ({f['confidence']:.0%} sure)")
+        if found["unused"]:
+            print(f"columns that nothing reads: {clean(', '.join(found['unused']))}")
         made = ", ".join(f"{n} {clean(name)}" for name, n in found["records"].items())
         print(f"{found['rows']} rows: {made or 'no records'}; {found['rejected']} rejected")
         for p in found["problems"]:

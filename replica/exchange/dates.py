@@ -47,6 +47,9 @@ _CLOCK = re.compile(
 _NUMBERS = re.compile(r"([0-9]{1,4})([-/.\s年])\s?([0-9]{1,2})([-/.\s月])\s?([0-9]{1,4})日?\Z")
 _COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})\Z")
 _WEEKDAY = r"(?:[^\W\d_]{2,10}\.?,\s*)?"
+_COMPACT_TIME = re.compile(
+    r"((?:19|20)[0-9]{6})T?([0-9]{2})([0-9]{2})([0-9]{2})?((?:[.,][0-9]{1,9})?(?:Z|[+-][0-9:]{2,5})?)\Z"
+)
 _DAY_FIRST = re.compile(
     _WEEKDAY + r"([0-9]{1,2})(?:st|nd|rd|th|\.)?(?:\s+de)?[\s-]*([^\W\d_]{3,10})\.?(?:\s+de)?[\s,-]*([0-9]{2,4})\Z"
 )
@@ -66,6 +69,8 @@ class Orders(NamedTuple):
 
 def _split(text: str) -> tuple[str, str]:
     """The date and the time of a text; the time may be empty."""
+    if found := _COMPACT_TIME.match(text):
+        return found[1], f"T{found[2]}:{found[3]}:{found[4] or '00'}{found[5]}"
     at = max(text.find("T", 6), text.find(":"))
     if at < 0 and text[-1:] not in "mM时時分秒":
         return text, ""

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from replica.exchange import steps
-from replica.exchange.mapmodel import FieldSpec, Lookup, Problem, as_text, is_blank, near
+from replica.exchange.mapmodel import FieldSpec, Lookup, Problem, WholeFile, as_text, is_blank, near
 from replica.exchange.rows import MISSING, Cell
 from replica.exchange.rules import rules
 from replica.exchange.steps import Column
@@ -24,10 +24,10 @@ VALUE_SHOWN = 200
 class FieldPlan:
     """One field of a collection, ready to be made."""
 
-    def __init__(self, spec: FieldSpec, decimal: str | None = None, order: str | None = None) -> None:
+    def __init__(self, spec: FieldSpec, whole: WholeFile) -> None:
         self.spec = spec
         self._steps = steps.steps(spec)
-        self._convert = converter(spec, decimal, order)
+        self._convert = converter(spec, whole)
         self._rules = rules(spec)
         self._lookup = _lookup(spec.lookup) if spec.lookup else None
 
@@ -135,8 +135,3 @@ def _lookup(lookup: Lookup) -> Callable[[Column], tuple[Column, dict[int, str]]]
         return out, errors
 
     return run
-
-
-def plans(specs: Sequence[FieldSpec], decimal: str | None = None, order: str | None = None) -> list[FieldPlan]:
-    """The plans of the fields of a collection, in their order."""
-    return [FieldPlan(spec, decimal, order) for spec in specs]

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from replica.errors import MapRefused
 from replica.exchange.dates import SERIALS, pieces
-from replica.exchange.mapmodel import CollectionSpec, FieldSpec, as_text, near
+from replica.exchange.mapmodel import CollectionSpec, FieldSpec, WholeFile, as_text, folded, near
 from replica.exchange.mapping import Mapping
 from replica.exchange.rows import MISSING, Cell
 from replica.exchange.steps import Column
@@ -56,17 +56,20 @@ class Inverse:
         return [make(columns) for make in self.makers]
 
 
-def inverse(mapping: Mapping, collection: str) -> Inverse:
-    """The map backwards for one of its collections. Raises MapRefused if it does not have it."""
+def inverse(mapping: Mapping, collection: str, fields: Sequence[str] = ()) -> Inverse:
+    """The map backwards for one of its collections. `fields`: all that the collection has; with `rest = "keep"` those that
+    the map does not name go under their own names. Raises MapRefused if it does not have the collection."""
     for spec in mapping.collections:
         if spec.name == collection:
-            return _inverse(spec, mapping.read.decimal, mapping.date)
+            named = {folded(f.name) for f in spec.fields}
+            rest = [FieldSpec(name, (name,)) for name in fields if folded(name) not in named and spec.rest == "keep"]
+            return _inverse(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal)
     names = [spec.name for spec in mapping.collections]
     close = near(collection, names) or names
     raise MapRefused(f'the map has no collection "{collection}": did you mean {" or ".join(close)}?')
 
 
-def _inverse(spec: CollectionSpec, decimal: str | None, order: str | None) -> Inverse:
+def _inverse(spec: CollectionSpec, decimal: str | None) -> Inverse:
     lost: list[Lost] = []
     reads: list[str] = []
     made: dict[str, Callable[[Sequence[Column]], Column]] = {}
@@ -99,7 +102,7 @@ def _inverse(spec: CollectionSpec, decimal: str | None, order: str | None) -> In
                 made[name] = _Part(len(reads) - 1, number)
         else:
             taken[source] = field.name
-            made[source] = _Each(len(reads) - 1, backwards(field, decimal, order))
+            made[source] = _Each(len(reads) - 1, backwards(field, decimal))
     return Inverse(spec.name, tuple(reads), tuple(made), tuple(lost), tuple(made.values()))
 
 
@@ -182,7 +185,7 @@ class _Joined:
         return out
 
 
-def backwards(spec: FieldSpec, decimal: str | None = None, order: str | None = None) -> Back | None:
+def backwards(spec: FieldSpec, decimal: str | None = None) -> Back | None:
     """What a value of the field looks like in the file; None: as it is."""
     typed: Back | None = None
     if spec.type == "boolean":
@@ -190,8 +193,8 @@ def backwards(spec: FieldSpec, decimal: str | None = None, order: str | None = N
         typed = lambda value: words[value] if value in (0, 1) else value  # noqa: E731
     elif spec.type in ("number", "integer") and (spec.decimal or decimal) == ",":
         typed = lambda value: repr(value).replace(".", ",") if isinstance(value, float) else value  # noqa: E731
-    elif spec.type in ("date", "datetime") and (spec.format or order):
-        typed = _dated(spec, spec.format or order or "")
+    elif spec.type in ("date", "datetime") and spec.format:
+        typed = _dated(spec, spec.format)
     if spec.lookup is None:
         return typed
     table, first = _backwards(spec), typed or (lambda value: value)
@@ -201,7 +204,7 @@ def backwards(spec: FieldSpec, decimal: str | None = None, order: str | None = N
 def _backwards(spec: FieldSpec) -> dict[Any, str]:
     """Value of the collection -> the first text of the lookup table that means it."""
     assert spec.lookup is not None
-    values, refused = converter(spec)([value for _, value in spec.lookup.table])
+    values, refused = converter(spec, WholeFile())([value for _, value in spec.lookup.table])
     table: dict[Any, str] = {}
     for number, (text, _) in enumerate(spec.lookup.table):
         if number not in refused:

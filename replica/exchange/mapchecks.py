@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from replica.exchange import contact_types, dates
 from replica.exchange.children import steps_of
-from replica.exchange.mapmodel import CollectionSpec, FieldSpec, near
+from replica.exchange.mapmodel import CollectionSpec, FieldSpec, WholeFile, folded, near
 from replica.exchange.rows import MISSING
 from replica.exchange.rules import matcher
 from replica.exchange.types import converter
@@ -126,6 +126,8 @@ def check(mapping: Mapping) -> list[str]:
         for name, found in keys.items()
         if len(found) > 1
     ]
+    if mapping.country is not None and mapping.country not in contact_types.countries():
+        wrong.append(f'read: country "{mapping.country}" is not known: use the two letters of ISO 3166, such as "DE"')
     for spec in mapping.collections:
         _collection(spec, wrong)
     return wrong
@@ -144,12 +146,9 @@ def _collection(spec: CollectionSpec, wrong: list[str]) -> None:
             wrong.append(f'{place}: key "{key}" is a constant: all records would be one')
     if len(set(spec.key)) < len(spec.key):
         wrong.append(f"{place}: key names a field twice")
-    seen: dict[str, str] = {}
-    wrong += [
-        f'{place}: fields "{seen[name.casefold()]}" and "{name}" are one to SQLite: rename one'
-        for name in names
-        if seen.setdefault(name.casefold(), name) is not name
-    ]
+    for number, name in enumerate(names):
+        others = [other for other in names[:number] if folded(other) == folded(name)]
+        wrong += [f'{place}: fields "{other}" and "{name}" are one to SQLite: rename one' for other in others]
     if not spec.fields and spec.rest == "drop":
         wrong.append(f'{place}: it has no fields: name some, or say rest = "keep"')
     if spec.separator is not None and spec.rows is None:
@@ -209,7 +208,7 @@ def _field(spec: FieldSpec, place: str, wrong: list[str]) -> None:
 
 def _values(spec: FieldSpec, word: str, values: tuple[Any, ...], place: str, wrong: list[str]) -> None:
     """A value of the map must be what its type would make of it: what stands in the collection, not in the file."""
-    made, refused = converter(spec, decimal=".", order="YMD")(values)
+    made, refused = converter(spec, WholeFile(".", "YMD"))(values)
     for index, value in enumerate(values):
         if index in refused:
             wrong.append(f"{place}: {word} {value!r} {refused[index]}")

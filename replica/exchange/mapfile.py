@@ -86,16 +86,19 @@ def _tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dic
             continue
         place = f'collection "{collection.get("name", number)}"'
         yield place, collection, mapwords.COLLECTION
-        when, fields = collection.get("when"), collection.get("fields")
-        for column, condition in (when if isinstance(when, dict) else {}).items():
+        for column, condition in _table(collection.get("when")).items():
             if isinstance(condition, dict):
                 yield f'{place}, when "{column}"', condition, mapwords.WHEN
-        for field, spec in (fields if isinstance(fields, dict) else {}).items():
+        for field, spec in _table(collection.get("fields")).items():
             if isinstance(spec, dict):
                 yield f'{place}, field "{field}"', spec, mapwords.FIELD
                 for word, words in (("split", mapwords.SPLIT), ("lookup", mapwords.LOOKUP)):
                     if isinstance(spec.get(word), dict):
                         yield f'{place}, field "{field}", {word}', spec[word], words
+
+
+def _table(node: Any) -> dict[str, Any]:
+    return node if isinstance(node, dict) else {}
 
 
 _OTHER_NAMES = {
@@ -143,10 +146,14 @@ def _shapes(document: dict[str, Any]) -> list[str]:
             elif not jsonschema_rs.is_valid(kind, value):
                 error = next(iter(jsonschema_rs.iter_errors(kind, value)))
                 out.append(_at(place, f"{word}: {mapchecks.wanted(kind) or error.message}"))
-        if place.startswith("collection") and words is mapwords.COLLECTION:
+        if words is mapwords.COLLECTION:
+            out += [
+                _at(f'{place}, when "{column}"', "must be text, a number, true or false, a list of them, or a table")
+                for column, said in _table(table.get("when")).items()
+                if not isinstance(said, dict) and not jsonschema_rs.is_valid(mapwords.WHEN["is"][0], said)
+            ]
             out += [_at(place, f"{word} is missing") for word in ("name", "key") if word not in table]
-            fields = table.get("fields", {})
-            for name, spec in (fields if isinstance(fields, dict) else {}).items():
+            for name, spec in _table(table.get("fields")).items():
                 if not isinstance(spec, dict | str):
                     out.append(_at(f'{place}, field "{name}"', "must be a table, or the name of a column"))
     return out
@@ -155,14 +162,14 @@ def _shapes(document: dict[str, Any]) -> list[str]:
 def _mapping(document: dict[str, Any], folder: Path | None) -> tuple[Mapping, list[str]]:
     wrong: list[str] = []
     read = dict(document.get("read", {}))
-    date = read.pop("date", None)
+    date, country = read.pop("date", None), read.pop("country", None)
     if isinstance(read.get("sheet"), int):
         read["sheet"] = str(read["sheet"])
     if "schema" in read:
         found = mapchecks.beside(folder, read["schema"], "read: schema", wrong)
         read["schema"] = str(found) if found else None
     collections = [_collection(spec, folder, wrong) for spec in document["collection"]]
-    made = Mapping(document.get("source"), ReadOptions(**read), tuple(collections), date)
+    made = Mapping(document.get("source"), ReadOptions(**read), tuple(collections), date, country)
     return made, wrong + mapchecks.check(made)
 
 

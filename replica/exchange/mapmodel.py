@@ -142,6 +142,14 @@ class FieldSpec:
         return Field(self.name, DECLARED[self.type], self.refers, self.unique, self.exists)
 
 
+class WholeFile(NamedTuple):
+    """What holds for fields that say nothing themselves: decimal mark, order of dates, country of phones."""
+
+    decimal: str | None = None
+    order: str | None = None
+    country: str | None = None
+
+
 @dataclass(frozen=True)
 class CollectionSpec:
     """A collection as the map has it. `rows`: path to an array whose elements become the records; `separator`: the cell of
@@ -177,6 +185,14 @@ def as_text(cell: object) -> str:
     if isinstance(cell, bytes):
         return cell.hex()
     return str(cell)
+
+
+_SMALL = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def folded(name: str) -> str:
+    """The name of a column as SQLite compares it: without the case of ASCII letters, and of no others."""
+    return name.translate(_SMALL)
 
 
 def near(name: str, names: Sequence[str]) -> list[str]:

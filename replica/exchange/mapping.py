@@ -14,13 +14,14 @@ values leave open (12/03/2021, 1,234); `Mapping.mapper` is the machine for a fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from replica.errors import MapRefused
 from replica.exchange.children import Children, flat_children, path_known, tree_children
-from replica.exchange.fieldplan import FieldPlan, plans
+from replica.exchange.fieldplan import FieldPlan
 from replica.exchange.mapmodel import (
     CollectionSpec,
     Field,
@@ -28,7 +29,9 @@ from replica.exchange.mapmodel import (
     Mapped,
     Problem,
     Target,
+    WholeFile,
     as_text,
+    folded,
     is_blank,
     near,
 )
@@ -43,12 +46,13 @@ __all__ = ["Field", "Mapped", "Mapper", "Mapping", "Problem", "Target", "load", 
 @dataclass(frozen=True)
 class Mapping:
     """A map, checked. `source`: name of the system that the file is from; `read`: how to read the file; `date`: order of
-    its dates where the values leave it open."""
+    its dates where the values leave it open; `country`: of phone numbers that do not say theirs."""
 
     source: str | None
     read: ReadOptions
     collections: tuple[CollectionSpec, ...] = field(default=())
     date: str | None = None
+    country: str | None = None
 
     def mapper(self, fields: Sequence[str]) -> Mapper:
         """The machine for a file with these columns. Raises MapRefused that names all that the file lacks."""
@@ -56,7 +60,7 @@ class Mapping:
         made = [_fitted(spec, fields, lacking) for spec in self.collections]
         if lacking:
             raise MapRefused("; ".join(dict.fromkeys(lacking)))
-        return Mapper(made, list(fields), self.read.decimal, None)
+        return Mapper(made, list(fields), WholeFile(self.read.decimal, self.date, self.country))
 
     def settle(self, reader: Reader, date: str | None = None) -> tuple[Mapping, list[Finding]]:
         """This map with the order of dates and the decimal mark of every column that leaves them open decided over the
@@ -68,16 +72,16 @@ class Mapping:
 
 
 class Mapper:
-    """Maps batches of one file. `targets`: the collections, with the fields that this file has."""
+    """Maps batches of one file. `targets`: the collections, with the fields that this file has; `unused`: columns of the
+    file that nothing reads."""
 
-    def __init__(
-        self, specs: Sequence[CollectionSpec], fields: list[str], decimal: str | None, order: str | None
-    ) -> None:
+    def __init__(self, specs: Sequence[CollectionSpec], fields: list[str], whole: WholeFile) -> None:
         self.targets = tuple(
             Target(spec.name, spec.key, tuple(f.field() for f in spec.fields), spec.blank) for spec in specs
         )
-        self._plans = [_CollectionPlan(spec, fields, decimal, order, len(specs) > 1) for spec in specs]
+        self._plans = [_CollectionPlan(spec, fields, whole, len(specs) > 1) for spec in specs]
         self._fields = fields
+        self.unused = _unused(specs, fields)
 
     def said(self, target: int, names: Collection[str], batch: Batch) -> list[tuple[str, Column]]:
         """What the file says for these fields of a target, as text steps leave it, before types: for detectors."""
@@ -102,11 +106,9 @@ class Mapper:
 class _CollectionPlan:
     """How the records of one collection are made of a batch."""
 
-    def __init__(
-        self, spec: CollectionSpec, fields: list[str], decimal: str | None, order: str | None, several: bool
-    ) -> None:
+    def __init__(self, spec: CollectionSpec, fields: list[str], whole: WholeFile, several: bool) -> None:
         self.spec = spec
-        self.plans: list[FieldPlan] = plans(spec.fields, decimal, order)
+        self.plans: list[FieldPlan] = [FieldPlan(f, whole) for f in spec.fields]
         self.selective = bool(spec.when) or spec.rows is not None
         self._several = several
         self._place = {name: index for index, name in enumerate(fields)}
@@ -276,16 +278,27 @@ def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> 
     return replace(spec, fields=tuple(made))
 
 
+def _unused(specs: Sequence[CollectionSpec], fields: Sequence[str]) -> tuple[str, ...]:
+    read = {source.removeprefix("^") for spec in specs for f in spec.fields for source in f.sources}
+    read |= {c.column for spec in specs for c in spec.when} | {spec.rows for spec in specs if spec.rows}
+    inside = {name[: found.start()] for name in read for found in re.finditer(r"[.\[]", name)}
+    return tuple(
+        name
+        for name in fields
+        if name not in read and name not in inside and not any(name.startswith((f"{r}.", f"{r}[")) for r in read)
+    )
+
+
 def _check_names(spec: CollectionSpec, names: list[str], fields: Sequence[str], lacking: list[str]) -> None:
     mapped = {f.name for f in spec.fields} | set(names)
     lacking += [_lacks(f'key of "{spec.name}"', name, fields) for name in spec.key if name not in mapped]
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other is not name:
-            lacking.append(
-                f'"{spec.name}" would have the columns "{other}" and "{name}", which are one to SQLite: map one of them'
-            )
+        if folded(name) not in seen:
+            seen[folded(name)] = name
+            continue
+        both = f'"{seen[folded(name)]}" and "{name}"'
+        lacking.append(f'"{spec.name}" would have the columns {both}, which are one to SQLite: map one of them')
 
 
 def _lacks(what: str, name: str, fields: Sequence[str]) -> str:

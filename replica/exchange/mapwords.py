@@ -38,6 +38,10 @@ READ: dict[str, tuple[Any, str]] = {
     "header": (_COUNT, "Line of the header, from 1; 0: there is none."),
     "decimal": (_MARK, "Decimal mark of all numbers that do not say their own."),
     "date": (_ORDER, "Order of the dates of a column that is ambiguous in every row."),
+    "country": (
+        {"type": "string", "pattern": "^[A-Z]{2}$"},
+        "Of all phone numbers whose field does not say it (ISO 3166).",
+    ),
     "records": (_TEXT, "Path of the records in JSON or XML."),
     "sheet": ({"type": ["string", "integer"]}, "Name of a sheet, or its number from 1."),
     "schema": (_TEXT, "XSD that an XML file must obey; a path from the map's folder."),

@@ -54,26 +54,41 @@ def checker(spec: CollectionSpec) -> Check:
         for index, record in enumerate(records):
             if index in skip:
                 continue
-            try:
-                if known.is_valid(record):
-                    continue
-            except UnicodeEncodeError as error:  # Half a character (a lone surrogate): no JSON can hold it.
-                name = next((n for n, v in record.items() if v.__class__ is str and error.object in v), "")
-                why = "holds half a character, which no schema can check: correct it"
-                problems.setdefault(index, []).append(Problem(name, as_text(record.get(name))[:200], "schema", why))
+            errors = _errors(known, record)
+            if not errors:
                 continue
             wrong = {p.field for p in problems.get(index, ())}
-            for found in known.iter_errors(record):
-                path = [str(step) for step in found.instance_path]
+            for error in errors:
+                path = [str(step) for step in error.instance_path]
                 name = path[0] if path else ""
-                if name in wrong or (not path and any(f'"{field}" is a required' in found.message for field in wrong)):
+                if name in wrong or (not path and any(f'"{field}" is a required' in error.message for field in wrong)):
                     continue  # What is wrong with the cell has been said already.
-                rule = next((str(s) for s in reversed(list(found.schema_path)) if isinstance(s, str)), "schema")
+                rule = next((str(s) for s in reversed(list(error.schema_path)) if isinstance(s, str)), "schema")
                 shown = as_text(record.get(name))[:200]
-                why = f"{found.message}: correct it as the schema says"
+                why = f"{error.message}: correct it as the schema says"
                 problems.setdefault(index, []).append(Problem(name, shown, f"schema {rule}", why))
 
     return check
+
+
+def _errors(known: Any, record: dict[str, Any]) -> list[Any]:
+    """All errors of a record. Half a character (a lone surrogate) counts as one that is not known, bytes as their hex: JSON
+    has neither."""
+    try:
+        return [] if known.is_valid(record) else list(known.iter_errors(record))
+    except ValueError:
+        fit = {name: _fit(value) for name, value in record.items()}
+        return list(known.iter_errors(fit))
+
+
+def _fit(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_fit(inner) for inner in value]
+    return {_fit(name): _fit(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _reading(kind: str) -> Callable[[Any], Any] | None:
@@ -81,11 +96,7 @@ def _reading(kind: str) -> Callable[[Any], Any] | None:
         return lambda value: bool(value) if value in (0, 1) else value
     if kind == "json":
         return _loaded
-    return _bytes_as_text if kind == "" else None
-
-
-def _bytes_as_text(value: Any) -> Any:
-    return value.hex() if value.__class__ is bytes else value
+    return None
 
 
 def _loaded(value: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from replica.errors import Unsure
 from replica.exchange.columns import Profile, profile
-from replica.exchange.mapmodel import FieldSpec
+from replica.exchange.mapmodel import FieldSpec, WholeFile
 from replica.exchange.numbers import lost_digits
 from replica.exchange.rows import Reader
 from replica.exchange.synonyms import Meaning, field_name, meaning
@@ -135,7 +135,7 @@ def _tried(
     spec = FieldSpec("x", type=kind, country=told.get("country"), format=order, decimal=told.get("decimal") or ".")
     nothing = {word.casefold() for word in told.get("empty", ())}
     texts = [s for s in found.distinct_texts() if s.strip().casefold() not in nothing and not lost_digits(s)][:TRIED]
-    _, refused = converter(spec)(texts)
+    _, refused = converter(spec, WholeFile())(texts)
     if len(refused) > len(texts) / 2:
         notes.append(f"looks like {kind}, but {texts[next(iter(refused))][:40]} {refused[next(iter(refused))]}")
         return []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from replica.exchange import contact_types, dates, numbers
-from replica.exchange.mapmodel import Bad, FieldSpec, as_text
+from replica.exchange.mapmodel import Bad, FieldSpec, WholeFile, as_text
 from replica.exchange.rows import MISSING, Cell
 
 Converted: TypeAlias = "tuple[list[Cell], dict[int, str]]"
@@ -30,21 +30,21 @@ _NO = (
 TRUE, FALSE = tuple(_YES.split()), tuple(_NO.split())
 
 
-def converter(spec: FieldSpec, decimal: str | None = None, order: str | None = None) -> Convert:
-    """The converter of a field's type. `decimal`, `order`: of the whole file, where the field says nothing itself."""
+def converter(spec: FieldSpec, whole: WholeFile) -> Convert:
+    """The converter of a field's type. `whole`: what holds where the field says nothing itself."""
     kind = spec.type
     if kind == "":
         return _as_it_is
     if kind == "text":
         return _each(as_text, blank=False, fast=_only_text)
     if kind in ("integer", "number"):
-        mark = spec.decimal or decimal
+        mark = spec.decimal or whole.decimal
         fast = numbers.quick(mark) if kind == "number" else None
         return _each(numbers.number(mark, kind == "integer"), fast=fast)
     if kind in ("date", "datetime"):
-        return _each(dates.reader(kind, spec.format or order, spec.zone, spec.pivot))
+        return _each(dates.reader(kind, spec.format or whole.order, spec.zone, spec.pivot))
     if kind == "phone":
-        return _each(contact_types.phone(spec.country))
+        return _each(contact_types.phone(spec.country or whole.country))
     if kind == "email":
         return _each(contact_types.email())
     if kind == "boolean":

@@ -55,10 +55,26 @@ def test_nothing_is_guessed_when_every_value_is_ambiguous() -> None:
     assert "--date" in unsure.value.option
     made, _ = mapping().settle(file, "MDY")
     assert made.mapper(file.fields).map(next(file.batches()))[0][0].columns[1] == ["2021-03-04", "2021-01-02"]
+    told = mapping('date = "DMY"').mapper(file.fields)
+    assert told.map(next(file.batches()))[0][0].columns[1] == ["2021-04-03", "2021-02-01"]
     assert mapping('date = "DMY"').settle(file)[0].collections[0].fields[1].format == "DMY"
     with pytest.raises(Unsure) as unsure:
         mapping().settle(rows(("", "1,234")))
     assert unsure.value.choices == (".", ",")
+
+
+def test_years_of_two_digits() -> None:
+    with pytest.raises(Unsure) as unsure:
+        mapping().settle(rows(("21-03-04", "")))
+    assert unsure.value.choices == ("DMY", "YMD")
+    with pytest.raises(Unsure) as unsure:
+        mapping().settle(rows(("01-02-03", "")))
+    assert unsure.value.choices == ("DMY", "MDY", "YMD")
+    made, (finding,) = mapping().settle(rows(("21-03-04", ""), ("03-04-99", "")))  # 99 is no day, 21 is no month.
+    assert (finding.what, finding.value) == ('order of dates of "born"', "DMY")
+    assert made.collections[0].fields[1].format == "DMY"
+    with pytest.raises(Unsure, match="contradict"):
+        mapping().settle(rows(("21-03-04", ""), ("03-21-04", "")))
 
 
 def test_the_values_speak_louder_than_what_is_told_for_a_tie() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from replica.errors import MapRefused
 from replica.exchange.inverse import inverse
 from replica.exchange.mapfile import parse
+from replica.exchange.mapping import plain
 from replica.exchange.rows import MISSING, Batch
 
 MAP = """
@@ -56,6 +57,14 @@ def test_what_cannot_go_back_is_said_with_why() -> None:
     )  # fmt: skip
     with pytest.raises(MapRefused, match="did you mean contacts"):
         inverse(parse(MAP, "m", None), "contact")
+
+
+def test_without_a_map_and_with_the_rest_fields_keep_their_names() -> None:
+    made = inverse(plain("c", ["id"]), "c", ["id", "x"])
+    assert (made.reads, made.fields, made.lost) == (("id", "x"), ("id", "x"), ())
+    assert made.columns([["1", "2"], ["", None]]) == [["1", "2"], ["", None]]
+    kept = parse(MAP.replace('key = "id"', 'key = "id"\nrest = "keep"'), "m", None)
+    assert inverse(kept, "contacts", ["ID", "name", "zip"]).fields[-1] == "zip"
 
 
 def test_values_as_the_file_has_them() -> None:

@@ -15,7 +15,7 @@ from replica.exchange.mapfile import parse
 from replica.exchange.mapmodel import Condition, Lookup, Split
 from replica.exchange.mapping import load
 from replica.exchange.steps import NORMAL
-from tests.exchange.listed import one
+from tests.exchange.listed import mapped, one
 
 FULL = """
 version = 1
@@ -29,6 +29,7 @@ quote = "'"
 header = 2
 decimal = ","
 date = "DMY"
+country = "CN"
 records = "a.b"
 sheet = 2
 [[collection]]
@@ -58,6 +59,8 @@ max_length = 2
 unique = true
 """
 
+C = 'version = 1\n[[collection]]\nname = "c"\nkey = "a"\n'
+
 
 def refusal(text: str, folder: Path | None = None) -> str:
     with pytest.raises(MapRefused) as refused:
@@ -82,6 +85,7 @@ def test_every_word_arrives_in_the_model() -> None:
         "2",
         "a.b",
     )
+    assert made.country == "CN"
     (c,) = made.collections
     assert (c.name, c.key, c.blank, c.rest) == ("c", ("a", "b"), "clear", "keep")
     assert c.when == (Condition("Type", ("x",)), Condition("Kind", ("1", "true"), ("y",), "a+", True))
@@ -129,6 +133,15 @@ def test_what_could_not_work_is_refused_before_the_first_row(words: str, why: st
     assert 'field "x"' in field(words)
 
 
+def test_the_country_of_a_file_is_that_of_its_phones() -> None:
+    assert 'country "ZZ" is not known' in refusal(
+        C.replace("[[", '[read]\ncountry = "ZZ"\n[[') + '[collection.fields]\na = "x"'
+    )
+    text = '[read]\ncountry = "CN"\n[[collection]]\nname = "c"\nkey = "a"\n[collection.fields.a]\ntype = "phone"'
+    (made,), _ = mapped(text, ["a"], [("13800138000",)])
+    assert made.columns == [["+8613800138000"]]
+
+
 def test_collections_that_could_not_work() -> None:
     head = 'version = 1\n[[collection]]\nname = "c"\n'
     assert 'key "idd" is none of its fields; did you mean "id"?' in refusal(
@@ -139,13 +152,11 @@ def test_collections_that_could_not_work() -> None:
     assert "is no path" in refusal(head + 'key = "id"\nrows = "x"\n[collection.fields]\nid = "a[x]"')
     assert "separator needs rows" in refusal(head + 'key = "id"\nseparator = ";"\n[collection.fields]\nid = "a"')
     assert "it has no fields" in refusal(head + 'key = "id"')
+    assert 'when "x": must be text' in refusal(head + 'key = "id"\nwhen = { x = [[1]] }\n[collection.fields]\nid = "a"')
     assert "different keys" in refusal(
         head
         + 'key = "id"\n[collection.fields]\nid = "a"\n[[collection]]\nname = "c"\nkey = "b"\n[collection.fields]\nb = "a"'
     )
-
-
-C = 'version = 1\n[[collection]]\nname = "c"\nkey = "a"\n'
 
 
 @pytest.mark.parametrize(

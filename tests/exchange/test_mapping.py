@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import MapRefused
+from replica.exchange.mapfile import parse
 from replica.exchange.mapping import Field, Target, load, plain
 from replica.exchange.rows import MISSING, Batch, Tree
 from tests.exchange.listed import mapped, one
@@ -63,6 +64,11 @@ def test_what_the_file_lacks_is_named_at_once_with_near_names() -> None:
         plain("c", ["contact_id", "mail"]).mapper(["Contact Id", "E-Mail", "x"])
     assert 'no column "contact_id"; did you mean "Contact Id"?' in str(refused.value)
     assert 'no column "mail"; did you mean "E-Mail"?' in str(refused.value)
+    with pytest.raises(MapRefused, match='"name" and "name", which are one'):
+        parse(f"version = 1\n{CONTACTS}".replace('"id"', '"id"\nrest = "keep"', 1), "m", None).mapper(
+            ["ID", "Name", "na" + "me"]
+        )
+    assert plain("c", ["id"]).mapper(["id", "Straße", "STRASSE", "É", "é"])
     with pytest.raises(MapRefused, match='"Name" and "name", which are one to SQLite'):
         plain("c", ["id"]).mapper(["id", "Name", "name"])
 
@@ -146,6 +152,14 @@ ID = { pattern = "[0-9]+" }
     assert made.sources == [0]
     assert set(problems) == {1, 2, 3, 4}
     assert {p.rule for found in problems.values() for p in found} == {"when"}
+
+
+def test_columns_that_nothing_reads_are_known() -> None:
+    mapper = parse(f"version = 1\n{CONTACTS}[collection.when]\nType = 'x'", "m", None).mapper(
+        ["ID", "Zip", "Name", "Type"]
+    )
+    assert mapper.unused == ("Zip",)
+    assert plain("c", ["id"]).mapper(["id", "x"]).unused == ()
 
 
 def test_columns_of_the_rest_are_kept_as_they_are() -> None:
@@ -267,8 +281,10 @@ def test_json_schema_of_a_collection_says_all_errors(tmp_path: Path) -> None:
     assert made.sources == [0, 3]
     assert [(p.field, p.rule) for p in problems[1]] == [("mail", "email"), ("name", "schema minLength")]
     assert '"name" is a required property' in problems[2][0].message
-    _, problems = mapper.map(batch(("5", "A\ud800", "", "")))
-    assert [(p.field, p.rule) for p in problems[0]] == [("name", "schema")]
+    _, problems = mapper.map(batch(("5", "\ud800", "", ""), ("6", b"\xff", "", ""), ("7", "A\ud800", "", "")))
+    assert [(row, p.field, p.rule) for row, found in problems.items() for p in found] == [
+        (0, "name", "schema minLength")
+    ]
     for bad in ('{"type": 5}', '{"$ref": "http://example.com/x.json"}', "[]", '{"pattern": "(?=a)"}'):
         (tmp_path / "s.json").write_text(bad)
         with pytest.raises(MapRefused, match="no JSON Schema that can be used"):

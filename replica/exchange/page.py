@@ -35,8 +35,8 @@ rect.t{fill:var(--track)}rect.a{fill:var(--bar)}rect.b{fill:var(--bar2)}rect.w{f
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def profile_page(profile: Profile) -> str:
-    """The HTML of a profile."""
+def profile_page(profile: Profile, reference: Result | None = None) -> str:
+    """The HTML of a profile, and of its comparison with a reference."""
     body = [
         f"<p>{_count(profile.records, 'record')}, {_count(len(profile.fields), 'field')}, "
         f"{_share(profile.completeness)} of all values filled.</p>"
@@ -50,11 +50,17 @@ def profile_page(profile: Profile) -> str:
     body += ["<h2>Completeness</h2>", *_measures(profile)]
     for p in profile.fields:
         body += _field(p)
+    if reference is not None:
+        body += [f"<h1>Compared with {_text(reference.b.name)}</h1>", *_comparison(reference)]
     return _page(f"Profile of {profile.name}", [*body, *_notes(profile.notes)])
 
 
 def compare_page(result: Result) -> str:
     """The HTML of a comparison."""
+    return _page(f"Comparison of {result.a.name} with {result.b.name}", [*_comparison(result), *_notes(result.notes)])
+
+
+def _comparison(result: Result) -> list[str]:
     a, b = result.a, result.b
     body = [
         f"<p>{'Equal.' if result.equal else 'They differ.'} A is {_text(a.name)}, B, the reference, is {_text(b.name)}; "
@@ -91,7 +97,7 @@ def compare_page(result: Result) -> str:
         ("Keys that B has twice", b.duplicates, None),
     ):
         body += _listed(title, ["key"], [[_text(", ".join(map(str, k)))] for k in keys], total)
-    return _page(f"Comparison of {a.name} with {b.name}", [*body, *_notes(result.notes)])
+    return body
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ _ORDER = re.compile(r"[()]|\bORDER\s+BY\b", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Plan:
-    """Queries to run one after the other. `widths`: columns that each gives; the others are MISSING, as `places` says where
-    its columns stand. `deletes`: number of rows of the last query that are deletes. `total`: rows, if known."""
+    """Queries to run one after the other, for rows of these `fields`. `total`: rows, if known; `deletes`: how many of them
+    are deletes, which the last query gives."""
 
     fields: list[str]
     queries: list[Query]
@@ -55,7 +55,7 @@ class Plan:
 
 
 class Query(NamedTuple):
-    """SQL, and where its columns stand among the plan's fields (None: one for one)."""
+    """SQL, and where its columns stand among the plan's fields (None: one for one); the other fields are MISSING."""
 
     sql: str
     places: tuple[int, ...] | None = None
@@ -133,6 +133,10 @@ def of_collection(
     plan.fields = [c.name for c in columns]
     selected = ", ".join(f"{c.sql} AS {quote(c.name)}" for c in columns)
     by = ", ".join(f"t.{quote(name)} COLLATE BINARY" for name in order)
+    if since.DELETED in map(fold, plan.fields):
+        raise UsageError(f"{table.label} has a column {since.DELETED!r} of its own: name it otherwise")
+    if held := core.db.execute("SELECT count(*) FROM _replica_held WHERE tbl = ?", (table.tbl,)).fetchone()[0]:
+        plan.notes.append(f"{held} records are held from view and not in the file: replica held {core.path}")
     if since_ms is None:
         plan.total = core.db.execute(f"SELECT count(*) FROM {table.sql}").fetchone()[0]
         plan.queries.append(Query(f"SELECT {selected} FROM {table.sql} AS t{joins} ORDER BY {by}"))
@@ -161,8 +165,6 @@ def _since(
     deleted = f"SELECT {gone}, 1 FROM {since.CHANGED} WHERE gone ORDER BY {gone}"
     plan.queries.append(Query(deleted, (*places, len(columns))))
     plan.total, plan.deletes = changes.shown + changes.deleted, changes.deleted
-    if changes.held:
-        plan.notes.append(f"{changes.held} changed records are held from view and not in the file: replica held FILE")
 
 
 def _columns(

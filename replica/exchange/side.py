@@ -136,7 +136,7 @@ class Scratch:
 
     def __init__(self) -> None:
         self.db = sqlite3.connect("", isolation_level=None)  # A nameless file, deleted when it is closed.
-        for setting in ("temp_store = FILE", "cache_size = -32768", "journal_mode = OFF", "synchronous = OFF"):
+        for setting in ("temp_store = FILE", "cache_size = -8192", "journal_mode = OFF", "synchronous = OFF"):
             self.db.execute(f"PRAGMA {setting}")
 
     def __enter__(self) -> Scratch:

@@ -34,11 +34,10 @@ _PART = 4_096
 
 
 class Changes(NamedTuple):
-    """How many records changed and are shown, were deleted, or changed and are held from view."""
+    """How many records changed and are shown, and how many were deleted."""
 
     shown: int
     deleted: int
-    held: int
 
 
 def moment(text: str, run: RunMoment) -> int:
@@ -68,7 +67,7 @@ def collect(core: Core, table: Table, since_ms: int) -> Changes:
     core.db.create_function("replica_newest", 1, _newest, deterministic=True)
     core.db.execute(f"DROP TABLE IF EXISTS {CHANGED}")
     core.db.execute(f"CREATE TEMP TABLE _replica_changed({', '.join(f'k{i}' for i in range(width))}, gone)")
-    counts = {"shown": 0, "deleted": 0, "held": 0}
+    counts = {"shown": 0, "deleted": 0}
     sql = (
         f"SELECT id, born > floor, flags & {SHOWN}, floor >= x'{since.hex()}' FROM _replica_record "
         f"WHERE tbl = {table.tbl} AND max(floor, born, CASE length(stamps) WHEN {STAMP_BYTES} THEN stamps "
@@ -78,17 +77,15 @@ def collect(core: Core, table: Table, since_ms: int) -> Changes:
     # Read whole parts before each write: both go through one connection.
     for part in core.stream(sql, _PART):
         core.db.executemany(into, list(_sorted_out(part, counts)))
-    return Changes(counts["shown"], counts["deleted"], counts["held"])
+    return Changes(counts["shown"], counts["deleted"])
 
 
 def _sorted_out(part: list[tuple[Any, ...]], counts: dict[str, int]) -> Iterator[tuple[Any, ...]]:
     for id_, live, shown, deleted_since in part:
-        if live and not shown:
-            counts["held"] += 1
-        elif live:
+        if live and shown:
             counts["shown"] += 1
             yield (*unpack_id(id_)[0], 0)
-        elif deleted_since:
+        elif deleted_since and not live:
             counts["deleted"] += 1
             yield (*unpack_id(id_)[0], 1)
 

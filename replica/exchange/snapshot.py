@@ -33,6 +33,8 @@ TRIES = 64
 STEPS = 100_000
 """Of SQLite's machine between two looks at whether the user wants to stop: a few milliseconds."""
 
+CACHE_KB = 32_768
+"""Of pages, and again as much for what is being sorted."""
 SLICE, FEW = 256, 8
 """Rows taken at once, and of wide ones."""
 PART_BYTES = 4 << 20
@@ -48,6 +50,7 @@ def snapshot(store: Store, *, quiet: bool = False) -> Iterator[Core]:
     StoreBusy, if other programs write so often that there is no such moment."""
     with closing(connect(store.path, readonly=True)) as db:
         db.execute("PRAGMA temp_store = FILE")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         core = Core(db, store.path, system.now_ms, system.random_bytes, _never)
         for _ in range(TRIES):
             store.absorb()

@@ -303,6 +303,18 @@ def test_since_of_made_up_numbers(machine: Make) -> None:
     assert run(a, "t", since=NOW_MS + 10)[0].rows == [(first + 2, "z", 0), (first + 1, MISSING, 1)]
 
 
+def test_records_that_are_held_from_view_are_told(machine: Make) -> None:
+    unique = "CREATE TABLE t(id TEXT PRIMARY KEY, email TEXT UNIQUE)"
+    a, b = machine("a", unique), machine("b", unique)
+    a.sql("INSERT INTO t VALUES ('1', 'same@x')")
+    b.sql("INSERT INTO t VALUES ('2', 'same@x')")
+    all_meet([a, b])
+    for since in (None, 0):
+        out, summary = run(a, "t", since=since)
+        assert len(out.rows) == 1
+        assert any(note.startswith("1 records are held") for note in summary.notes)
+
+
 def test_a_moment_is_a_time_or_a_run() -> None:
     def run_of(text: str) -> int | None:
         return {"run-7": 7}.get(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -225,3 +227,28 @@ def test_very_many_fields() -> None:
     assert [d[1] for d in result.differences] == ["f898"]
     with pytest.raises(FileRefused, match="--fields"):
         compare(side("A", [], [*fields, "more"]), side("B", [], [*fields, "more"]), Asked(("id",)))
+
+
+_FLAT = """
+import resource
+from replica.exchange.compare import Asked, compare
+from replica.exchange.profile import profile
+from replica.exchange.side import Side
+def side(name, end):
+    def parts():
+        for start in range(0, 150_000, 5_000):
+            yield [(f"{i * 7919 % 150_000:08}", f"{i:0300}", end) for i in range(start, start + 5_000)]
+    return Side(name, ["id", "text", "end"], False, parts)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = compare(side("A", "x"), side("B", "y"), Asked(("id",)))
+found = profile(side("A", "x"))
+print(result.differing, found.fields[1].distinct, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_is_flat() -> None:
+    done = subprocess.run([sys.executable, "-c", _FLAT], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    differing, distinct, kilobytes = map(int, done.stdout.split())
+    assert (differing, distinct) == (150_000, 150_000)
+    assert kilobytes < 50_000  # Of 50 MB on each side, sorted several times.

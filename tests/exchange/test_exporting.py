@@ -124,6 +124,9 @@ def test_a_select_is_ordered_by_its_columns_unless_it_says_otherwise(machine: Ma
     with_ = "WITH x AS (SELECT 2 AS n UNION SELECT 1) SELECT n FROM x"
     assert run(a, with_)[0].rows == [(1,), (2,)]
     assert len(set(run(a, "SELECT 1 AS a, 2 AS a")[0].fields)) == 2
+    window = "SELECT name, row_number() OVER (ORDER BY age DESC) /* order by 2 */ AS n FROM people"
+    assert run(a, window)[0].rows == [("a", 2), ("b", 3), ("c", 1)]
+    assert run(a, "SELECT name FROM people ORDER BY age DESC LIMIT 2")[0].rows == [("c",), ("a",)]
 
 
 @pytest.mark.parametrize(

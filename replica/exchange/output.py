@@ -1,0 +1,125 @@
+"""Files that are written: each appears whole or not at all.
+
+Bytes go beside the place, and take it in one step when they are finished and on the disk. One test each:
+
+1. A finished output replaces the old file in one step; bytes are the same for the same content, packed ones too.
+2. A failed or interrupted one leaves the old file and no litter.
+3. Links are followed and modes kept; devices, pipes and standard output are written straight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import stat
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from replica.errors import FileRefused
+from replica.words import clean
+
+
+class Output:
+    """A file being written, beside its place, packed by its suffix (.gz, .zst). As a context it appears when the block ends
+    well and leaves nothing when it does not. `part`: where the bytes go meanwhile, for libraries that write files
+    themselves; None where there is no such place (standard output, a device, packed)."""
+
+    def __init__(self, target: str | Path, stdout: IO[bytes] | None = None) -> None:
+        self.name = clean(target)
+        self.part: Path | None = None
+        self._part: Path | None = None
+        self._place: Path | None = None
+        self._packer: Any = None
+        if str(target) == "-":
+            self.name, self._file = "standard output", stdout or sys.stdout.buffer
+        else:
+            self._file = self._beside(Path(os.path.realpath(target)))
+        suffix = Path(str(target)).suffix.lower()
+        if suffix == ".gz":
+            self._packer = gzip.GzipFile("", "wb", 6, self._file, 0)  # No name and no time in it: same bytes.
+        elif suffix == ".zst":
+            from zstandard import ZstdCompressor
+
+            self._packer = ZstdCompressor(level=3).stream_writer(self._file, closefd=False)
+        else:
+            self.part = self._part
+        self._to: Any = self._packer or self._file
+
+    def _beside(self, place: Path) -> IO[bytes]:
+        try:
+            if place.exists() and not stat.S_ISREG(place.stat().st_mode):
+                if place.is_dir():
+                    raise FileRefused(f"{self.name} is a folder: give a name in it")
+                return place.open("wb")
+            part = place.with_name(f".{place.name[:100]}.{os.getpid()}.{id(self):x}.part")
+            file = os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb"
+            )
+        except OSError as error:
+            raise FileRefused(f"{self.name} cannot be written: {clean(error.strerror or error)}") from error
+        self._part, self._place = part, place
+        return file
+
+    def write(self, data: bytes) -> int:
+        """Add bytes."""
+        self._to.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: bytes are safe when the file is finished."""
+
+    def commit(self) -> None:
+        """Finish: the file is on the disk, whole, in its place. Once."""
+        if self._packer is not None:
+            self._packer.close()
+        self._file.flush()
+        if self._part is None or self._place is None:
+            if self.name != "standard output":
+                self._file.close()
+            return
+        if self._place.exists():
+            os.chmod(self._part, stat.S_IMODE(self._place.stat().st_mode))
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._part, self._place)
+        self._part = None
+        if hasattr(os, "O_DIRECTORY"):
+            folder = os.open(self._place.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def discard(self) -> None:
+        """Give up: the old file is as it was, and nothing lies beside it."""
+        if self._part is not None:
+            with contextlib.suppress(OSError):  # What cannot be flushed is thrown away anyway.
+                if self._packer is not None:
+                    self._packer.close()
+                self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._part.unlink()
+            self._part = None
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.discard()
+            return
+        try:
+            self.commit()
+        except BaseException:
+            self.discard()
+            raise
+
+
+def open_output(target: str | Path, stdout: IO[bytes] | None = None) -> Output:
+    """Open a file to write, "-" for standard output. Raises FileRefused where nothing can be written."""
+    return Output(target, stdout)

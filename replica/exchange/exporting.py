@@ -93,13 +93,18 @@ def export(
         summary.notes += plan.notes + (backwards.notes if backwards else [])
         teller = _Teller(plan.fields, asked.format)
         writer = open_writer(summary.fields)
-        for part in _parts(core, plan):
-            fit = teller.fit(part)
-            writer.write(backwards(fit) if backwards else fit)
-            summary.rows += len(part)
-            if progress is not None:
-                progress("exporting", summary.rows, max(plan.total or 0, summary.rows))
-        writer.close()
+        try:
+            for part in _parts(core, plan):
+                fit = teller.fit(part)
+                writer.write(backwards(fit) if backwards else fit)
+                summary.rows += len(part)
+                if progress is not None:
+                    progress("exporting", summary.rows, max(plan.total or 0, summary.rows))
+            writer.close()
+        except BaseException:
+            if (discard := getattr(writer, "discard", None)) is not None:  # Of formats that have a place of their own.
+                discard()
+            raise
     summary.notes += teller.notes()
     return summary
 

@@ -43,7 +43,7 @@ _NOTHINGS = frozenset(
 )  # fmt: skip
 _MOJIBAKE = re.compile(
     "\ufffd|锟斤拷|锘|烫烫烫|屯屯屯|\\?{4,}|[ÃÂ][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
-    "\u2013-\u203a\u20ac\u2122]|â€|ï»¿|[\u0080-\u0084\u0086-\u009f]"
+    "\u2013-\u203a\u20ac\u2122]|â€|ï»¿|‚[ÄÅÇ]|√[^\x00-\x7f]|[\u0080-\u0084\u0086-\u009f]"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")

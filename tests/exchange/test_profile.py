@@ -66,6 +66,7 @@ def test_a_value_has_one_kind(value: object, expected: str) -> None:
     ("value", "expected"),
     [
         ("MÃ¼ller", ["mojibake"]), ("锟斤拷", ["mojibake"]), ("a\ufffd", ["mojibake"]), ("?????", ["mojibake"]),
+        ("Children‚Äôs", ["mojibake"]), ("√2", []),
         ("â€œhiâ€\x9d", ["mojibake"]), ("a\x00b", ["control"]), ("a\u200bb", ["invisible"]), (" a", ["space"]),
         ("a  b", ["space"]), ("a\u3000", ["space"]), ("n/A", ["placeholder"]), ("-", ["placeholder"]),
         ("无", ["placeholder"]), ("8.61380E+12", ["spreadsheet"]), ("#REF!", ["spreadsheet"]), ("=1+1", ["formula"]),

@@ -1,0 +1,164 @@
+"""What a workbook would unpack to, before a library that holds it whole is given it.
+
+1. Every part is unpacked once here, under caps on size and ratio; a part that is larger than it says is refused.
+2. The cells that its sheets speak of span a bounded area: one cell in the last corner would make a library ask for all
+   seventeen thousand million between.
+3. Cells that hold an error (#N/A) are noted by their place, because the library shows them as empty.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from replica.errors import FileRefused
+
+UNPACKED_MAX = 512 << 20
+RATIO_MAX = 200
+RATIO_FREE = 4 << 20
+"""Unpacked bytes of a part before the ratio counts."""
+CELLS_MAX = 50_000_000
+PARTS_MAX = 10_000
+ERRORS_MAX = 100_000
+
+_PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,3})(\d{1,7})["']""")
+_ERROR = re.compile(
+    rb"""<(?:\w+:)?c\s([^>]*\bt=["']e["'][^>]*)>(?:(?!</(?:\w+:)?c>).){0,2000}?<(?:\w+:)?v>([^<]{1,40})<""", re.DOTALL
+)
+_ODS = re.compile(rb"<table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)>")
+_REPEATED = re.compile(rb'number-(?:rows|columns)-repeated="(\d{1,9})"')
+
+Errors = dict[tuple[int, int], str]
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + letter - 64
+    return number
+
+
+class _Area:
+    """The rectangle of cells that a sheet of xlsx needs."""
+
+    def __init__(self) -> None:
+        self._columns: set[bytes] = set()
+        self._rows = (10_000_000, 0)
+        self.errors: Errors = {}
+
+    def see(self, data: bytes) -> None:
+        low, high = self._rows
+        found = _PLACE.findall(data)
+        if found:
+            self._columns.update(letters for letters, _ in found)
+            rows = [int(digits) for _, digits in found]
+            self._rows = min(low, *rows), max(high, *rows)
+        for attributes, shown in _ERROR.findall(data) if b'"e"' in data or b"'e'" in data else ():
+            if (place := _PLACE.search(attributes)) and len(self.errors) < ERRORS_MAX:
+                self.errors[int(place[2]) - 1, _column(place[1]) - 1] = shown.decode("utf-8", "replace")
+
+    def cells(self) -> int:
+        columns = [_column(letters) for letters in self._columns] or [0]
+        return (max(columns) - min(columns) + 1) * max(self._rows[1] - self._rows[0] + 1, 0)
+
+
+class _OdsArea:
+    """The same of ods, whose rows and cells say how often they stand."""
+
+    def __init__(self) -> None:
+        self._row = self._column = self._times = self._widest = self._tallest = 0
+        self.errors: Errors = {}
+
+    def see(self, data: bytes) -> None:
+        for kind, attributes in _ODS.findall(data):
+            found = _REPEATED.search(attributes)
+            times = int(found[1]) if found else 1
+            if kind == b"table":
+                self._row = 0
+            elif kind == b"table-row":
+                self._row, self._column, self._times = self._row + times, 0, times
+            else:
+                self._column += times
+                if b"value-type" in attributes:
+                    self._widest = max(self._widest, self._column)
+                    self._tallest = max(self._tallest, self._row)
+
+    def cells(self) -> int:
+        return self._widest * self._tallest
+
+
+def _unpacked(file: IO[bytes], entry: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
+    """A part, unpacked by what is there and not by what the directory says. Raises FileRefused, zlib.error."""
+    file.seek(entry.header_offset)
+    header = file.read(30)
+    if header[:4] != b"PK\x03\x04":
+        raise FileRefused(f"{name} is a damaged workbook: get it again")
+    file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or entry.flag_bits & 1:
+        raise FileRefused(f"{name} is encrypted or packed in an unusual way: save it anew")
+    inflate = zlib.decompressobj(-15) if entry.compress_type == zipfile.ZIP_DEFLATED else None
+    made, left = 0, entry.compress_size
+    while left > 0 or (inflate is not None and inflate.unconsumed_tail):
+        if inflate is None:
+            data = file.read(min(left, 1 << 18))
+            left -= len(data)
+        else:
+            packed = inflate.unconsumed_tail
+            if not packed:
+                packed = file.read(min(left, 1 << 16))
+                left -= len(packed)
+                if not packed:
+                    raise FileRefused(f"{name} is cut off: get it again")
+            data = inflate.decompress(packed, 1 << 20)
+        if not data and inflate is None:
+            raise FileRefused(f"{name} is cut off: get it again")
+        made += len(data)
+        if made > entry.file_size or (made > RATIO_FREE and made > RATIO_MAX * max(entry.compress_size, 1)):
+            raise FileRefused(f"{name} unpacks to much more than a table would: that is a bomb")
+        yield data
+        if inflate is not None and inflate.eof:
+            break
+
+
+def weigh(path: Path, name: str) -> dict[str, Errors]:
+    """Look through a workbook that is a zip: part of a sheet -> its cells that hold errors. Raises FileRefused."""
+    found: dict[str, Errors] = {}
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            declared = sum(entry.file_size for entry in entries)
+            if len(entries) > PARTS_MAX or declared > UNPACKED_MAX:
+                raise FileRefused(f"{name} unpacks to {declared:,} bytes; {UNPACKED_MAX:,} at most: save it as CSV")
+            for entry in entries:
+                if entry.is_dir():
+                    continue
+                area = _area(entry.filename)
+                tail = b""
+                for data in _unpacked(file, entry, name):
+                    if area is not None:
+                        data = tail + data
+                        cut = data.rfind(b"<") if len(data) > 4_096 else -1
+                        data, tail = (data[:cut], data[cut:]) if cut > 0 else (b"", data)
+                        area.see(data)
+                if area is None:
+                    continue
+                area.see(tail)
+                if area.cells() > CELLS_MAX:
+                    raise FileRefused(
+                        f"{name} speaks of {area.cells():,} cells, {CELLS_MAX:,} at most: delete the empty rows and columns"
+                    )
+                found[entry.filename] = area.errors
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
+        raise FileRefused(f"{name} is a damaged workbook ({error}): get it again, or save it as CSV") from None
+    return found
+
+
+def _area(part: str) -> _Area | _OdsArea | None:
+    lower = part.lower()
+    if "worksheets/" in lower and lower.endswith(".xml"):
+        return _Area()
+    return _OdsArea() if lower == "content.xml" else None

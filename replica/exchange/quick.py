@@ -13,7 +13,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-JOINED: Final = frozenset({str, int, type(None)})
+JOINED: Final[frozenset[type]] = frozenset({str, int, float, type(None)})
 """Types of cells that can be joined; others go through the library."""
 AT_ONCE = 256
 """Rows of one text: what is small stays in the memory that the last one left, and costs no new pages."""

@@ -88,7 +88,7 @@ def _export(
     store: Store, options: argparse.Namespace, reverse: Reverse | None, since_ms: int | None
 ) -> tuple[Summary, str, int]:
     """What was written, in which format, how many bytes."""
-    from replica.exchange.formats import open_writer, output_format
+    from replica.exchange.formats import output_format, writer_to
 
     format_ = output_format(options.out, options.format)
     name = "records" if is_select(options.what) else options.what
@@ -99,7 +99,7 @@ def _export(
         counted = _Counted(out)
 
         def opened(fields: Sequence[str]) -> Writer:
-            return open_writer(counted, fields, format_, how)
+            return writer_to(counted, fields, format_, how)
 
         summary = export(store, asked, partial(runs.known, store), opened, reverse=reverse, progress=bar.count)
     return summary, format_, counted.bytes

@@ -3,21 +3,23 @@
 Names of an element's columns are paths in it ("address.city", "phones[1].number"); "." is the element itself, "#" its
 number in the row from 1, and "^name" a field of the row that it is in.
 
-1. A path goes through dicts by name and through lists by every element, or by one: "[1]" is the first.
+1. A path goes through dicts by name and through lists by every element, or by one: "[1]" is the first; a "." or "[" of a
+   name has a backslash before it. One that is no list counts as a list of one (XML has no other).
 2. What a path does not find is MISSING; a dict or a list that it ends at is itself, for the type json.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from replica.exchange.mapmodel import CollectionSpec, as_text, is_blank
 from replica.exchange.rows import MISSING, Cell, Tree
 from replica.exchange.steps import Column
 
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+_STEP = re.compile(r"((?:\\[.\[\\]|[^.\[\\]|\\)+)|\[([0-9]{1,9})\]")
+_ESCAPED = re.compile(r"\\([.\[\\])")
 DEPTH_MAX = 100
 
 
@@ -38,22 +40,28 @@ def steps_of(path: str) -> list[str | int]:
         found = _STEP.match(path, at)
         if not found:
             raise ValueError(f'"{path}" is no path: write names between dots, and numbers from 1 in [ ]')
-        out.append(found[1] if found[1] is not None else int(found[2]))
+        out.append(_ESCAPED.sub(r"\1", found[1]) if found[1] is not None else int(found[2]))
         at = found.end()
     if not out or len(out) > DEPTH_MAX:
         raise ValueError(f'"{path}" is no path: it has no steps, or too many')
     return out
 
 
-def path_known(path: str, fields: Sequence[str], flat: bool) -> bool:
-    """Whether a file with these columns may have this path: a column, or (unless `flat`) the beginning of some."""
+def path_known(path: str, fields: Collection[str], flat: bool) -> bool:
+    """Whether a file with these columns may have this path: a column, or (unless `flat`) the beginning of some, or one
+    that goes on inside a column that is a list."""
     if path in fields:
         return True
     if flat:
         return False
-    first = re.split(r"[\[]", path, maxsplit=1)[0]
-    return any(name.startswith((f"{path}.", f"{path}[")) for name in fields) or (
-        "[" in path and any(name == first or name.startswith((f"{first}.", f"{first}[")) for name in fields)
+    try:
+        steps_of(path)
+    except ValueError:  # A name that only a column could have.
+        return False
+    inside = [path[: found.start()] for found in re.finditer(r"(?<!\\)[.\[]", path)]
+    above = [*inside, path] if not inside or "[" not in path else [inside[0]]
+    return any(name in fields for name in inside) or any(
+        name.startswith((f"{way}.", f"{way}[")) for name in fields for way in above[-1:]
     )
 
 
@@ -64,8 +72,8 @@ def elements(tree: Any, path: Sequence[str | int]) -> list[Any]:
         reached: list[Any] = []
         for node in found:
             if isinstance(step, int):
-                if isinstance(node, list) and 1 <= step <= len(node):
-                    reached.append(node[step - 1])
+                every = node if isinstance(node, list) else [node]
+                reached += every[step - 1 : step] if step else []
                 continue
             reached += [
                 n[step] for n in (node if isinstance(node, list) else [node]) if isinstance(n, dict) and step in n
@@ -79,9 +87,10 @@ def value_at(tree: Any, path: Sequence[str | int]) -> Any:
     node = tree
     for step in path:
         if isinstance(step, int):
-            if not isinstance(node, list) or not 1 <= step <= len(node):
+            every = node if isinstance(node, list) else [node]
+            if not 1 <= step <= len(every):
                 return MISSING
-            node = node[step - 1]
+            node = every[step - 1]
             continue
         if isinstance(node, list) and len(node) == 1:
             node = node[0]

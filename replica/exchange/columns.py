@@ -151,14 +151,14 @@ def kinds(text: str) -> set[str]:
         timed = ":" in text
         if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
             found.add("datetime" if timed else "date")
-    if "digits" not in found and len(text) < 60 and not days:
+    if numbers.lost_digits(text):
+        return {"lost"}
+    if "digits" not in found and len(text) < 60 and not days and text[:1] != "+":
         try:
             numbers.number("," if numbers.reading(text) == "," else ".")(text)
             found.add("number")
         except ValueError:  # It is none.
             pass
-    if numbers.lost_digits(text):
-        found.add("lost")
     return found
 
 
@@ -205,6 +205,10 @@ class Profile:
         if self.counts["number"]:
             self.votes["decimal"].add(texts)
 
+    def distinct_texts(self) -> list[str]:
+        """The distinct texts that were told apart, in the order of the file."""
+        return list(self._seen)
+
     @property
     def fill(self) -> float:
         """Share of the rows that say something."""
@@ -227,7 +231,7 @@ class Profile:
             share = min(share, 1.0)
             if kind in ("integer", "number") and self.counts["digits"]:
                 continue  # 00123 is a name, not a number.
-            if share >= 0.95:
+            if share >= (1.0 if kind == "boolean" else 0.95):
                 return kind, share
         if self.share("phone") >= 0.9 and self.counts["digits"] + self.counts["integer"] < self.filled:
             return "phone", self.share("phone")

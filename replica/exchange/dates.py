@@ -67,7 +67,7 @@ class Orders(NamedTuple):
 def _split(text: str) -> tuple[str, str]:
     """The date and the time of a text; the time may be empty."""
     at = max(text.find("T", 6), text.find(":"))
-    if at < 0 and text[-1:] not in "mM时時":
+    if at < 0 and text[-1:] not in "mM时時分秒":
         return text, ""
     found = re.search(r"(?:[T\s,]|(?<=日))\s*[0-9]{1,2}(?:[:.时時]|\s*[aApP]\.?[mM])", text)
     return (text[: found.start()].rstrip(" ,"), text[found.start() :]) if found else (text, "")
@@ -254,13 +254,13 @@ def _serial(kind: str) -> Callable[[str], tuple[datetime, str]]:
         if not re.match(r"-?[0-9]{1,14}(?:\.[0-9]{1,12})?\Z", text):
             raise Bad(f"is no number that {kind} means a day by: correct it, or say another format")
         number = float(text)
+        if not kind.startswith("unix") and (number < 0 or (int(number) == 60 and kind == "excel")):
+            raise Bad("is a day that no calendar has: correct it")
         try:
             if kind.startswith("unix"):
                 return datetime.fromtimestamp(number / (1000 if kind == "unix-ms" else 1), UTC).replace(
                     microsecond=0
                 ), _rest(text, kind)
-            if number < 0 or (int(number) == 60 and kind == "excel"):
-                raise Bad("is a day that no calendar has: correct it")
             first = datetime(1904, 1, 1) if kind == "excel-1904" else datetime(1899, 12, 30 if number > 60 else 31)
             moment = first + timedelta(days=int(number), seconds=round(number % 1 * 86_400))
         except (OverflowError, ValueError, OSError):

@@ -163,6 +163,9 @@ def _collection(spec: CollectionSpec, wrong: list[str]) -> None:
             _try(partial(matcher, condition.pattern), f'{place}, when "{condition.column}"', wrong)
     for field in spec.fields:
         _field(field, f'{place}, field "{field.name}"', wrong)
+        for source in field.sources if spec.rows is not None and spec.separator is None else ():
+            if source not in (".", "#") and not source.startswith("^"):
+                _try(partial(steps_of, source), f'{place}, field "{field.name}": from', wrong)
 
 
 def _field(spec: FieldSpec, place: str, wrong: list[str]) -> None:
@@ -202,9 +205,6 @@ def _field(spec: FieldSpec, place: str, wrong: list[str]) -> None:
         _values(spec, "default", (spec.default,), place, wrong)
     if len(wrong) == before and spec.allowed is not None and spec.type:
         _values(spec, "allowed", spec.allowed, place, wrong)
-    for source in spec.sources:
-        if "[" in source or source.startswith("^"):
-            _try(partial(steps_of, source.removeprefix("^")), f"{place}: from", wrong)
 
 
 def _values(spec: FieldSpec, word: str, values: tuple[Any, ...], place: str, wrong: list[str]) -> None:

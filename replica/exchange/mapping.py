@@ -94,7 +94,9 @@ class Mapper:
             why = "makes no record of any collection: it is empty, or no `when` takes it; leave it out or widen the map"
             for row in set(range(len(batch.rows))) - taken:
                 problems[row] = [Problem("", "", "when", why)]
-        return ([_without(m, problems) for m in made] if problems else made), problems
+        if not problems:
+            return made, problems
+        return [_without(m, problems) for m in made], dict(sorted(problems.items()))
 
 
 class _CollectionPlan:

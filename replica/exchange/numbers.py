@@ -83,7 +83,7 @@ def number(decimal: str | None, whole: bool = False) -> Callable[[object], Cell]
                 return int(text) if whole and "." not in text else _fit(Decimal(text), text, whole)
             return _fit(_decimal(text, decimal), text, whole)
         if isinstance(cell, bool):
-            return int(cell)
+            return int(cell) if whole else float(cell)
         if isinstance(cell, int | float):
             return _fit(Decimal(str(cell)), str(cell), whole)
         raise Bad("is no number: give one, or map this field as text")

@@ -85,12 +85,13 @@ def part_of(split: Split) -> Callable[[str], Cell]:
 
 
 def title(text: str) -> str:
-    """Every word with a capital: words end at white space and hyphens only, so that O'Neil and D'Arcy stay names."""
+    """Every word with a capital: words begin after white space, a hyphen, or the first letter
+    and an apostrophe (O'Neil, but It's)."""
     out = []
     begins = True
     for char in text.lower():
         out.append(char.upper() if begins else char)
-        begins = char.isspace() or (char in "-'’" and len(out) > 1 and out[-2].isupper())
+        begins = char.isspace() or char == "-" or (char in "'’" and len(out) > 1 and out[-2].isupper())
     return "".join(out)
 
 

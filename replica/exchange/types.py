@@ -28,7 +28,6 @@ _NO = (
     "아니요 нет"
 )
 TRUE, FALSE = tuple(_YES.split()), tuple(_NO.split())
-JSON_DEPTH = 100
 
 
 def converter(spec: FieldSpec, decimal: str | None = None, order: str | None = None) -> Convert:
@@ -124,36 +123,18 @@ def boolean(true: Sequence[str] = (), false: Sequence[str] = ()) -> Callable[[ob
 
 
 def _json(cell: object) -> Cell:
-    """Text of JSON in one spelling; a tree becomes text."""
-    made = cell
+    """Text of JSON, as it was; a tree becomes text."""
     if cell.__class__ is str:
-        depth = deepest = 0
-        for char in cell:
-            depth += (char in "[{") - (char in "]}")
-            deepest = max(deepest, depth)
-        if deepest > JSON_DEPTH:
-            raise Bad(f"is JSON deeper than {JSON_DEPTH} levels: flatten it")
         try:
-            made = json.loads(cell, parse_constant=_refuse, parse_float=_Exact)
-        except (ValueError, RecursionError) as error:
+            json.loads(cell, parse_constant=_refuse)
+        except RecursionError:
+            raise Bad("is JSON that nests too deeply: flatten it") from None
+        except ValueError as error:
             raise Bad(f"is no JSON ({error}): correct it, or map it as text") from None
-    elif isinstance(cell, bytes) or cell is None or cell is MISSING:
+        return cell.strip()
+    if isinstance(cell, bytes) or cell is None or cell is MISSING:
         raise Bad("is no JSON: correct it, or map it as text")
-    return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
-
-
-class _Exact(float):
-    """A number of JSON that keeps its spelling."""
-
-    def __new__(cls, text: str) -> _Exact:
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
+    return json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
 
 
 def _refuse(word: str) -> None:

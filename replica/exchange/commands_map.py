@@ -1,0 +1,207 @@
+"""`replica map`: draft a map from a file, check one, and list those that come with the program.
+
+replica map suggest FILE [--out MAP] [--country DE] [--json]
+replica map check MAP [FILE] [--date DMY] [--json]
+replica map list [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from replica.errors import MapRefused, UsageError
+from replica.exchange.inverse import inverse
+from replica.exchange.mapfile import ready
+from replica.exchange.mapping import Mapping, Problem, load
+from replica.exchange.rows import Reader, ReadOptions
+from replica.exchange.suggest import Draft, suggest
+from replica.words import clean
+
+OK, REJECTS = 0, 2
+"""Exit codes: all is well; `check` found rows that the map rejects."""
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `replica map`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    draft = actions.add_parser("suggest", help="draft a map from the headers and the values of a file")
+    draft.add_argument("input", metavar="FILE", help="a file to import")
+    draft.add_argument("--out", metavar="MAP", help="write the draft here instead of printing it")
+    draft.add_argument("--country", metavar="CC", help="country of phone numbers that do not say theirs (DE, CN, ...)")
+    check = actions.add_parser("check", help="check a map, and try it on a file without writing anything")
+    check.add_argument("map", metavar="MAP", help="a map file, or the name of a ready map")
+    check.add_argument("input", metavar="FILE", nargs="?", help="a file to try it on")
+    check.add_argument("--date", choices=("DMY", "MDY", "YMD"), help="order of dates that the values leave open")
+    every = actions.add_parser("list", help="the maps that come with the program")
+    for action in (draft, check):
+        action.add_argument("--format", help="of the file: csv, json, xml, ...")
+        action.add_argument("--encoding", help="of the file: utf-8, gb18030, ...")
+    for action in (draft, check, every):
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out `replica map`. Raises MapRefused, FileRefused, Unsure and UsageError."""
+    return {"suggest": _suggest, "check": _check, "list": _list}[options.action](options)
+
+
+def _open(path: str, options: argparse.Namespace, read: ReadOptions | None = None) -> Reader:
+    from dataclasses import replace
+
+    from replica.exchange.formats import open_reader
+
+    told = {name: value for name in ("format", "encoding") if (value := getattr(options, name)) is not None}
+    reader: Reader = open_reader(path, replace(read or ReadOptions(), **told))
+    return reader
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    if options.out and Path(options.out).exists():
+        raise UsageError(f"{options.out} exists: choose another name, or remove it")
+    country = options.country.upper() if options.country else None
+    if country is not None:
+        from replica.exchange.contact_types import countries
+
+        if country not in countries():
+            raise UsageError(f"{options.country} is no country: use its two letters, such as DE")
+    reader = _open(options.input, options)
+    try:
+        draft = suggest(reader, options.input, country)
+    finally:
+        reader.close()
+    if options.out:
+        Path(options.out).write_text(draft.toml, encoding="utf-8")
+    if options.json:
+        print(json.dumps(asdict(draft), ensure_ascii=False, indent=2))
+    else:
+        print(table(draft), file=sys.stdout if options.out else sys.stderr)
+        print(f"wrote {options.out}" if options.out else draft.toml, end="\n" if options.out else "")
+    return OK
+
+
+def table(draft: Draft) -> str:
+    """The columns of a file with what the draft makes of them, samples and fill rate, for people."""
+    head = ("COLUMN", "FIELD", "TYPE", "FILLED", "DISTINCT", "SAMPLES", "LOOK AT")
+    lines = [
+        (
+            clean(c.column),
+            clean(c.field) + (" (key)" if c.field in draft.key[:1] else ""),
+            c.type or "as it is",
+            f"{c.fill:.0%}",
+            f"{c.distinct}{'+' if c.more else ''}",
+            clean(" | ".join(c.samples[:3])),
+            clean("; ".join(c.notes)),
+        )
+        for c in draft.columns
+    ]
+    return columns(head, lines)
+
+
+def columns(head: tuple[str, ...], lines: Sequence[tuple[str, ...]], widest: int = 40) -> str:
+    """Lines under a head, padded to the width that they have on a terminal (Chinese letters are two wide)."""
+    cut = [tuple(_cut(cell, widest) for cell in line) for line in (head, *lines)]
+    widths = [max(_width(line[i]) for line in cut) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cut
+    )
+
+
+def _width(text: str) -> int:
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, widest: int) -> str:
+    while _width(text) > widest:
+        text = text[: max(len(text) - max(1, (_width(text) - widest) // 2) - 1, 0)] + "…"
+    return text
+
+
+def _check(options: argparse.Namespace) -> int:
+    mapping = load(options.map)
+    told: dict[str, Any] = {"map": options.map, "source": mapping.source, "collections": []}
+    for spec in mapping.collections:
+        back = [lost._asdict() for lost in inverse(mapping, spec.name).lost]
+        fields = [f.name for f in spec.fields]
+        told["collections"].append({"name": spec.name, "key": spec.key, "fields": fields, "not_exported": back})
+    rejected = 0
+    if options.input:
+        reader = _open(options.input, options, mapping.read)
+        try:
+            told["file"] = _tried(mapping, reader, options.date)
+        finally:
+            reader.close()
+        rejected = told["file"]["rejected"]
+    if options.json:
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        _print_check(told)
+    return REJECTS if rejected else OK
+
+
+def _tried(mapping: Mapping, reader: Reader, date: str | None) -> dict[str, Any]:
+    """What the map makes of a file: counts, what was decided, and the first problems."""
+    settled, findings = mapping.settle(reader, date)
+    mapper = settled.mapper(reader.fields)
+    made: Counter[str] = Counter()
+    rows = rejected = broken = 0
+    shown: list[dict[str, Any]] = []
+    for batch in reader.batches():
+        records, problems = mapper.map(batch)
+        rows += len(batch.rows) + len(batch.broken)
+        broken += len(batch.broken)
+        rejected += len(problems) + len(batch.broken)
+        for mapped in records:
+            made[mapper.targets[mapped.target].collection] += len(mapped.sources)
+        lines: list[tuple[int, list[Problem]]] = [(batch.numbers[index], found) for index, found in problems.items()]
+        lines += [(b.number, [Problem("", b.raw[:80], "read", b.reason)]) for b in batch.broken]
+        for row, found in sorted(lines)[: max(SHOWN - len(shown), 0)]:
+            shown += [{"row": row, **problem._asdict()} for problem in found]
+    return {
+        "rows": rows, "rejected": rejected, "broken": broken, "records": dict(made), "problems": shown,
+        "findings": [f._asdict() for f in (*reader.findings, *findings)],
+    }  # fmt: skip
+
+
+def _print_check(told: dict[str, Any]) -> None:
+    print(f"{clean(told['map'])} is a good map")
+    for spec in told["collections"]:
+        fields = ", ".join(spec["fields"]) or "all columns, as they are"
+        print(f"{clean(spec['name'])} (key {clean(', '.join(spec['key']))}): {clean(fields)}")
+        for lost in spec["not_exported"]:
+            print(f"  not exported: {clean(lost['field'])}: {clean(lost['why'])}")
+    if "file" in told:
+        found = told["file"]
+        for f in found["findings"]:
+            print(f"found: {clean(f['what'])} = {clean(f['value'])} ({f['confidence']:.0%} sure)")
+        made = ", ".join(f"{n} {clean(name)}" for name, n in found["records"].items())
+        print(f"{found['rows']} rows: {made or 'no records'}; {found['rejected']} rejected")
+        for p in found["problems"]:
+            print(
+                f'  row {p["row"]}: {clean(p["field"])} "{clean(p["value"])}" {clean(p["message"])} [{clean(p["rule"])}]'
+            )
+
+
+def _list(options: argparse.Namespace) -> int:
+    found: list[dict[str, Any]] = []
+    for name in ready():
+        try:
+            mapping = load(name)
+        except MapRefused as refused:
+            raise MapRefused(f"the ready map {name} is spoilt: reinstall the program ({refused})") from None
+        found.append({"name": name, "collections": [c.name for c in mapping.collections], "source": mapping.source})
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        print(columns(("MAP", "COLLECTIONS"), [(f["name"], ", ".join(f["collections"])) for f in found]))
+    return OK

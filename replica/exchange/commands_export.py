@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -102,7 +103,8 @@ def _export(
             return writer_to(counted, fields, format_, how)
 
         summary = export(store, asked, partial(runs.known, store), opened, reverse=reverse, progress=bar.count)
-    return summary, format_, counted.bytes
+    size = os.path.getsize(options.out) if os.path.isfile(options.out) else counted.bytes
+    return summary, format_, size
 
 
 class _Counted:

@@ -9,10 +9,10 @@ a(k), b(k) be its values. A value is filled unless it is NULL, empty or blank.
     completeness of f        filled values of f / records           of each side by itself
     accuracy of f            filled, valid by rule and equal to b(k) / filled; over C
 
-A measure of nothing is None, not 1. Against a file, which cannot say more, NULL and empty text are the same, and a number
-equals its text; two stores are compared value by value. Nothing is normalised unless asked for. A record without a whole
-key cannot be matched; of records with one key the first is compared, the others are told: both make the sides unequal.
-One test each:
+A measure of nothing is None, not 1. Against a file, which cannot say more, NULL and empty text are the same, and numbers and
+bytes equal their text; two stores are compared value by value. Nothing is normalised unless asked for. A record without a
+whole key cannot be matched; of records with one key the first is compared, the others are told: both make the sides
+unequal. One test each:
 
 1. Counts and measures are those of a plain model, whatever the rows.
 2. Totals are exact, lists are bounded; both values of a difference are shown as they are.
@@ -23,6 +23,7 @@ One test each:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,17 +120,21 @@ def is_filled(value: object) -> bool:
 
 
 def same_loosely(a: Any, b: Any) -> bool:
-    """Whether two values are the same to a file: empty is nothing, and a number equals its text (5 and "5", 1.5 and "1.50",
-    but not 123 and "00123")."""
+    """Whether two values are the same to a file: empty is nothing, a number equals its text (5 and "5", 1.5 and "1.50", but
+    not 123 and "00123"), and bytes equal their text x'…'."""
     if a == b:
         return True
     if a is None or b is None:
         return a in {None, ""} and b in {None, ""}
-    if isinstance(a, str) and isinstance(b, int | float):
+    if isinstance(a, str):
         a, b = b, a
-    if isinstance(a, int | float) and isinstance(b, str) and _NUMBER.fullmatch(b):
+    if not isinstance(b, str):
+        return False
+    if isinstance(a, bytes):
+        return b == f"x'{a.hex()}'"
+    if isinstance(a, int | float) and _NUMBER.fullmatch(b):
         return bool(a == (int(b) if re.fullmatch(r"[+-]?\d{1,19}", b) else float(b)))
-    return False
+    return isinstance(a, float) and math.isinf(a) and b.lower() == str(a)
 
 
 def compare(a: Side, b: Side, asked: Asked, progress: Progress | None = None) -> Result:
@@ -231,7 +236,7 @@ class _Work:
         if value is None or not self._loose:
             return value
         if isinstance(value, bytes):
-            return value
+            return f"x'{value.hex()}'"
         return str(int(value)) if value == value // 1 and abs(value) < 1 << 63 else repr(value)
 
     def _normal(self, text: str) -> str:

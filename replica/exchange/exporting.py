@@ -1,8 +1,8 @@
 """Rows out: from one moment of a store to a file, in parts, so that memory does not grow with either.
 
 The same content gives the same bytes on every node (see `plan`). What a file cannot say as the table does is told, never
-passed over: text that is not UTF-8 comes out with U+FFFD in place of its odd bytes, a blob comes out as the format writes
-bytes, and NULL looks like empty text in a format that cannot say nothing. One test each:
+passed over: text that is not UTF-8 comes out with U+FFFD in place of its odd bytes, and in a format that has only text, a
+blob is x'…' and NULL looks like empty text. One test each:
 
 1. Two stores that hold the same content by different histories give the same bytes.
 2. Rows of one export are of one moment, while other programs write.
@@ -27,7 +27,7 @@ from replica.store.core import Core
 from replica.store.store import Store
 
 SAY_NOTHING = frozenset({"json", "jsonl", "xml", "parquet"})
-"""Formats in which NULL and empty text are not the same."""
+"""Formats that tell NULL from empty text, and bytes from text."""
 
 Open = Callable[[Sequence[str]], Writer]
 """Field names -> the writer of the file."""
@@ -164,8 +164,8 @@ class _Teller:
         for at, name in enumerate(self._fields):
             if self._ill[at]:
                 said.append(f"{name}: {self._ill[at]} texts are not UTF-8; their odd bytes came out as U+FFFD")
-            if self._blobs[at]:
-                said.append(f"{name}: {self._blobs[at]} values are bytes: they came out as this format writes bytes")
+            if self._blobs[at] and not self._says_nothing:
+                said.append(f"{name}: {self._blobs[at]} values are bytes: they came out as text, x'…'")
         if self._nulls and not self._says_nothing:
             said.append(f"{self._nulls} values are NULL: they came out empty, as empty text does in this format")
         return said

@@ -161,6 +161,36 @@ def test_an_export_equals_its_collection(people: Machine, tmp_path: Path, capsys
     assert compare(out, f"{people.path}:people", "--key", "id", "--fields", "age") == 1
 
 
+ODD = """
+INSERT INTO odd VALUES
+('a', 'x,y' || char(10) || '"q"', 5, 1.5, x'00ff', NULL), ('b', '=1+1', NULL, 1e300, NULL, '007'),
+('c', '', -1, NULL, x'', 7),
+('d', '李 雷' || char(13, 10) || 'z', 4611686018427387904, 0.1, NULL, 2.5), ('e', ' lead ', 0, -0.0, x'616263', '1.0'),
+('f', 'tab' || char(9, 39) || 'apos', 1, 3.0, NULL, char(39) || '=x'), ('g', NULL, NULL, NULL, NULL, NULL),
+('h', '-5', 9, 1e999, NULL, '+8613800'), ('i', '＝1', 0, 5e-324, x'27', char(39))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("csv", ()), ("tsv", ()), ("json", ()), ("jsonl", ()), ("xml", ()), ("xlsx", ()), ("parquet", ()),
+        ("csv", ("--for-excel",)), ("csv", ("--encoding", "utf-16")), ("csv", ("--encoding", "gb18030")),
+        ("csv", ("--delimiter", ";")), ("csv.gz", ()), ("jsonl.zst", ()),
+    ],
+)  # fmt: skip
+def test_an_export_of_any_format_equals_its_collection(
+    machine: Make, tmp_path: Path, name: str, more: tuple[str, ...]
+) -> None:
+    a = machine("a", "CREATE TABLE odd(id TEXT PRIMARY KEY, txt TEXT, n INTEGER, r REAL, b BLOB, what)")
+    a.sql(ODD)
+    made = [tmp_path / f"{n}.{name}" for n in "xy"]
+    for out in made:
+        assert export(a.path, "odd", out, *more) == 0
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert compare(f"{a.path}:odd", made[0], "--key", "id") == 0
+
+
 def test_a_profile_with_a_reference(people: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = tmp_path / "out.csv", tmp_path / "page.html"
     export(people.path, "people", out)

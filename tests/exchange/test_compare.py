@@ -72,7 +72,7 @@ def model(a: list[Row], b: list[Row], same: Callable[[Any, Any], bool]) -> dict[
 KEYS = st.sampled_from(["a", "b", "c", "d", "B", "", " ", "é", None])
 VALUES = st.one_of(
     st.none(),
-    st.sampled_from(["", " ", "\u3000", "x", "X", "5", "5.0", "05", "1e3", "\0", "-0"]),
+    st.sampled_from(["", " ", "\u3000", "x", "X", "5", "5.0", "05", "1e3", "\0", "-0", "x'78'"]),
     st.sampled_from([5, 5.0, 0, -0.0, 1.5, 1000, 1 << 62, math.inf, b"", b"x", b" "]),
     st.text(max_size=3),
 )

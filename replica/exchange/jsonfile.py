@@ -34,7 +34,7 @@ class _Json:
         self._source = source
         with closing(source.open()) as stream:
             self._encoding = options.encoding or encoding_of(stream.read(4))
-        self.findings = [Finding("format", self.format, 1.0, (), "--from")]
+        self.findings = [Finding("format", self.format, 1.0, (), "--format")]
         if self._encoding != "utf-8":
             self.findings.append(Finding("encoding", self._encoding, 1.0, (), "--encoding"))
         self._names = Names()

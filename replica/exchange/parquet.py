@@ -42,7 +42,7 @@ _AS_IT_IS: Final = frozenset(
 )
 _TIMES: Final = frozenset(
     {
-        *("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "time", "time_ns"),
+        *("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "time"),
         *("timestamp with time zone", "time with time zone"),
     }
 )
@@ -130,7 +130,7 @@ class ParquetReader:
         import duckdb
 
         self._source, self._stack = source, ExitStack()
-        self.findings = [Finding("format", "parquet", 1.0, (), "--from")]
+        self.findings = [Finding("format", "parquet", 1.0, (), "--format")]
         self._done, self._total = 0, 0
         try:
             self._path = self._stack.enter_context(on_disk(source, ".parquet")).absolute()

@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from replica.errors import FileRefused, UsageError
+from replica.exchange.headers import unique_names
 from replica.exchange.rows import BATCH_ROWS, Batch, Finding, ReadOptions, Row
 from replica.exchange.sheetguard import Errors, weigh
 from replica.exchange.source import Source, on_disk
@@ -66,7 +67,7 @@ class SheetReader:
             found = {} if self.format == "xls" else weigh(path, source.name)
             if "content.xml" in found:
                 self.format = "ods"
-            self.findings = [Finding("format", self.format, 1.0, (), "--from")]
+            self.findings = [Finding("format", self.format, 1.0, (), "--format")]
             self._rows = self._load(path, options, found)
         except BaseException:
             self._stack.close()
@@ -136,7 +137,9 @@ class SheetReader:
         self._keep = [
             i for i, name in enumerate(head) if name != "" or any(len(row) > i and row[i] != "" for row in rows[told:])
         ]
-        self.fields = _unique([(i, str(head[i])) for i in self._keep])
+        names = [str(head[i]) if str(head[i]).strip() else f"column {i + 1}" for i in self._keep]
+        self.fields, changed = unique_names(names)
+        self.findings += changed
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
         """All rows from the beginning."""
@@ -177,21 +180,6 @@ def _wanted(told: str, names: list[str]) -> int:
     if told.isascii() and told.isdigit() and 1 <= int(told) <= len(names):
         return int(told) - 1
     raise UsageError(f'there is no sheet "{told}"; there are {", ".join(names[:20])}')
-
-
-def _unique(heads: Iterable[tuple[int, str]]) -> list[str]:
-    """Names for all columns: what is empty is called by its number, what was there before gets one."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for i, head in heads:
-        name = first = head if head.strip() else f"column {i + 1}"
-        more = 1
-        while name in taken:
-            more += 1
-            name = f"{first}_{more}"
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _part(path: Path, number: int) -> str:

@@ -260,7 +260,7 @@ class VcardReader:
         self._source = source
         with closing(source.open()) as stream:
             self._encoding = options.encoding or encoding_of(stream.read(4))
-        self.findings = [Finding("format", "vcard", 1.0, (), "--from")]
+        self.findings = [Finding("format", "vcard", 1.0, (), "--format")]
         self._left_out: set[str] = set()
         fields: dict[str, None] = {}
         count = 0

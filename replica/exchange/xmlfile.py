@@ -157,7 +157,7 @@ class XmlReader:
             self._encoding, findings = encoding_of(stream.read(1024), options.encoding)
         with closing(source.open()) as stream:
             self._path, places = find(safe_blocks(stream, self._encoding), options.records)
-        self.findings = [Finding("format", "xml", 1.0, (), "--from"), *findings, *places]
+        self.findings = [Finding("format", "xml", 1.0, (), "--format"), *findings, *places]
         self._trees, self._names = _Trees(), Names()
         self._wrong: list[tuple[int, str]] = []
         if options.schema is not None:

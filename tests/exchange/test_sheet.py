@@ -65,7 +65,7 @@ def sayable(value: object) -> object:
 @given(st.data())
 def test_whatever_is_written_is_read(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 4))
-    fields = data.draw(st.lists(text.filter(str.strip), min_size=count, max_size=count, unique=True))
+    fields = data.draw(st.lists(text.map(str.strip).filter(bool), min_size=count, max_size=count, unique=True))
     rows = data.draw(st.lists(st.tuples(*[cells] * count), max_size=5))
     found, got, _ = read(write(fields, rows))
     assert found == fields
@@ -135,7 +135,7 @@ def test_the_header_is_found_below_a_title() -> None:
         sheet.write_row(7, 1, ["C", 5, "D"])
 
     fields, rows, findings = read(excel(make))
-    assert fields == ["name", "column 3", "name_2", "unused"]
+    assert fields == ["name", "column 3", "name (2)", "unused"]
     assert rows == [("A", "x", "B", ""), ("C", 5, "D", "")]
     assert [(f.value, f.option) for f in findings if f.what == "header"] == [("5", "--header")]
     reader = SheetReader(Bytes(excel(make)), ReadOptions(header=6))

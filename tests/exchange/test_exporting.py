@@ -138,6 +138,9 @@ def test_a_select_is_ordered_by_its_columns_unless_it_says_otherwise(machine: Ma
         "SELECT * FROM _replica_meta",
         "SELECT (SELECT value FROM _replica_meta WHERE name = 'access_key')",
         "SELECT load_extension('x')",
+        "SELECT data FROM sqlite_dbpage",
+        "SELECT 1 UNION CREATE TABLE x(y)",
+        "WITH x AS (SELECT 1) INSERT INTO people SELECT 1, 2, 3, 4 ORDER BY 1",
         "SELECT * FROM pragma_database_list",
         "SELECT nothing FROM people",
         "SELECT * FROM nowhere",
@@ -153,6 +156,15 @@ def test_a_select_that_does_more_than_read_is_refused_in_words(machine: Make, sq
     with pytest.raises(UsageError):
         run(a, sql)
     assert a.value("SELECT count(*) FROM people") == 1
+
+
+def test_a_select_may_use_what_sqlite_has(machine: Make) -> None:
+    a = machine("a", PEOPLE)
+    a.sql("INSERT INTO People VALUES ('b', '1', '[1,2]', 1)", "CREATE VIEW v AS SELECT id FROM people")
+    a.sql("CREATE VIRTUAL TABLE words USING fts5(text)", "INSERT INTO words VALUES ('red apple'), ('green pear')")
+    assert run(a, "SELECT j.value FROM people, json_each(people.email) AS j")[0].rows == [(1,), (2,)]
+    assert run(a, "SELECT id, upper(id) FROM v")[0].rows == [("1", "1")]
+    assert run(a, "SELECT text FROM words WHERE words MATCH 'pear'")[0].rows == [("green pear",)]
 
 
 def test_sql_and_names_are_told_apart() -> None:

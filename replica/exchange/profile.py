@@ -202,6 +202,8 @@ class _Look:
 
     def _finish(self) -> FieldProfile:
         p = self._p
+        if len(self._kinds) > 1 and "boolean" in self._kinds:  # NO among countries is Norway.
+            self._kinds["text"] += self._kinds.pop("boolean")
         p.kinds = dict(self._kinds.most_common())
         numeric = set(p.kinds) <= {"integer", "real"}
         if self._numbers and numeric:

@@ -93,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     add = command("rescan", _rescan, "compare every row with what is known of it, and take what no trigger saw")
     add = command("sql", _sql, "run one SQL statement, reading or writing")
     add.add_argument("statement", metavar="SQL")
+    from replica.exchange import commands_import
+
+    commands_import.add_arguments(command("import", commands_import.run, "import files of other systems; `import runs FILE` "
+                                          "lists imports, `import undo FILE RUN` takes one back"))  # fmt: skip
     command("demo", _demo, "see three nodes edit offline, meet and agree", file=False).add_argument(
         "rest", nargs=argparse.REMAINDER
     )

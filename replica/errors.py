@@ -16,6 +16,7 @@ OurFault
 """
 
 import sqlite3
+from contextlib import AbstractContextManager
 
 from protocol.errors import OurFault
 
@@ -96,3 +97,14 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     if name.startswith("SQLITE_CONSTRAINT"):
         return RowRefused(f"a constraint of the table refuses this row: {text}")
     return error
+
+
+class Reporting(AbstractContextManager[None]):
+    """Turns SQLite's errors into ours, with `from_sqlite`. A class, not a generator: each call of a store passes here."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, sqlite3.Error) and (ours := from_sqlite(error, self._path)) is not error:
+            raise ours from error

@@ -12,8 +12,9 @@ from tqdm import tqdm
 class Bar:
     """A bar that appears with the first news and goes away with the work."""
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet or not sys.stderr.isatty()
+    def __init__(self, quiet: bool, unit: str = " records") -> None:
+        """`unit`: of what is counted; "B" for bytes."""
+        self._quiet, self._unit = quiet or not sys.stderr.isatty(), unit
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Bar:
@@ -34,7 +35,10 @@ class Bar:
         if self._quiet:
             return
         if self._bar is None:
-            self._bar = tqdm(total=of, unit=" records", leave=False, file=sys.stderr, dynamic_ncols=True)
+            scaled = self._unit == "B"
+            self._bar = tqdm(
+                total=of, unit=self._unit, unit_scale=scaled, leave=False, file=sys.stderr, dynamic_ncols=True
+            )
         self._bar.set_description_str(what, refresh=False)
         self._bar.total, self._bar.n = of, done
         self._bar.update(0)  # Draws at most ten times a second.

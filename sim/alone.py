@@ -110,6 +110,17 @@ def _execute(machine: Machine, process: Process, future: Any, function: Callable
 
 
 @contextlib.contextmanager
+def rare_collection() -> Iterator[None]:
+    """Python's collector looks as GARBAGE says. Going back to the usual makes it look at once: so not too often."""
+    usual = gc.get_threshold()
+    gc.set_threshold(*GARBAGE)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+@contextlib.contextmanager
 def alone(world: World, log: Log) -> Iterator[None]:
     """In here nothing but this world runs."""
     chance = _Chance(world.stream(f"websockets {world.loop.time()}"))
@@ -130,12 +141,8 @@ def alone(world: World, log: Log) -> Iterator[None]:
     ):  # fmt: skip
         asyncio.events._set_running_loop(None)
         world.loop.set_exception_handler(unhandled)
-        usual = gc.get_threshold()
-        gc.set_threshold(*GARBAGE)
-        try:
+        with rare_collection():
             yield
-        finally:
-            gc.set_threshold(*usual)
 
 
 class Log(logging.Handler):

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 from replica.store.catalog import quote, user_tables
 from sim.scenario import Scenario
+from sim.theirs import theirs
 
 MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
 
@@ -33,9 +33,7 @@ class Alterable(NamedTuple):
 def alterable(world: Scenario) -> list[Alterable]:
     """The tables of a world with a primary key, as it begins."""
     found = []
-    with closing(
-        sqlite3.connect(f"{Path(world.db).resolve().as_uri()}?mode=ro" if world.db else ":memory:", uri=True)
-    ) as db:
+    with closing(theirs(world.db) if world.db else sqlite3.connect(":memory:")) as db:
         db.executescript(world.schema)
         hangs = db.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()[0]
         for name in user_tables(db):

@@ -42,6 +42,7 @@ from sim.result import Result
 from sim.scenario import Scenario
 from sim.shrink import Run, Watch, once, parting, shrink
 from sim.swarm import HOURS, SEED_CPU_S, Found, Setup, catch, remember, spread, summed, swarm
+from sim.theirs import theirs
 
 OK, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
 MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
@@ -243,7 +244,7 @@ def _left_out(db: str) -> list[str]:
     if not db:
         return []
     found = []
-    with closing(sqlite3.connect(f"{Path(db).absolute().as_uri()}?mode=ro", uri=True)) as own:
+    with closing(theirs(db)) as own:
         for name in user_tables(own):
             try:
                 shape(own, name)

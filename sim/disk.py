@@ -16,6 +16,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -300,6 +301,7 @@ class Disk:
         return said
 
 
+@lru_cache(4_096)
 def _word(sql: str) -> str:
     """The first word of a statement, without what stands before it."""
     found = _FIRST.match(sql)

@@ -27,6 +27,7 @@ from replica.errors import UsageError
 from sim.apart import apart
 from sim.member import Member
 from sim.scenario import EVERYWHERE, PARAMETERS, WORKLOAD, Place, Scenario, _event
+from sim.theirs import theirs
 from sim.world import PATIENCE_S, World
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ class Hand:
         path = self.world.folder / f"tables{len(self._members)}.db"
         with closing(sqlite3.connect(path, isolation_level=None)) as made:
             if db:
-                uri = f"{Path(db).absolute().as_uri()}?mode=ro"
-                with closing(sqlite3.connect(uri, uri=True)) as own:
+                with closing(theirs(db)) as own:
                     own.backup(made)
             made.execute("PRAGMA journal_mode = DELETE")
             made.executescript(schema)

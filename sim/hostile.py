@@ -54,8 +54,17 @@ class GaveUp(Exception):
 class Liar:
     """One attack on one address: what it needs in all its conversations."""
 
-    def __init__(self, url: str, store: Store, random: Random, now_ms: Callable[[], int], instance: bytes) -> None:
+    def __init__(
+        self,
+        url: str,
+        store: Store,
+        random: Random,
+        now_ms: Callable[[], int],
+        instance: bytes,
+        true_ms: Callable[[], int] | None = None,
+    ) -> None:
         self.url, self.store, self.random, self.now_ms = url, store, random, now_ms
+        self.true_ms = true_ms or now_ms
         self.me = Self(store.node_id, instance, store.name)
         self.keys = store.group_keys
         self.did: list[str] = []
@@ -78,12 +87,21 @@ class Liar:
         return socket
 
 
-async def attack(url: str, store: Store, how: str, random: Random, now_ms: Callable[[], int], instance: bytes) -> str:
-    """Attack the node at `url` in the way `how` (one of HOWS). `store` is that of the hostile node, a legal member.
-    Returns in words how it was thrown off, or what it achieved. Raises UsageError for a way that there is not."""
+async def attack(
+    url: str,
+    store: Store,
+    how: str,
+    random: Random,
+    now_ms: Callable[[], int],
+    instance: bytes,
+    true_ms: Callable[[], int] | None = None,
+) -> str:
+    """Attack the node at `url` in the way `how` (one of HOWS). `store` is that of the hostile node, a legal member;
+    `true_ms` gives the right time, if its own clock may be wrong. Returns in words how it was thrown off, or what it
+    achieved. Raises UsageError for a way that there is not."""
     if how not in HOWS:
         raise UsageError(f"{how!r} is no way to attack; there are {', '.join(HOWS)}")
-    liar = Liar(url, store, random, now_ms, instance)
+    liar = Liar(url, store, random, now_ms, instance, true_ms)
     try:
         end = await HOWS[how](liar)
     except PeerFault as error:
@@ -181,7 +199,8 @@ def _ahead(liar: Liar, old: Record) -> Record:
     """A record with a field, a birth or a delete ahead of time, or a new one; what is in time of it is true.
 
     At least a year ahead, so that no honest clock that errs takes it for now; up to the end of all stamps."""
-    random, soon = liar.random, liar.now_ms() + YEAR_MS
+    # Of a clock that stands in 1970 the future is what honest nodes take for the past, and believe.
+    random, soon = liar.random, max(liar.now_ms(), liar.true_ms()) + YEAR_MS
 
     def stamp() -> bytes:
         last = max(soon, random.choice((1 << 42, 5_000_000_000_000, MILLIS_MAX)))

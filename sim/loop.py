@@ -103,6 +103,14 @@ class Loop(asyncio.BaseEventLoop):
         self._tasks.append(task)
         return task
 
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        """As asyncio does, but for what it checks in debug mode."""
+        if self._closed:  # type: ignore[attr-defined]
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass
 
@@ -113,9 +121,15 @@ class Loop(asyncio.BaseEventLoop):
         if not ready:
             if not timers:
                 raise Fenced("nothing will ever happen any more in this world")
-            self._now = max(self._now, timers[0][0])
-        while timers and timers[0][0] <= self._now:
+            when, _, first = heapq.heappop(timers)
+            self._now = max(self._now, when)
+            ready.append(first)
+        now = self._now
+        while timers and timers[0][0] <= now:
             ready.append(heapq.heappop(timers)[2])
+        if len(ready) == 1 and not self._stopping:  # type: ignore[attr-defined]
+            self._run(ready.popleft())
+            return
         batch = list(ready)
         ready.clear()
         if len(batch) > 1 and self._shuffle:
@@ -140,7 +154,7 @@ class Loop(asyncio.BaseEventLoop):
     def _run(self, handle: asyncio.Handle) -> None:
         if handle._cancelled:
             return
-        process = _owner(handle)
+        process = handle._context.get(CURRENT)  # type: ignore[attr-defined]
         if process is not None:
             if process.dead:
                 return

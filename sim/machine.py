@@ -189,7 +189,8 @@ class Machine:
                 peer = self.chance.choice([n for n in self.world.machines if n != self.name])
                 random = Random(self.chance.getrandbits(64))
                 url, instance = f"ws://{peer}:{PORT}", random.randbytes(16)
-                done = await attack(url, store, self.how_hostile, random, self.clock.now_ms, instance)
+                clock = self.clock
+                done = await attack(url, store, self.how_hostile, random, clock.now_ms, instance, clock.true_ms)
                 self.world.note(self.name, "attack", f"{self.how_hostile} on {peer}: {done}")
                 self.world.reach("hostile", self.how_hostile)
                 await asyncio.sleep(15 + 30 * random.random())

@@ -55,6 +55,8 @@ class _Node:
     def __init__(self) -> None:
         self.ids: list[bytes] = []
         self.seen: dict[Rid, tuple[float, Record]] = {}
+        self.learnt: dict[Rid, Record] = {}
+        """As they were when the truth last took them in from here: what they say is known."""
         self.late: dict[Rid, None] = {}
         """Changed, but could not be judged then."""
         self.clock = b""
@@ -209,6 +211,7 @@ class Oracle:
         return [
             f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote"
             for rid, record in found
+            if node.learnt.get(rid) != record
             for item in items(record)
             if not self._explained(name, rid, item, node)
         ]
@@ -315,6 +318,9 @@ class Oracle:
 
     def _learn(self, node: _Node, rid: Rid, record: Record) -> None:
         node.seen[rid] = self._now_s(), record
+        if node.learnt.get(rid) == record:
+            return
+        node.learnt[rid] = record
         horizon = self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS
         for item in items(record):
             if not self.truth.knows(rid, item):

@@ -129,7 +129,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
                 'if not self._core.db.execute("SELECT 1 FROM _replica_held LIMIT 1").fetchone():',
                 "if True:",
             ),
-            ("replica.store.absorb:_Looking.finish", "if waiting:", "if False:"),
+            ("replica.store.absorb:surface", "waiting.items()", "()"),
         ),
     ),
 )

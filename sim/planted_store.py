@@ -80,7 +80,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         (
             (
                 "replica.store.store:Store._apply",
-                "with self._transaction() as core:",
+                "with self.transaction() as core:",
                 "with self._core.transaction(index.flush):\n        core = self._core",
             ),
             ("replica.store.store:Store._read", "self._catch_up()", "pass"),
@@ -116,7 +116,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "A table that was rebuilt is compared in full; else what was written meanwhile is never seen.",
         ("schema",),
         ("I2", "I5"),
-        (("replica.store.mend:follow_schema", "full_diff(core, table)", "pass"),),
+        (("replica.store.mend:_follow", "full_diff(core, table)", "pass"),),
     ),
     (
         "victims-not-probed",

@@ -9,6 +9,7 @@ hundred seeds. A seed that does not end is a failure of its own kind, "hang". On
 4. Lines are summed up: failures by invariant, reach, times to heal, seeds per hour of CPU.
 5. A planted bug is caught only by a seed that is sound without it.
 6. A seed that uses too much CPU ends as a hang, and so does a world that stands still (sim.guard).
+7. Interrupted, it ends its workers at once, and keeps what they had finished.
 """
 
 from __future__ import annotations
@@ -155,6 +156,11 @@ def spread(
             raise UsageError(
                 "a worker died (out of memory?); what was finished is kept: the same command goes on"
             ) from None
+        except KeyboardInterrupt:
+            # They would finish their seeds, and the user would wait for that.
+            for worker in list(pool._processes.values()):
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             _take_rest(waiting, take)
@@ -167,7 +173,7 @@ def _take_rest(waiting: Iterable[Future[Found]], take: Callable[[Found], None]) 
 
 
 def _quiet() -> None:
-    """Ctrl-C is for the process that waits: workers finish their seed."""
+    """Ctrl-C is for the process that waits: it ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

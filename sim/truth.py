@@ -19,7 +19,7 @@ from protocol.record import Record, fold, unpack_id
 from replica.store import absorb, catalog
 from replica.store.core import Core
 from replica.store.fresh import records
-from replica.store.state import key_of, load_shadows
+from replica.store.state import key_of
 
 FLOOR, BORN = "\0floor", "\0born"
 """Parts of a record that are no fields."""
@@ -168,11 +168,12 @@ def look(core: Core, wanted: Sequence[Rid] | None = None) -> Look:
     found = Look({}, {}, {})
     for start in range(0, len(keys), KEYS):
         some = keys[start : start + KEYS]
-        shadows = {(core.tables[s.tbl].collection, s.id): s for s in load_shadows(core, some).values()}
+        sql = "SELECT tbl, id, digest FROM _replica_record WHERE key IN ("
+        shadows = {(core.tables[tbl].collection, id_): digest for tbl, id_, digest in core.select_in(sql, some)}
         for record in records(core, some):
             rid = record.collection, record.id
             digest = core.keys.digest(record.encode())
-            if digest == shadows[rid].digest:
+            if digest == shadows[rid]:
                 found.records[rid], found.digests[rid] = record, digest
         for rid in shadows:
             if rid not in found.records:

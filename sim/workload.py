@@ -26,6 +26,7 @@ from replica.errors import TableRefused, UsageError
 from replica.store.catalog import Column, quote, shape, user_tables
 from sim.drafts import Draft, Key, Row, Table, entries_of, insert_sql, literal, upsert_sql
 from sim.scenario import Event
+from sim.theirs import theirs
 
 CRM = """
 CREATE TABLE account(
@@ -96,10 +97,10 @@ class People:
     def for_db(path: str | Path, rng: Random) -> People:
         """People over a database of anybody's. Raises UsageError if it cannot be read or has no fit table."""
         try:
-            with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as db:
+            with closing(theirs(path)) as db:
                 db.text_factory = lambda data: data.decode("utf-8", "replace")
                 return People(db, rng)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise UsageError(f"{path}: cannot be read as a database: {error}") from None
 
     def _copy(self, source: sqlite3.Connection, name: str) -> Table:

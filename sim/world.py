@@ -34,8 +34,9 @@ from replica.errors import UsageError
 from replica.store import schema
 from replica.store.connection import connect
 from sim import bugs, faults
-from sim.alone import Log, alone
+from sim.alone import Log, alone, rare_collection
 from sim.chance import Trace, stream
+from sim.founding import copied
 from sim.lasting import Lasting
 from sim.looks import Looks
 from sim.loop import Loop
@@ -44,6 +45,7 @@ from sim.network import Network
 from sim.oracle import Oracle
 from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
+from sim.theirs import theirs
 
 LIVENESS = 3.0
 """All are equal after so many sync intervals times log2(nodes); then the same again for what must first time out."""
@@ -162,26 +164,30 @@ class World:
             with closing(connect(first, create=True)) as db:
                 db.execute("PRAGMA journal_mode = DELETE")
                 if self.scenario.db:
-                    with closing(
-                        sqlite3.connect(f"{Path(self.scenario.db).absolute().as_uri()}?mode=ro", uri=True)
-                    ) as own:
+                    with closing(theirs(self.scenario.db)) as own:
                         if schema.installed(own):
                             raise UsageError(f"{self.scenario.db} is part of a replication group: give one that is not yet")
                         own.backup(db)
                 else:
                     db.executescript(self.scenario.schema)
+            founder = None
             for place in self.scenario.places:
-                self.add(place, first)
+                machine = self.add(place, first, like=founder)
+                founder = founder or machine
             for event in self.scenario.events:
                 self.loop.call_at(event.at, self.strike, event)
             self.looks.begin()
 
-    def add(self, place: Place, tables: Path | None = None) -> Machine:
-        """One more machine, which runs from now on. `tables`: a file with the tables that it has at first."""
+    def add(self, place: Place, tables: Path | None = None, like: Machine | None = None) -> Machine:
+        """One more machine, which runs from now on. `tables`: a file with the tables that it has at first. `like`: the
+        founder, if it has the same and has not begun to run."""
         machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
-        if tables is not None:
-            shutil.copyfile(tables, machine.disk.path)
-        self.secrets = machine.found(self.secrets, adopt=tables is not None)
+        if like is not None:
+            copied(like.disk.path, machine.disk.path, machine.name, machine.clock.now_ms, machine.chance.randbytes)
+        else:
+            if tables is not None:
+                shutil.copyfile(tables, machine.disk.path)
+            self.secrets = machine.found(self.secrets, adopt=tables is not None)
         self._enter(machine)
         return machine
 
@@ -314,7 +320,7 @@ class World:
 
     def run(self) -> Result:
         """From the beginning to the end."""
-        with bugs.planted(self.scenario.bug):
+        with bugs.planted(self.scenario.bug), rare_collection():
             try:
                 self.start()
                 try:

@@ -18,7 +18,7 @@ LAYERS = {"protocol": {"protocol"}, "replica": {"protocol", "replica"}}
 
 STORE = (
     "schema", "catalog", "core", "capture", "index", "state", "fresh", "leap", "show", "absorb", "put", "refit", "ddl",
-    "adopt", "mend", "edits", "apply", "report", "verify", "store",
+    "adopt", "mend", "edits", "apply", "fit", "identify", "upsert", "report", "verify", "store",
 )  # fmt: skip
 """The rooms of the store, from the ground up: each imports only what stands before it."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,12 @@ DISTINCT_MAX = 20_000
 """Distinct values of a column that are told apart; beyond, it is said that there are more."""
 SAMPLES = 4
 
+_PLAIN_VOTE: dict[str, Callable[[str], object]] = {
+    "decimal": re.compile(r"-?[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})\Z").match,
+    "order": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z").match,
+}
+"""Texts of which one look tells the vote: the point is the decimal mark; no order is open."""
+
 _NAMES = {"DMY": "day first", "MDY": "month first", "YMD": "year first", ".": "a point", ",": "a comma"}
 
 
@@ -43,7 +49,12 @@ class _Votes:
 
     def add(self, column: Iterable[object]) -> None:
         """Count the texts of a batch."""
-        for text, count in Counter(c for c in column if c.__class__ is str).items():
+        plain = _PLAIN_VOTE[self.kind]
+        texts = [c for c in column if c.__class__ is str and c]
+        rest = [t for t in texts if plain(t) is None]
+        if self.kind == "decimal" and len(rest) < len(texts):
+            self.votes["."] += len(texts) - len(rest)
+        for text, count in Counter(rest).items():
             text = str(text)
             if self.kind == "decimal":
                 vote = numbers.reading(text)
@@ -130,35 +141,42 @@ def _settled(spec: FieldSpec, question: str, value: str | None) -> FieldSpec:
     return replace(spec, format=value) if question == "order" else replace(spec, decimal=value or ".")
 
 
-_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("email", re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;.]{2,}\Z")),
-    ("integer", re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")),
-    ("digits", re.compile(r"[0-9]+\Z")),
-    ("phone", re.compile(r"(?:\+|00|\()?[0-9(][0-9 ()./\u00a0-]{5,22}[0-9](?:\s*(?:x|ext\.?|#)\s*[0-9]{1,6})?\Z")),
-)
+_EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;.]{2,}\Z")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
+_PHONE = re.compile(r"(?:\+|00|\()?[0-9(][0-9 ()./\u00a0-]{5,22}[0-9](?:\s*(?:x|ext\.?|#)\s*[0-9]{1,6})?\Z")
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"[^\W\d_]{4}")
 _BOOLEAN = {word.casefold() for word in TRUE + FALSE}
 
 
 def kinds(text: str) -> set[str]:
     """The types that this text may be of, cheaply; "digits" are those with a leading zero, or too many for a number."""
     text = text.strip()
-    found = {name for name, regex in _KINDS if regex.match(text)}
-    if "integer" in found:
-        found.discard("digits")
-    if text.casefold() in _BOOLEAN:
-        found.add("boolean")
-    if days := dates.readings(text):
-        timed = ":" in text
-        if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
-            found.add("datetime" if timed else "date")
+    yes_no = {"boolean"} if text.casefold() in _BOOLEAN else set[str]()
+    if _DIGIT.search(text) is None or len(text) > 60:
+        return {"email"} if _EMAIL.match(text) else yes_no
+    if "@" in text:
+        return {"email"} if _EMAIL.match(text) else set()
     if numbers.lost_digits(text):
         return {"lost"}
-    if "digits" not in found and len(text) < 60 and not days and text[:1] != "+":
+    found = yes_no
+    if _INTEGER.match(text):
+        found |= {"integer"}
+    elif text.isdigit():
+        found |= {"digits"}
+    if _PHONE.match(text):
+        found |= {"phone"}
+    if days := dates.readings(text):
+        if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
+            found |= {"datetime" if ":" in text else "date"}
+    elif "integer" in found:
+        found |= {"number"}
+    elif "digits" not in found and text[0] != "+" and not _WORD.search(text):
         try:
             numbers.number("," if numbers.reading(text) == "," else ".")(text)
-            found.add("number")
         except ValueError:  # It is none.
-            pass
+            return found
+        found |= {"number"}
     return found
 
 

@@ -80,6 +80,8 @@ def number(decimal: str | None, whole: bool = False) -> Callable[[object], Cell]
         if cell.__class__ is str:
             text: str = cell
             if decimal == "." and _PLAIN.match(text):
+                if not whole and len(text) < 15:
+                    return float(text)
                 return int(text) if whole and "." not in text else _fit(Decimal(text), text, whole)
             return _fit(_decimal(text, decimal), text, whole)
         if isinstance(cell, bool):

@@ -42,7 +42,17 @@ def matcher(pattern: str) -> tuple[Callable[[str], bool], Callable[[list[str]], 
         raise ValueError(
             f'"{pattern}" is no pattern that can be run: check its brackets; look-around and back-references are not known'
         ) from None
-    return one.is_valid, every.is_valid
+    return _guarded(one.is_valid), _guarded(every.is_valid)
+
+
+def _guarded(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        try:
+            return valid(value)
+        except UnicodeEncodeError:  # Half a character (a lone surrogate) matches nothing.
+            return False
+
+    return check
 
 
 def rules(spec: FieldSpec) -> list[Rule]:

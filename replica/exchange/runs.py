@@ -1,13 +1,42 @@
-"""What earlier imports say about a collection: how its records got their ids, and what its columns mean outside.
+"""Runs of imports: each is a record of a replicated table, so every node knows what any node imported.
 
-Runs are ordinary records of a replicated table, so every node knows what any node imported.
+The table `replica_imports` is made by the first import that writes something; one that changes nothing leaves no trace, so
+that it syncs nothing. What only the node of a run needs (what stood there before, rows that wait, rows that were rejected)
+stays beside it, in the engine's own tables.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
+from protocol.record import fold
+from replica.errors import UsageError
+from replica.store import adopt, put
+from replica.store.catalog import find
+from replica.store.core import Core
 from replica.store.store import Store
+
+TABLE = "replica_imports"
+_COLUMNS = {
+    "id": "TEXT PRIMARY KEY",
+    "node": "TEXT",
+    "source": "TEXT",
+    "files": "TEXT",
+    "digest": "TEXT",
+    "map": "TEXT",
+    "collections": "TEXT",
+    "stamp": "TEXT",
+    "began": "TEXT",
+    "ended": "TEXT",
+    "state": "TEXT",
+    "position": "TEXT",
+    "counts": "TEXT",
+    "undone": "TEXT",
+    "as_of": "TEXT",
+}
+RUNNING, FINISHED, UNDONE = "running", "finished", "undone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +53,125 @@ class Known:
     refers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Run:
+    """One run. `node`: id of the node that made it, in hex; `files`: names; `digest`: of them and of the map; `stamp`: of
+    what it writes, in hex; `position`: "file:row" up to where its rows are in; `counts`: rows by what came of them;
+    `undone`: stamp of the undo, in hex, or empty; `as_of`: column
+    whose times its stamps are, or empty."""
+
+    id: str
+    node: str
+    source: str
+    files: list[str]
+    digest: str
+    map: str
+    collections: list[Known]
+    stamp: str
+    began: str
+    ended: str = ""
+    state: str = RUNNING
+    position: str = "0:0"
+    counts: dict[str, int] = field(default_factory=dict)
+    undone: str = ""
+    as_of: str = ""
+
+    def row(self) -> dict[str, object]:
+        """As the table holds it."""
+        known = [{**vars_of(k), "key": list(k.key), "fields": list(k.fields)} for k in self.collections]
+        plain = {name: getattr(self, name) for name in _COLUMNS}
+        packed = {"files": self.files, "collections": known, "counts": self.counts}
+        return {**plain, **{n: json.dumps(v, ensure_ascii=False) for n, v in packed.items()}}
+
+
+def vars_of(known: Known) -> dict[str, Any]:
+    """Its fields by name."""
+    return {name: getattr(known, name) for name in Known.__slots__}
+
+
+def prepare(store: Store) -> None:
+    """Make the table of runs if it is not here. Raises UsageError if a table of somebody else's has its name."""
+    with store.transaction() as core:
+        ensure(core)
+
+
+def ensure(core: Core) -> None:
+    """The same, in the caller's transaction."""
+    table = core.by_name.get(TABLE)
+    if table is not None and table.shape is not None:
+        have = {c.folded for c in (*table.shape.key, *table.shape.columns)}
+        if missing := set(_COLUMNS) - have:
+            raise UsageError(f"the table {TABLE} here is not the one of imports: it has no column {min(missing)}")
+        return
+    if find(core.db, TABLE) is None:
+        core.db.execute(f"CREATE TABLE {TABLE}({', '.join(f'{n} {kind}' for n, kind in _COLUMNS.items())})")
+    adopt.adopt(core, [TABLE], [])
+
+
+def write(core: Core, run: Run) -> None:
+    """Keep a run as it is now, in the caller's transaction."""
+    ensure(core)
+    put.put_many(core, TABLE, [run.row()])
+
+
+def runs(store: Store) -> list[Run]:
+    """All runs that this node knows, the latest first."""
+    with store.transaction() as core:
+        return read(core)
+
+
+def read(core: Core) -> list[Run]:
+    """The same, in the caller's transaction. A row that makes no sense, by somebody's hand, is left out."""
+    table = core.by_name.get(TABLE)
+    if table is None or table.shape is None:
+        return []
+    found = []
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY began DESC, id"
+    for row in core.rows(sql):
+        values = dict(zip(_COLUMNS, row, strict=True))
+        try:
+            known = [_known(item) for item in json.loads(values.pop("collections"))]
+            files, counts = json.loads(values.pop("files")), json.loads(values.pop("counts"))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        if all(isinstance(v, str) for v in values.values()):
+            found.append(Run(**values, collections=known, files=list(files), counts=dict(counts)))
+    return found
+
+
+def _known(item: dict[str, Any]) -> Known:
+    return Known(
+        str(item["collection"]),
+        str(item["source"]),
+        tuple(map(str, item["key"])),
+        None if item["id"] is None else str(item["id"]),
+        tuple(map(str, item["fields"])),
+        {str(k): str(v) for k, v in item["refers"].items()},
+    )
+
+
 def known(store: Store, collection: str) -> Known | None:
     """What the last import into this collection said, of any node; None if nobody imported into it."""
-    raise NotImplementedError
+    with store.transaction() as core:
+        return known_in(core, collection)
+
+
+def known_in(core: Core, collection: str) -> Known | None:
+    """The same, in the caller's transaction."""
+    wanted = fold(collection)
+    return next((k for run in read(core) for k in run.collections if fold(k.collection) == wanted), None)
+
+
+def pardoned(core: Core) -> frozenset[bytes]:
+    """Stamps of deletes that undid an import: to import such a record again is no resurrection."""
+    return frozenset(bytes.fromhex(run.undone) for run in read(core) if run.undone)
+
+
+def named(store: Store, name: str) -> Run:
+    """The run of this id, or of an id that begins so. Raises UsageError."""
+    found = [run for run in runs(store) if run.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    known_ids = ", ".join(run.id for run in runs(store)[:5]) or "none yet"
+    which = "no run" if not found else "more than one run"
+    raise UsageError(f"{which} of an import is called {name!r}; the latest: {known_ids}")

@@ -52,17 +52,25 @@ def checker(spec: CollectionSpec) -> Check:
             for cells in zip(*columns, strict=True)
         ]
         for index, record in enumerate(records):
-            if index in skip or known.is_valid(record):
+            if index in skip:
+                continue
+            try:
+                if known.is_valid(record):
+                    continue
+            except UnicodeEncodeError as error:  # Half a character (a lone surrogate): no JSON can hold it.
+                name = next((n for n, v in record.items() if v.__class__ is str and error.object in v), "")
+                why = "holds half a character, which no schema can check: correct it"
+                problems.setdefault(index, []).append(Problem(name, as_text(record.get(name))[:200], "schema", why))
                 continue
             wrong = {p.field for p in problems.get(index, ())}
-            for error in known.iter_errors(record):
-                path = [str(step) for step in error.instance_path]
+            for found in known.iter_errors(record):
+                path = [str(step) for step in found.instance_path]
                 name = path[0] if path else ""
-                if name in wrong or (not path and any(f'"{field}" is a required' in error.message for field in wrong)):
+                if name in wrong or (not path and any(f'"{field}" is a required' in found.message for field in wrong)):
                     continue  # What is wrong with the cell has been said already.
-                rule = next((str(s) for s in reversed(list(error.schema_path)) if isinstance(s, str)), "schema")
+                rule = next((str(s) for s in reversed(list(found.schema_path)) if isinstance(s, str)), "schema")
                 shown = as_text(record.get(name))[:200]
-                why = f"{error.message}: correct it as the schema says"
+                why = f"{found.message}: correct it as the schema says"
                 problems.setdefault(index, []).append(Problem(name, shown, f"schema {rule}", why))
 
     return check

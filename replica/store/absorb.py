@@ -8,6 +8,8 @@ each:
 2. Where SQLite made up the key, a row deleted and inserted anew under one number is another record.
 3. A value that cannot travel stays local-only: not stamped, not digested, listed with its reason.
 4. Absorbing changes no row of the user's, but where a held record may surface or must give way.
+5. Held records surface when every row was looked at: what surfaces under the number of a record whose delete still waits
+   would be taken for that record, or its delete for a delete of this one.
 """
 
 from __future__ import annotations
@@ -80,9 +82,18 @@ def pending(core: Core) -> bool:
 @uncollected()
 def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     """Absorb up to `limit` outbox entries, in the caller's transaction. Returns how many are left at least (0: none)."""
-    rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
-    if not rows:
+    if not pending(core):
         return 0
+    stamp_outbox(core, limit)
+    if pending(core):
+        return 1
+    surface(core)
+    return 0
+
+
+def stamp_outbox(core: Core, limit: int = ENTRIES_MAX) -> None:
+    """Stamp what up to `limit` outbox entries are about. What was held because of it waits for `surface`."""
+    rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool]] = {}
     ends = {tbl: 4 + len(table.shape.key) for tbl, table in core.tables.items() if table.shape is not None}
     odd = any(IllFormedText in map(type, column) for column in list(zip(*rows, strict=True))[4:])
@@ -106,16 +117,24 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     for tbl, entries in by_table.items():
         for some in _parts(entries):
             look(core, core.tables[tbl], some)
-    last = rows[-1][0]
     if len(rows) < limit:
         core.db.execute("DELETE FROM _replica_outbox")
     else:
-        core.db.execute("DELETE FROM _replica_outbox WHERE seq <= ?", (last,))
+        core.db.execute("DELETE FROM _replica_outbox WHERE seq <= ?", (rows[-1][0],))
     for tbl in by_table:
         table = core.tables[tbl]
         if table.shape is not None and table.shape.needs_count and _count_differs(core, table):
             full_diff(core, table)
-    return 1 if len(rows) == limit else 0
+
+
+def surface(core: Core) -> None:
+    """Give records that nothing shown holds any more their chance. Only when no row waits to be looked at."""
+    waiting: dict[int, list[bytes]] = {}
+    for tbl, key in core.db.execute("SELECT tbl, key FROM _replica_held WHERE blocker = ?", (UNKNOWN,)):
+        waiting.setdefault(tbl, []).append(key)
+    for tbl, keys in waiting.items():
+        with engine_writes(core, [core.tables[tbl]]):
+            settle(core, list(load(core, keys).values()))
 
 
 def absorb_all(core: Core) -> None:
@@ -125,10 +144,11 @@ def absorb_all(core: Core) -> None:
 
 
 def full_diff(core: Core, table: Table) -> None:
-    """Look at every row and every shown record of a table: the backstop for whatever no trigger saw."""
+    """Look at every row and every shown record of a table: the backstop for whatever no trigger saw. What was held because
+    of it waits for `surface`."""
     assert table.shape is not None
     core.db.execute("DELETE FROM _replica_local WHERE tbl = ? AND pos < 0", (table.tbl,))  # Noted anew if still there.
-    # Kept aside: what surfaces meanwhile moves rows and definitions under an open cursor.
+    # Kept aside: there each row has a number to go on from, and memory does not grow with the table.
     core.db.execute(f"CREATE TEMP TABLE _replica_scan AS SELECT {', '.join(table.key_columns)} FROM {table.sql}")
     seen = 0
     while part := core.rows("SELECT * FROM temp._replica_scan WHERE rowid > ? LIMIT ?", (seen, AT_ONCE)):
@@ -159,7 +179,7 @@ def _count_differs(core: Core, table: Table) -> bool:
 
 
 def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
-    """Look at rows of one table, in order, and stamp what changed."""
+    """Look at rows of one table, in order, and stamp what changed. What was held because of it waits for `surface`."""
     ids = _row_ids(core, table, [entry.pk for entry in entries])
     rows = fetch_rows(core, table, list(ids))
     keys = _record_keys(core, table, ids)
@@ -361,16 +381,12 @@ class _Looking:
         core.note(Change(table.collection, state.record.id, "delete", False))
 
     def finish(self) -> None:
-        """Store it all; then let those that were held by what changed have their chance."""
+        """Store it all. What was held by what changed is held by nothing that is known, until it has its chance."""
         core, table = self._core, self._table
         write(core, self._fresh.values())
         save(core, self._changed.values())
         core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", self._shown_rows)
         core.db.executemany("DELETE FROM _replica_held WHERE key = ?", [(k,) for k in self._changed])
-        if not core.db.execute("SELECT 1 FROM _replica_held WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
-            return
-        sql = "SELECT key FROM _replica_held WHERE tbl = ? AND blocker IN ("
-        waiting = [key for (key,) in core.select_in(sql, [*self._touched, UNKNOWN], table.tbl)]
-        if waiting:
-            with engine_writes(core, [table]):
-                settle(core, list(load(core, waiting).values()))
+        if core.db.execute("SELECT 1 FROM _replica_held WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
+            released = [(UNKNOWN, key) for key in self._touched]
+            core.db.executemany("UPDATE _replica_held SET blocker = ? WHERE blocker = ?", released)

@@ -97,7 +97,7 @@ def _check_writable(core: Core, shape: Shape) -> None:
 
 def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
     table = core.table(fold(shape.name))
-    agreed, _ = ddl.described(core).get(table.collection, ({}, {}))
+    agreed = ddl.described_table(core, table.collection)
     table.surrogate = agreed["natural"] == 0 if "natural" in agreed else not natural
     take(core, table, shape)
     ddl.publish(core, table)

@@ -35,14 +35,14 @@ from replica.words import clean
 
 def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
     """Join these fragments, in the caller's transaction, after absorption. Raises Malformed."""
-    system = [d for d in deltas if d.collection in ddl.SYSTEM]
+    schema = [d for d in deltas if d.collection in ddl.SCHEMA]
     batch = _Batch(core, now_ms)
     told = len(core.changes)
-    if system:
-        batch.join(system)
+    if schema:
+        batch.join(schema)
         if batch.changed:
             ddl.materialize(core)
-    batch.join([d for d in deltas if d.collection not in ddl.SYSTEM])
+    batch.join([d for d in deltas if d.collection not in ddl.SCHEMA])
     core.changes[told:] = _once(core, core.changes[told:])
     return Applied(len(batch.changed), batch.held, batch.refused)
 
@@ -235,7 +235,7 @@ class _Batch:
                 rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
         core.dirty.update(dict.fromkeys([i.key for i in items], 1))
         if core.on_change is not None:
-            core.changes.extend(Change(table.collection, i.delta.id, "insert", True) for i in items)
+            core.changes.extend(Change(table.collection, i.delta.id, "insert", core.remote) for i in items)
         write(core, rows)
         assert table.shape is not None
         if table.shape.rowid_alias:
@@ -296,7 +296,7 @@ class _Batch:
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
         self.changed.update(dict.fromkeys(touched))
         for state, was_live in touched.values():
-            core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), True))
+            core.note(Change(state.table.collection, state.record.id, kind_of(state, was_live=was_live), core.remote))
 
     def _join(self, state: State, item: _Item) -> bool:
         """Join a fragment, unless the record would then be too large to send on. Returns whether anything changed."""

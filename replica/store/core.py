@@ -12,15 +12,15 @@ from __future__ import annotations
 import gc
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from protocol.errors import ReplicaError
 from protocol.hlc import Clock
 from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
-from replica.errors import NotAStore, StoreError, from_sqlite
+from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
 
 CHUNK = 512
@@ -74,6 +74,7 @@ class Core:
         """`follow_schema` is called in a write transaction when somebody changed a definition."""
         self._follow_schema = follow_schema
         self.db, self.path, self.now_ms, self.random = db, path, now_ms, random
+        self._reporting = Reporting(path)
         self.tables: dict[int, catalog.Table] = {}
         self.by_name: dict[str, catalog.Table] = {}
         self.changes: list[Change] = []
@@ -145,16 +146,9 @@ class Core:
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def reporting(self) -> Iterator[None]:
+    def reporting(self) -> AbstractContextManager[None]:
         """Turn SQLite's errors into ours."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            ours = from_sqlite(error, self.path)
-            if ours is error:
-                raise
-            raise ours from error
+        return self._reporting
 
     @contextmanager
     def transaction(self, flush: Callable[[Core], None]) -> Iterator[None]:
@@ -323,8 +317,13 @@ class Core:
             self.db.execute(sql, list(itertools.chain.from_iterable(rows[start : start + at_once])))
         self.db.executemany(into + marks, rows[whole:])
 
-    def select_in(self, sql: str, values: Sequence[object], *before: object) -> Iterator[tuple[Any, ...]]:
+    def select_in(self, sql: str, values: Sequence[object], *before: object) -> Iterable[tuple[Any, ...]]:
         """Rows of `sql`, which ends in `IN (`, for any number of values."""
+        if len(values) > CHUNK:
+            return self._select_parts(sql, values, before)
+        return self.rows(f"{sql}{','.join('?' * len(values))})", (*before, *values)) if values else ()
+
+    def _select_parts(self, sql: str, values: Sequence[object], before: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
             yield from self.rows(sql + ",".join("?" * len(part)) + ")", (*before, *part))

@@ -21,12 +21,13 @@ from replica.errors import TableRefused
 from replica.store import catalog
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Core
-from replica.store.refit import refit, show_all, take
+from replica.store.refit import refit, reveal, show_all, take
 from replica.store.state import State, key_of, load, new, save
 from replica.words import clean
 
 TABLES, COLUMNS, NODES = "_replica.table", "_replica.column", "_replica.node"
-SYSTEM = frozenset({TABLES, COLUMNS, NODES})
+SCHEMA = frozenset({TABLES, COLUMNS})
+SYSTEM = SCHEMA | {NODES}
 _CONSTANT = r"""(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|'(?:[^'\0]|'')*'|[xX]'[0-9a-fA-F]*'|TRUE|FALSE)"""
 _LITERAL = re.compile(
     rf"\s*(?:{_CONSTANT}|\(\s*{_CONSTANT}\s*\)|CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME)\s*\Z",
@@ -80,13 +81,14 @@ def publish(core: Core, table: Table) -> None:
     save(core, states)
 
 
-def introduce(core: Core) -> None:
-    """Tell the group this node's name, so that `why` can say it on machines that never met it."""
+def introduce(core: Core, node: bytes = b"", name: str = "") -> None:
+    """Tell the group the name of a node (this one, if none is given), so that `why` can say it on machines that never met
+    it."""
     system = core.table(NODES)
-    id_ = pack_id([core.clock.node])
+    id_ = pack_id([node or core.clock.node])
     key = key_of(core, system, id_)
     state = load(core, [key]).get(key) or new(system, key, id_)
-    if _declare(core, state, {"name": core.name}):
+    if _declare(core, state, {"name": name or core.name}):
         save(core, [state])
 
 
@@ -145,6 +147,19 @@ def _declare(core: Core, state: State, fields: Fields) -> bool:
 # --- in: what peers' tables look like ---------------------------------------------------------------------------------
 
 
+def described_table(core: Core, collection: str) -> Fields:
+    """The fields of one collection's schema record, if it is live."""
+    system = core.by_name.get(TABLES)
+    if system is None or not _is_name(collection):
+        return {}
+    states = load(core, [key_of(core, system, pack_id([collection]))]).values()
+    return next((_fields(state) for state in states if state.record.live), {})
+
+
+def _fields(state: State) -> Fields:
+    return {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
+
+
 def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
     """Collection -> (its fields, its columns' fields), of all schema records that are live."""
     found: dict[str, tuple[Fields, dict[str, Fields]]] = {}
@@ -156,7 +171,7 @@ def described(core: Core) -> dict[str, tuple[Fields, dict[str, Fields]]]:
             k for (k,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (system.tbl,)).fetchall()
         ]
         for state in load(core, keys).values():
-            fields = {name: unpack_value(value) for name, (_, value) in state.record.registers.items()}
+            fields = _fields(state)
             names = unpack_id(state.record.id)[0]
             right = len(names) == (1 if collection == TABLES else 2)
             if not state.record.live or not right or not all(_is_name(n) for n in names):
@@ -370,6 +385,6 @@ def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
         if refused:
             problems.append(f"SQLite refuses to add the column {column!r} here: {refused}")
     if added:
-        refit(core, table, catalog.shape(core.db, table.shape.name))
+        reveal(core, table, refit(core, table, catalog.shape(core.db, table.shape.name)))
     if problems:
         _set_state(core, table, "; ".join(problems))

@@ -106,7 +106,7 @@ class _Joining:
         write(core, list(self._rows.values()))
         for row in self._rows.values():
             core.dirty.setdefault(row[0], 0)
-            core.note(Change(table.collection, row[2], "update", True))
+            core.note(Change(table.collection, row[2], "update", core.remote))
         past = list(chain.from_iterable(self._past.values()))
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)
         return list(self._rows)

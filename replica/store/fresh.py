@@ -106,9 +106,9 @@ def spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
 
 def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
     """These records, by the shortest way for each."""
-    plain, others = _plain(core, keys)
+    found, others = plain(core, keys)
     out = []
-    for table, shadows, rows in plain:
+    for table, shadows, rows in found:
         count = len(table.names)
         for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True):
             registers = zip(spread(stamps, which, count), pack_values(row), strict=True)
@@ -119,9 +119,9 @@ def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
 
 def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
     """Their canonical encodings."""
-    plain, others = _plain(core, keys)
+    found, others = plain(core, keys)
     out = []
-    for table, shadows, rows in plain:
+    for table, shadows, rows in found:
         packed = map(pack_values, zip(*rows, strict=True))
         bodies = map(b"".join, zip(*packed, strict=True))
         for (_, _, id_, floor, born, stamps, which, _, _), body in zip(shadows, bodies, strict=True):
@@ -137,7 +137,7 @@ def _travelling(which: bytes, size: int) -> bytes:
     return bytes(index) if size <= 256 * 16 else b"".join([i.to_bytes(2, "big") for i in index])
 
 
-def _plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any], list[Any]]], list[bytes]]:
+def plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any], list[Any]]], list[bytes]]:
     """Shown records that have a register in each column of their table and in no other: (table, shadows, values of their
     rows). And the keys of all others."""
     sql = "SELECT key, tbl, id, floor, born, stamps, which, length(checks), flags FROM _replica_record WHERE key IN ("

@@ -4,18 +4,22 @@ that noticed. One test each:
 
 1. Triggers that vanished are made again, and the table is compared in full with what is known of it.
 2. A renamed table keeps its collection: our triggers went along and tell its new name.
-3. DROP of a table or column is no delete of its data: the records stay with the peers, and come back as held.
+3. Nothing is shown anew before every write is stamped that came before: what another program deleted stays deleted, and
+   nothing else is.
+4. DROP of a table or column is no delete of its data: the records stay with the peers, and come back as held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocol.record import fold
 from replica.errors import TableRefused
 from replica.store import capture, catalog, ddl
-from replica.store.absorb import full_diff
+from replica.store.absorb import full_diff, pending, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
-from replica.store.refit import refit, triggers_of
+from replica.store.refit import refit, reveal, triggers_of
 
 
 def follow_schema(core: Core) -> None:
@@ -40,13 +44,26 @@ def follow_schema(core: Core) -> None:
         installed = {n: sql for n, (on, sql) in triggers.items() if fold(on) == fold(name)}
         if name != local or shape.signature != signature or installed != capture.triggers(tbl, shape):
             changed.append((table, shape))
+    _follow(core, changed)
+    core.schema_followed()
+
+
+def _follow(core: Core, changed: Sequence[tuple[Table, Shape]]) -> None:
+    """These tables have other shapes, or lost triggers: stamp what was written, and only then show what can be shown."""
+    fresh = []
     for table, shape in changed:
         known = catalog.load_names(core.db, table.tbl)
         table.names = tuple(n for n in table.fields if n in known)
-        refit(core, table, shape)
+        fresh.append(refit(core, table, shape))
+    while changed and pending(core):
+        stamp_outbox(core)
+    for table, _ in changed:
         full_diff(core, table)
+    if not pending(core):
+        surface(core)
+    for (table, _), names in zip(changed, fresh, strict=True):
+        reveal(core, table, names)
         ddl.publish(core, table)
-    core.schema_followed()
 
 
 def _same_key(signature: str, shape: Shape) -> None:

@@ -200,7 +200,7 @@ class _Put:
         return set(numbers)
 
     def _insert_rows(self, rows: list[tuple[object, ...]]) -> None:
-        with _uncaptured(self._core, self._table, len(rows)):
+        with uncaptured(self._core, self._table, len(rows)):
             self._core.insert(self._table.insert, self._table.marks, rows)
 
     def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
@@ -224,7 +224,7 @@ def _by_columns(
 
 
 @contextmanager
-def _uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
+def uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
     """Insert so many rows into a table without user's triggers, as the engine. A trigger that stays silent still costs each
     row a third of its price, so for thousands of rows ours are dropped and made again, inside the transaction."""
     assert table.shape is not None

@@ -1,14 +1,15 @@
 """A local table and the shape it has now: triggers, positions of fields, checks, and what new columns show.
 
-`take` makes a table of the file the local table of a collection; `refit` follows it to another shape. What a row holds
-when its definition changed, and nobody stamped, is a local edit: a test changes rows before and after every change.
+`take` makes a table of the file the local table of a collection; `refit` follows it to another shape, and `reveal` shows
+what the new shape can show. What a row holds when its definition changed, and nobody stamped, is a local edit: a test
+changes rows before and after every change.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from protocol.record import pack_id
@@ -50,9 +51,9 @@ def triggers_of(core: Core, table: Table) -> dict[str, tuple[str, str]]:
     return {name: (on, text) for name, on, text in core.db.execute(sql, (len(prefix), prefix)).fetchall()}
 
 
-def refit(core: Core, table: Table, shape: Shape) -> None:
+def refit(core: Core, table: Table, shape: Shape) -> Collection[str]:
     """The local table has other columns than before: forget what a dropped column held (the values are gone; peers
-    send them back, and then they are held), and know the defaults that a new column shows."""
+    send them back, and then they are held), and know the defaults that a new column shows. Returns the new columns."""
     before = set(table.names)
     take(core, table, shape)
     fresh = {n: check_of_default(core, c) for n, c in zip(table.names, shape.columns, strict=True) if n not in before}
@@ -63,6 +64,12 @@ def refit(core: Core, table: Table, shape: Shape) -> None:
         noted = [(table.tbl, table.positions[n]) for n in dropped]
         core.db.executemany("DELETE FROM _replica_local WHERE tbl = ? AND pos = ?", noted)
     _each(core, table, f"flags & {SHOWN}", lambda states: _recheck(core, table, fresh, states))
+    return fresh.keys()
+
+
+def reveal(core: Core, table: Table, fresh: Collection[str]) -> None:
+    """Show what is known of these new columns, and the records that can be shown now. Only when no row waits to be looked
+    at: a row may be another record's than the one that is known by its number."""
     if fresh:
         spots = ",".join(str(table.positions[n]) for n in fresh)
         where = f"flags & {SHOWN} AND key IN (SELECT key FROM _replica_extra WHERE pos IN ({spots}))"

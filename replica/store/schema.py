@@ -54,6 +54,12 @@ CREATE TABLE _replica_peer(
 CREATE TABLE _replica_outbox(seq INTEGER PRIMARY KEY, tbl, op, at, k0);
 CREATE TABLE _replica_mute(x);
 """,
+    """
+CREATE TABLE _replica_import(run TEXT, key BLOB, stamp BLOB, before BLOB, PRIMARY KEY(run, key)) WITHOUT ROWID;
+CREATE TABLE _replica_import_row(
+    run TEXT, number INTEGER, line INTEGER, kind TEXT, cells TEXT, reasons TEXT, PRIMARY KEY(run, number)
+) WITHOUT ROWID;
+""",
 )
 
 FORMAT = len(MIGRATIONS)

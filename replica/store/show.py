@@ -25,7 +25,7 @@ from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX
 from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
 
-_SAFE: dict[str, frozenset[type]] = {
+SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),
     "INTEGER": frozenset({int, bytes, type(None)}),
     "NUMERIC": frozenset({int, bytes, type(None)}),
@@ -45,10 +45,10 @@ class PlainRows:
 
     def __init__(self, table: Table) -> None:
         assert table.shape is not None
-        self._safe = [_SAFE[c.affinity] for c in (*table.shape.key, *table.columns)]
+        self._safe = [SAFE[c.affinity] for c in (*table.shape.key, *table.columns)]
         for i, column in enumerate(table.shape.key):
             self._safe[i] = (
-                frozenset({int}) if table.shape.rowid_alias else _SAFE[column.affinity] - {type(None), float}
+                frozenset({int}) if table.shape.rowid_alias else SAFE[column.affinity] - {type(None), float}
             )
         self.columns = self._safe[len(table.shape.key) :]
         """By position in a plain table: types of values that the column stores as they are."""
@@ -208,7 +208,7 @@ class _Placing:
             kind = type(value)
             if (self._shape.rowid_alias and kind is not int) or kind is IllFormedText:
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__}"
-            if kind not in _SAFE[column.affinity] and pack_id(
+            if kind not in SAFE[column.affinity] and pack_id(
                 [stored(self._core, column.affinity, "?", value)]
             ) != pack_id([value]):
                 return f"key type differs: {column.name} is {column.affinity}, the key is {kind.__name__} {value!r}"
@@ -328,14 +328,14 @@ class _Placing:
             if register is None:
                 return True
             moved = state.before.get(name) != register or self._table.positions[name] in state.checks
-            if moved and type(unpack_value(register[1])) not in _SAFE[kind]:
+            if moved and type(unpack_value(register[1])) not in SAFE[kind]:
                 return True
         return False
 
 
 def stored(core: Core, affinity: str, sql: str, *values: object) -> Value:
     """What a column of this affinity makes of the value of an SQL expression."""
-    columns = ", ".join(f'"{kind}" {kind}' for kind in _SAFE)
+    columns = ", ".join(f'"{kind}" {kind}' for kind in SAFE)
     core.db.execute(f"CREATE TEMP TABLE IF NOT EXISTS _replica_stored({columns})")
     core.db.execute("DELETE FROM temp._replica_stored")
     core.db.execute(f'INSERT INTO temp._replica_stored("{affinity}") VALUES ({sql})', values)

@@ -135,7 +135,7 @@ def parse(row: Sequence[Any]) -> Shadow:
     """A shadow from its stored form."""
     key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
     count = len(checks) // 4
-    numbers = list(memoryview(checks).cast("I")) if checks else []
+    numbers = memoryview(checks).cast("I").tolist() if checks else []
     if not which:
         per_field = [stamps] * count if stamps else [b""] * count
     else:

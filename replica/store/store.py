@@ -169,7 +169,8 @@ class Store:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[Core]:
+    def transaction(self) -> Iterator[Core]:
+        """One write transaction, in which nothing waits to be absorbed: for rooms that compose what is below a store."""
         self._catch_up()
         with self._core.transaction(index.flush):
             absorb.absorb_all(self._core)
@@ -196,7 +197,7 @@ class Store:
 
     def introduce(self) -> None:
         """Tell the group this node's name."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             ddl.introduce(core)
 
     def rescan(self) -> None:
@@ -208,6 +209,7 @@ class Store:
             for table in core.tables.values():
                 if table.shape is not None:
                     absorb.full_diff(core, table)
+            absorb.surface(core)
             index.rebuild(core)
 
     def adopt(
@@ -215,20 +217,19 @@ class Store:
     ) -> list[Adopted]:
         """Replicate existing tables: these, or all. `natural`: tables whose INTEGER PRIMARY KEY means something outside
         this database. Raises TableRefused."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             return adopt(core, tables, natural, progress)
 
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows; all or nothing. Raises RowRefused."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
-        """Run one SQL statement that may write, and stamp what it wrote. Returns (columns, rows). Raises UsageError for one
-        about transactions."""
+        """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
         if control := _CONTROL.match(sql):
             raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
-        with self._transaction() as core:
+        with self.transaction() as core:
             cursor = core.db.execute(sql, parameters)
             rows = cursor.fetchall() if cursor.description else []
             columns = [d[0] for d in cursor.description or ()]
@@ -250,7 +251,7 @@ class Store:
                 if self._quiet(core.began):
                     return action()
             self._catch_up()
-        with self._transaction():
+        with self.transaction():
             return action()
 
     def root(self) -> tuple[bytes, int]:
@@ -303,7 +304,7 @@ class Store:
         return self._apply(deltas, now_ms, bold=False)
 
     def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
-        with self._transaction() as core:
+        with self.transaction() as core:
             core.bold, core.remote = bold, True
             try:
                 return apply(core, deltas, now_ms)
@@ -346,12 +347,12 @@ class Store:
 
     def held_edit(self, ref: str, changes: dict[str, object]) -> None:
         """Write fields of a held record."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             report.held_edit(core, ref, changes)
 
     def held_delete(self, ref: str) -> None:
         """Delete a held record everywhere."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             report.held_delete(core, ref)
 
     def held_count(self) -> int:
@@ -360,7 +361,7 @@ class Store:
 
     def held_rekey(self, ref: str, key: object | None = None) -> tuple[object, list[str]]:
         """Give a held record another key, so that it can be shown. Returns the key, and who refers to the old one."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             done = report.held_rekey(core, ref, key)
             absorb.absorb_all(core)
             return done
@@ -373,7 +374,7 @@ class Store:
 
     def set_home(self, url: str) -> None:
         """Sync with this address when none is named."""
-        with self._transaction() as core:
+        with self.transaction() as core:
             core.set_meta("home", url)
 
     @_reporting

@@ -67,7 +67,8 @@ def refusal(text: str, folder: Path | None = None) -> str:
 
 def field(words: str, folder: Path | None = None) -> str:
     return refusal(
-        f'version = 1\n[[collection]]\nname = "c"\nkey = "id"\n[collection.fields]\nid = "id"\n[collection.fields.x]\n{words}',
+        f'version = 1\n[[collection]]\nname = "c"\nkey = "id"\n[collection.fields]\nid = "id"\n'
+        f"[collection.fields.x]\n{words}",
         folder,
     )
 
@@ -164,9 +165,9 @@ def test_whatever_is_no_map_is_refused(text: str) -> None:
 
 def test_a_pattern_takes_linear_time() -> None:
     began = time.process_time()
-    _, problems = one('pattern = "(a+)+b"', ["a" * 50_000 + "c", "aab", "ab\n", "", None])
+    _, problems = one('pattern = "(a+)+b"', ["a" * 50_000 + "c", "aab", "ab\n", "", None, "ab\ud800"])
     assert time.process_time() - began < 1
-    assert [[rule for rule, _ in found] for found in problems] == [["pattern"], [], ["pattern"], [], []]
+    assert [[rule for rule, _ in found] for found in problems] == [["pattern"], [], ["pattern"], [], [], ["pattern"]]
 
 
 def test_rules_refuse_and_say_what_to_do() -> None:

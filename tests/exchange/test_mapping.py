@@ -267,6 +267,8 @@ def test_json_schema_of_a_collection_says_all_errors(tmp_path: Path) -> None:
     assert made.sources == [0, 3]
     assert [(p.field, p.rule) for p in problems[1]] == [("mail", "email"), ("name", "schema minLength")]
     assert '"name" is a required property' in problems[2][0].message
+    _, problems = mapper.map(batch(("5", "A\ud800", "", "")))
+    assert [(p.field, p.rule) for p in problems[0]] == [("name", "schema")]
     for bad in ('{"type": 5}', '{"$ref": "http://example.com/x.json"}', "[]", '{"pattern": "(?=a)"}'):
         (tmp_path / "s.json").write_text(bad)
         with pytest.raises(MapRefused, match="no JSON Schema that can be used"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -25,7 +26,14 @@ def _short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(transport._OPTIONS, "close_timeout", 0.1)
 
 
-async def besiege(folder: Path, how: str, seeds: range, caplog: pytest.LogCaptureFixture, rows: int = FEW) -> list[str]:
+async def besiege(
+    folder: Path,
+    how: str,
+    seeds: range,
+    caplog: pytest.LogCaptureFixture,
+    rows: int = FEW,
+    now_ms: Callable[[], int] = system.now_ms,
+) -> list[str]:
     """Attack a node once for each seed; then it must be what it was, and meet an honest one."""
     caplog.set_level(logging.WARNING)
     hq, laptop = make_pair(folder, rows)
@@ -42,7 +50,8 @@ async def besiege(folder: Path, how: str, seeds: range, caplog: pytest.LogCaptur
             for seed in seeds:
                 random = Random(f"{how} {seed}")
                 async with asyncio.timeout(20):
-                    ends.append(await attack(url, store, how, random, system.now_ms, random.randbytes(16)))
+                    instance = random.randbytes(16)
+                    ends.append(await attack(url, store, how, random, now_ms, instance, system.now_ms))
         after = await server.status()
         assert (before["root"], before["count"], before["node"]) == (after["root"], after["count"], after["node"])
         await honest.execute("UPDATE contacts SET phone = 'after' WHERE id = 'c000001'")
@@ -67,6 +76,11 @@ async def test_more_records_than_a_leaf_compares_are_as_safe(tmp_path: Path, cap
         folder = tmp_path / how
         folder.mkdir()
         await besiege(folder, how, range(10, 12), caplog, rows=400)
+
+
+async def test_the_future_is_that_of_honest_clocks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ends = await besiege(tmp_path, "future", range(6), caplog, now_ms=lambda: 0)
+    assert all("records 0 were refused" not in end for end in ends), ends
 
 
 async def test_a_mute_one_is_thrown_out(

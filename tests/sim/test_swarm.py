@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,30 @@ from sim.result import Result, Violation
 from sim.scenario import Scenario
 from sim.shrink import Run
 from sim.shrink import once as run_once
-from sim.swarm import Setup, catch, one, quantile, remember, summed, swarm
+from sim.swarm import Setup, catch, one, quantile, remember, spread, summed, swarm
 
 TINY = Setup(nodes=2, duration_s=20.0, faults=())
+
+
+def slow(_: Setup, task: int) -> dict[str, int]:
+    """Task 0 is done at once, another would take a minute."""
+    if task:
+        threading.Event().wait(60)
+    return {"seed": task}
+
+
+def test_an_interrupt_ends_the_workers() -> None:
+    taken: list[dict[str, int]] = []
+
+    def take(line: dict[str, int]) -> None:
+        taken.append(line)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        spread(slow, TINY, [1, 0], 2, take)
+    assert taken == [{"seed": 0}]
+    assert time.monotonic() - began < 30
 
 
 @pytest.fixture

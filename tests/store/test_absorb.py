@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from protocol.hlc import millis, pack, unpack
-from protocol.record import Record, pack_id, unpack_id
+from protocol.record import Birth, Record, pack_id, unpack_id
 from protocol.values import pack_value, unpack_value
 from replica.store import index
 from replica.store.absorb import absorb
@@ -108,6 +110,26 @@ def test_a_row_deleted_and_inserted_anew_is_another_record_also_where_the_entrie
         while absorb(a.core, 1):
             pass
     assert sorted(r.live for r in a.records("t")) == [False, True]
+    assert a.store.verify() == []
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_held_record_surfaces_when_every_row_was_looked_at(machine: Make, limit: int) -> None:
+    """Bob's phone is free before it is seen that Ann, who had his number, is gone: her delete is not of him."""
+    a = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY, name, phone UNIQUE);")
+    a.sql("INSERT INTO t VALUES (7, 'Cid', 5)", "INSERT INTO t VALUES (1, 'Ann', 6)")
+    a.store.absorb()
+    at = pack(NOW_MS + 1_000, 0, b"writer..")
+    bob = Record("t", pack_id([1], Birth(at)), b"", at, {"name": (at, pack_value("Bob")), "phone": (at, pack_value(5))})
+    a.store.apply([bob.encode()], a.clock())
+    assert a.held().keys() == {1}
+    a.sql("UPDATE t SET phone = NULL WHERE k = 7", "DELETE FROM t WHERE k = 1")
+    with a.core.transaction(index.flush):
+        while absorb(a.core, limit):
+            pass
+    assert a.rows("SELECT * FROM t ORDER BY k") == [(1, "Bob", 5), (7, "Cid", None)]
+    assert bob in a.records("t")
+    assert sorted(r.live for r in a.records("t")) == [False, True, True]
     assert a.store.verify() == []
 
 

@@ -154,6 +154,64 @@ def test_vacuum_changes_nothing(machine: Make) -> None:
     check_equal([a, b])
 
 
+# --- rows that go while definitions change -----------------------------------------------------------------------------
+
+
+def two_under_one_number(machine: Make) -> tuple[Machine, Machine]:
+    """Two machines that are equal: both show Ann under number 1 and hold Bob, whom b made under the same number."""
+    schema = "CREATE TABLE n(k INTEGER PRIMARY KEY, name, old);"
+    a, b = machine("a", schema), machine("b", schema)
+    a.sql("INSERT INTO n VALUES (1, 'Ann', NULL)")
+    b.clock.ms += 1
+    b.sql("INSERT INTO n VALUES (1, 'Bob', NULL)")
+    meet(a, b)
+    check_equal([a, b])
+    return a, b
+
+
+def people(machine: Machine) -> list[tuple[Value, bool]]:
+    """Name (None: it was deleted, and forgotten) of each record, and whether it lives."""
+    found = [(r.registers.get("name"), r.live) for r in machine.records("n")]
+    return sorted(((unpack_value(name[1]) if name else None, live) for name, live in found), key=repr)
+
+
+CHANGES = ["ALTER TABLE n DROP COLUMN old", "ALTER TABLE n ADD COLUMN new", "CREATE UNIQUE INDEX i ON n(name)",
+           "ALTER TABLE n RENAME TO m"]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_delete_is_of_the_record_that_was_shown_also_if_the_definition_changed(
+    machine: Make, change: str, first: int
+) -> None:
+    a, b = two_under_one_number(machine)
+    table = "m" if first and "RENAME" in change else "n"
+    delete = f"DELETE FROM {table} WHERE k = 1"
+    a.sql(*([change, delete] if first else [delete, change]))
+    healthy(a, b)
+    assert people(a) == people(b) == [("Bob", True), (None, False)]
+    assert b.rows("SELECT k, name FROM n") == [(1, "Bob")]
+    assert a.held() == b.held() == {}
+
+
+def test_a_delete_that_no_trigger_saw_is_of_the_record_that_was_shown(machine: Make) -> None:
+    a, b = two_under_one_number(machine)
+    a.sql("BEGIN", "CREATE TABLE new(k INTEGER PRIMARY KEY, name)", "DROP TABLE n", "ALTER TABLE new RENAME TO n", "COMMIT")
+    healthy(a, b)
+    assert people(a) == people(b) == [("Bob", True), (None, False)]
+    assert a.rows("SELECT * FROM n") == [(1, "Bob")]
+
+
+def test_a_new_column_shows_nothing_of_a_record_that_another_took_the_number_of(machine: Make) -> None:
+    schema = "CREATE TABLE n(k INTEGER PRIMARY KEY, name, phone); INSERT INTO n VALUES (1, 'Ann', 'of Ann');"
+    a, b = two(machine, schema)
+    a.sql("ALTER TABLE n DROP COLUMN phone")
+    healthy(a, b)
+    a.sql("DELETE FROM n", "INSERT INTO n VALUES (1, 'Zoe')", "ALTER TABLE n ADD COLUMN phone")
+    healthy(a, b)
+    assert a.rows("SELECT * FROM n") == b.rows("SELECT * FROM n") == [(1, "Zoe", None)]
+
+
 # --- tables that go and come ------------------------------------------------------------------------------------------
 
 NEW = "CREATE TABLE {}(k TEXT PRIMARY KEY, v TEXT NOT NULL DEFAULT '', u INT, extra DEFAULT 'e', UNIQUE(u))"

@@ -13,10 +13,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from protocol.hlc import millis
 from replica import show
 from replica.errors import UsageError
 from replica.exchange import runs
@@ -30,10 +31,6 @@ from replica.store.store import Store
 from replica.words import clean
 
 OK = 0
-
-RunBegan = Callable[[Store, str], "int | None"]
-"""When a run of this id began (Unix ms), or None if there is none."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All arguments of `replica export`."""
@@ -52,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document about the export")
 
 
-def run(options: argparse.Namespace, began: RunBegan = lambda _store, _run: None) -> int:
+def run(options: argparse.Namespace) -> int:
     """Write the file, and say what is in it."""
     if options.json and options.out == "-":
         raise UsageError("standard output cannot hold both the rows and --json: name a file")
@@ -65,7 +62,7 @@ def run(options: argparse.Namespace, began: RunBegan = lambda _store, _run: None
 
         reverse = mapped.reverse(options.map, None if select else options.what)
     with Store(options.file) as store:
-        since_ms = moment(options.since, partial(began, store)) if options.since is not None else None
+        since_ms = moment(options.since, partial(_after, store)) if options.since is not None else None
         summary, format_, size = _export(store, options, reverse, since_ms)
     document = {
         "file": options.out,
@@ -85,6 +82,14 @@ def run(options: argparse.Namespace, began: RunBegan = lambda _store, _run: None
     return OK
 
 
+def _after(store: Store, name: str) -> int | None:
+    """The moment after the writes of a run (Unix ms), which are no change since it; None if there is no such run."""
+    try:
+        return millis(bytes.fromhex(runs.named(store, name).stamp)) + 1
+    except (UsageError, ValueError):
+        return None
+
+
 def _export(
     store: Store, options: argparse.Namespace, reverse: Reverse | None, since_ms: int | None
 ) -> tuple[Summary, str, int]:
@@ -102,7 +107,7 @@ def _export(
         def opened(fields: Sequence[str]) -> Writer:
             return writer_to(counted, fields, format_, how)
 
-        summary = export(store, asked, partial(runs.known, store), opened, reverse=reverse, progress=bar.count)
+        summary = export(store, asked, runs.known_in, opened, reverse=reverse, progress=bar.count)
     size = os.path.getsize(options.out) if os.path.isfile(options.out) else counted.bytes
     return summary, format_, size
 

@@ -128,7 +128,7 @@ def _side(stack: ExitStack, options: argparse.Namespace, name: str, collection: 
     def opened(path: str) -> Reader:
         return open_reader(path, read)
 
-    return stack.enter_context(open_side(name, collection, runs.known, opened))
+    return stack.enter_context(open_side(name, collection, runs.known_in, opened))
 
 
 def _rules(options: argparse.Namespace, side: Side) -> Mapping[str, Check]:

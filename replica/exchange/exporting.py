@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
 from protocol.values import IllFormedText
-from replica.exchange.plan import KnownOf, Plan, Query, is_select, of_collection, of_select
+from replica.exchange.plan import KnownIn, Plan, Query, is_select, of_collection, of_select
 from replica.exchange.rows import MISSING, Row, Writer
 from replica.exchange.snapshot import guarded, snapshot, stream
 from replica.store.core import Core
@@ -74,7 +75,7 @@ class Summary:
 def export(
     store: Store,
     asked: Asked,
-    known_of: KnownOf,
+    known_in: KnownIn,
     open_writer: Open,
     *,
     reverse: Reverse | None = None,
@@ -86,7 +87,7 @@ def export(
         if is_select(asked.what):
             plan = of_select(core, asked.what)
         else:
-            plan = of_collection(core, asked.what, known_of, with_ids=asked.with_ids, since_ms=asked.since_ms)
+            plan = of_collection(core, asked.what, partial(known_in, core), with_ids=asked.with_ids, since_ms=asked.since_ms)
         backwards = reverse(plan.fields) if reverse is not None else None
         summary = Summary(deletes=plan.deletes, fields=backwards.fields if backwards else plan.fields)
         summary.moment_ms = core.clock.last_ms

@@ -31,6 +31,8 @@ from replica.store.ddl import described
 
 KnownOf = Callable[[str], "Known | None"]
 """Collection -> what its last import said."""
+KnownIn = Callable[[Core, str], "Known | None"]
+"""The same, of the moment that is read: `runs.known_in`."""
 
 _LAST = 1 << 30
 _SKIPPED = re.compile(

@@ -13,18 +13,17 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from protocol.values import INT_MAX, INT_MIN, IllFormedText
 from replica.errors import FileRefused, UsageError
-from replica.exchange.plan import of_collection
+from replica.exchange.plan import KnownIn, of_collection
 from replica.exchange.rows import MISSING, Reader, Row
-from replica.exchange.runs import Known
 from replica.exchange.snapshot import snapshot, stream, table_of
 from replica.store.store import Store
 
-KnownIn = Callable[[Store, str], "Known | None"]
 OpenReader = Callable[[str], Reader]
 
 _HEADER = b"SQLite format 3\x00"
@@ -74,9 +73,9 @@ def open_side(text: str, collection: str | None, known_in: KnownIn, open_reader:
             yield of_reader(path, reader)
         return
     with Store(path) as store, snapshot(store) as core:
-        plan = of_collection(core, table, lambda name: known_in(store, name))
+        plan = of_collection(core, table, partial(known_in, core))
         adopted = table_of(core, table)
-        known = known_in(store, adopted.collection)
+        known = known_in(core, adopted.collection)
         assert adopted.shape is not None
         key = known.key if known is not None else tuple(c.name for c in adopted.shape.key)
 

@@ -6,7 +6,7 @@ later since-export. One test each:
 
 1. A record is in the export if and only if a field, its birth or its delete is stamped at or after the moment.
 2. A record that was deleted since is a row with its key and `replica:deleted` = 1, also if other edits came later.
-3. A moment is ISO 8601, of UTC if it names no zone, or the id of a run.
+3. A moment is ISO 8601, of UTC if it names no zone, or the id of a run, whose own writes are no change since it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHANGED = "temp._replica_changed"
 """Keys of what changed: k0, k1, …, and `gone`."""
 
 RunMoment = Callable[[str], "int | None"]
-"""Run id -> when that run began (ms), or None if nobody knows it."""
+"""Run id -> the moment after its writes (ms), or None if nobody knows it."""
 
 _PART = 4_096
 

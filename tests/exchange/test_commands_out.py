@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import ReplicaError
+from protocol.hlc import pack
 from replica.errors import UsageError
 from replica.exchange import commands_export, commands_quality, runs
 from replica.exchange.snapshot import stream
@@ -19,11 +20,6 @@ from tests.store.harness import Machine, all_meet
 
 Make = Callable[..., Machine]
 PEOPLE = "CREATE TABLE people(id TEXT PRIMARY KEY, name TEXT, age INTEGER)"
-
-
-@pytest.fixture(autouse=True)
-def _nobody_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "known", lambda _store, _collection: None)
 
 
 @pytest.fixture
@@ -133,10 +129,16 @@ def test_wrong_usage_is_told(people: Machine, tmp_path: Path) -> None:
 
 
 def test_a_run_is_a_moment_too(people: Machine, tmp_path: Path) -> None:
+    people.store.absorb()
+    stamp = pack(people.clock.ms, 0, bytes(8)).hex()
+    runs.prepare(people.store)
+    with people.store.transaction() as core:
+        runs.write(core, runs.Run("run-1", "", "crm", ["x.csv"], "", "", [], stamp, "2023"))
+    people.clock.ms += 10
+    people.store.execute("UPDATE people SET age = 5 WHERE id = '1'")
     out = tmp_path / "x.csv"
-    options = parsed(commands_export.add_arguments, people.path, "people", out, "--since", "run-1")
-    assert commands_export.run(options, lambda _store, run: 0 if run == "run-1" else None) == 0
-    assert out.read_text(encoding="utf-8").startswith("id,name,age,replica:deleted\n1,Ada,,0\n")
+    assert export(people.path, "people", out, "--since", "run-1") == 0
+    assert out.read_text(encoding="utf-8") == "id,name,age,replica:deleted\n1,Ada,5,0\n"
 
 
 # --- compare and profile ----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from replica.exchange.plan import is_select
 from replica.exchange.rows import MISSING, Row
 from replica.exchange.runs import Known
 from replica.exchange.since import DELETED, moment
+from replica.store.core import Core
 from tests.exchange.lists import ListWriter
 from tests.store.harness import NOW_MS, Machine, all_meet
 
@@ -24,7 +25,7 @@ Make = Callable[..., Machine]
 PEOPLE = "CREATE TABLE People(name TEXT, id TEXT PRIMARY KEY, Email TEXT, age)"
 
 
-def nobody(_: str) -> None:
+def nobody(_core: Core, _collection: str) -> None:
     """Nobody imported anything."""
 
 
@@ -34,7 +35,7 @@ def run(
     """An export into memory."""
     out, by_name = ListWriter(), {k.collection: k for k in knowns}
     asked = Asked(what, with_ids=with_ids, since_ms=since, format="csv")
-    summary = export(machine.store, asked, by_name.get, out.open)
+    summary = export(machine.store, asked, lambda _, name: by_name.get(name), out.open)
     assert out.closed
     assert summary.rows == len(out.rows)
     return out, summary
@@ -356,7 +357,7 @@ class Away(ListWriter):
 with Store(sys.argv[1]) as store:
     store.absorb()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(export(store, Asked("SELECT v, k FROM t"), lambda _: None, Away().open).rows)
+    print(export(store, Asked("SELECT v, k FROM t"), lambda *_: None, Away().open).rows)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

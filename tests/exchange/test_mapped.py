@@ -51,7 +51,7 @@ def test_rows_have_the_columns_of_the_file(machine: Make, map_: str) -> None:
         "INSERT INTO people VALUES ('b@x.io', 0, 'legacy', 'n'), ('a@x.io', 1, 'legacy', 'm'), ('c@x.io', NULL, '', '')"
     )
     out = ListWriter()
-    summary = export(a.store, Asked("people"), lambda _: None, out.open, reverse=reverse(map_, "PEOPLE"))
+    summary = export(a.store, Asked("people"), lambda *_: None, out.open, reverse=reverse(map_, "PEOPLE"))
     assert out.fields == summary.fields == ["E-Mail", "Active?"]
     assert out.rows == [("a@x.io", "是"), ("b@x.io", "否"), ("c@x.io", None)]
     assert any(note.startswith("source is not in the file: it is a constant") for note in summary.notes)
@@ -65,7 +65,7 @@ def test_deletes_keep_their_mark_and_their_key(machine: Make, map_: str) -> None
     a.store.execute("DELETE FROM people WHERE id = '1'")
     out = ListWriter()
     asked = Asked("people", since_ms=NOW_MS)
-    summary = export(a.store, asked, lambda _: None, out.open, reverse=reverse(map_, "people"))
+    summary = export(a.store, asked, lambda *_: None, out.open, reverse=reverse(map_, "people"))
     assert out.fields == ["E-Mail", "Active?", "id", DELETED]
     assert out.rows == [("b@x.io", MISSING, "2", 0), (MISSING, MISSING, "1", 1)]
     assert any("active is in the map, but not in the table" in note for note in summary.notes)
@@ -75,7 +75,7 @@ def test_a_select_needs_a_map_of_one_collection(machine: Make, map_: str, tmp_pa
     a = machine("a", "CREATE TABLE people(mail TEXT PRIMARY KEY)")
     a.sql("INSERT INTO people VALUES ('a@x.io')")
     out = ListWriter()
-    export(a.store, Asked("SELECT mail FROM people"), lambda _: None, out.open, reverse=reverse(map_, None))
+    export(a.store, Asked("SELECT mail FROM people"), lambda *_: None, out.open, reverse=reverse(map_, None))
     assert out.rows == [("a@x.io", MISSING)]
     with pytest.raises(MapRefused, match="nobody"):
         reverse(map_, "nobody")

@@ -14,7 +14,7 @@ from replica.exchange.profile import profile
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, Reader, Row
 from replica.exchange.runs import Known
 from replica.exchange.side import Side, is_database, of_reader, open_side, place
-from replica.store.store import Store
+from replica.store.core import Core
 from tests.store.harness import Machine
 
 Make = Callable[..., Machine]
@@ -41,7 +41,7 @@ class ListReader:
         self.closed = True
 
 
-def nobody(_store: Store, _name: str) -> Known | None:
+def nobody(_core: Core, _name: str) -> Known | None:
     """Nobody imported anything."""
     return None
 

@@ -32,9 +32,9 @@ from replica.words import clean
 
 OK = 0
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All arguments of `replica export`."""
-    parser.add_argument("file", metavar="FILE", help="the SQLite database")
+    """The arguments of `replica export` after FILE; --json is every command's."""
     parser.add_argument("what", metavar="COLLECTION", help='a table, or "SELECT …"')
     parser.add_argument("out", metavar="OUT", help="the file to write, - for standard output; .gz and .zst are packed")
     parser.add_argument(
@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delimiter", metavar="D", help="of CSV; default: a comma")
     parser.add_argument("--since", metavar="RUN|TIME", help="what changed or was deleted since then")
     parser.add_argument("--with-ids", action="store_true", help="with the record ids that an import made up")
-    parser.add_argument("--json", action="store_true", help="print one JSON document about the export")
 
 
 def run(options: argparse.Namespace) -> int:

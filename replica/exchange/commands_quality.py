@@ -32,8 +32,8 @@ OK, DIFFERS = 0, 1
 
 
 def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
-    """All arguments of `replica profile`."""
-    parser.add_argument("file", metavar="FILE", help="a database, or any file that an import reads")
+    """The arguments of `replica profile` after FILE, a database or any file that an import reads; --json is every
+    command's."""
     parser.add_argument("collection", metavar="COLLECTION", nargs="?", help="the table, of a database")
     parser.add_argument("--key", metavar="FIELD[,FIELD]", type=_names, default=(), help="what tells records apart")
     parser.add_argument("--reference", metavar="B", help="compare with this too: FILE:COLLECTION, or a file")
@@ -42,7 +42,8 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
-    """All arguments of `replica compare`."""
+    """All arguments of `replica compare`, which has two files, and --json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("a", metavar="A", help="FILE:COLLECTION, or a file")
     parser.add_argument("b", metavar="B", help="the reference: FILE:COLLECTION, or a file")
     parser.add_argument("--key", metavar="FIELD[,FIELD]", type=_names, required=True, help="what tells records apart")
@@ -59,7 +60,6 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="OUT", help="write a page with charts")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--encoding", metavar="E", help="of files")
     parser.add_argument("--delimiter", metavar="D", help="of files")
     parser.add_argument("--sheet", metavar="S", help="of files")

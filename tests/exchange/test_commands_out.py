@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import signal
 from collections.abc import Callable
@@ -15,10 +16,14 @@ from protocol.errors import ReplicaError
 from protocol.hlc import pack
 from replica.errors import UsageError
 from replica.exchange import commands_export, commands_quality, runs
+from replica.exchange.importing import Options, Source, run_import
+from replica.exchange.mapping import plain
 from replica.exchange.snapshot import stream
+from replica.store.store import Store, initialize
 from tests.store.harness import Machine, all_meet
 
 Make = Callable[..., Machine]
+CHICAGO = Path(__file__).parents[2].parent / "shared" / "data" / "chicago_sites.csv"
 PEOPLE = "CREATE TABLE people(id TEXT PRIMARY KEY, name TEXT, age INTEGER)"
 
 
@@ -33,6 +38,9 @@ def people(machine: Make) -> Machine:
 def parsed(add: Callable[[argparse.ArgumentParser], None], *arguments: object) -> argparse.Namespace:
     """Arguments as the command line reads them."""
     parser = argparse.ArgumentParser()
+    if add is not commands_quality.add_compare_arguments:
+        parser.add_argument("file")
+        parser.add_argument("--json", action="store_true")
     add(parser)
     return parser.parse_args([str(a) for a in arguments])
 
@@ -220,3 +228,18 @@ def test_a_page_is_written_whole_or_not_at_all(people: Machine, tmp_path: Path) 
     assert page.read_text() == "old"
     assert compare(f"{people.path}:people", f"{people.path}:people", "--key", "id", "--html", page) == 0
     assert "Equal." in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not CHICAGO.exists(), reason="the shared data is not here")
+def test_what_was_imported_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.db", tmp_path / "out.csv"
+    initialize(path, "a")
+    with Store(path) as store:
+        run_import(store, [Source(str(CHICAGO), plain("sites", ["Id"]))], Options())
+    assert export(path, "sites", out, "--with-ids") == 0
+    assert export(path, "sites", out) == 0
+    with CHICAGO.open(encoding="utf-8-sig", newline="") as before, out.open(encoding="utf-8", newline="") as after:
+        rows, exported = list(csv.reader(before)), list(csv.reader(after))
+    assert exported[0] == rows[0]
+    assert sorted(exported) == sorted(rows)
+    assert compare(CHICAGO, f"{path}:sites", "--key", "Id") == 0

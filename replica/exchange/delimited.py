@@ -15,7 +15,6 @@ as x'hex', None and MISSING as nothing.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from replica.exchange.files import Input
 from replica.exchange.guard import MARKER, bare, guard_row
 from replica.exchange.headers import unique_names
 from replica.exchange.output import Output
+from replica.exchange.quick import JOINED, QuickLines
 from replica.exchange.records import Piece, records
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, WriteOptions
 from replica.exchange.sniff import delimiter_of, sniff
@@ -186,14 +186,6 @@ def _strip(rows: list[list[str]]) -> None:
                 row[i] = bare(cell)
 
 
-class _Lines:
-    """A file for the standard library's writer: lines are collected, in C."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.write = self.lines.append
-
-
 class DelimitedWriter:
     """A delimited text being written into an output, which its owner commits. Lines end with LF, for Excel with CR LF."""
 
@@ -202,11 +194,7 @@ class DelimitedWriter:
         self._out, self._fields, self._excel = out, list(fields), options.for_excel
         self._codec = encodings.codec(options.encoding)
         self._delimiter = delimiter_of(options.delimiter)
-        self._end = "\r\n" if options.for_excel else "\n"
-        self._lines = _Lines()
-        # The library quotes what holds a character of its line end, so both are in it; ours comes at the end.
-        self._csv = csv.writer(self._lines, delimiter=self._delimiter, lineterminator=self._end)
-        self._careful = csv.writer(self._lines, delimiter=self._delimiter, lineterminator="\r\n")
+        self._lines = QuickLines(len(self._fields), self._delimiter, "\r\n" if options.for_excel else "\n")
         self._row = 0
         wide = self._codec.startswith(("utf-16", "utf-32"))
         if wide and not self._codec.endswith(("le", "be")):
@@ -214,7 +202,7 @@ class DelimitedWriter:
         if wide or (options.for_excel and self._codec == "utf-8") or options.encoding.lower().endswith("sig"):
             out.write("\ufeff".encode(self._codec))
         head = [name if not self._excel else guard_row([name])[0] for name in self._fields]
-        self._put([head], sign=self._excel)
+        self._put([head], {str}, sign=self._excel)
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows. Raises RowRefused for a text that the encoding cannot hold."""
@@ -225,30 +213,24 @@ class DelimitedWriter:
     def _write(self, rows: list[Sequence[Any]]) -> None:
         kinds = set(map(type, itertools.chain.from_iterable(rows)))
         ready: list[Any] = rows
-        if not kinds <= {str, int, float, type(None)}:
+        if not kinds <= JOINED:
             ready = [[_text(cell) for cell in row] for row in rows]
+            kinds = set(JOINED)
         if self._excel and str in kinds:
             ready = [guard_row(row) for row in ready]
         for row in ready:
             if len(row) != len(self._fields):
                 raise RowRefused(f"a row has {len(row)} cells, the file has {len(self._fields)} fields")
-        self._put(ready)
+        self._put(ready, kinds)
         self._row += len(rows)
 
-    def _put(self, rows: list[Any], sign: bool = False) -> None:
-        lines = self._lines.lines
-        self._csv.writerows(rows)
-        text = "".join(lines)
-        lines.clear()
-        if not self._excel and "\r" in text:
-            self._careful.writerows(rows)
-            text = "".join(line[:-2] + "\n" for line in lines)
-            lines.clear()
-        if sign and not text.startswith('"'):
-            name, rest = text[: len(str(rows[0][0]))], text[len(str(rows[0][0])) :]
-            text = f'"{name}"{rest}'
+    def _put(self, rows: list[Any], kinds: set[type], sign: bool = False) -> None:
         try:
-            self._out.write(text.encode(self._codec))
+            for text in self._lines.texts(rows, kinds):
+                if sign and not text.startswith('"'):
+                    name, rest = text[: len(str(rows[0][0]))], text[len(str(rows[0][0])) :]
+                    text = f'"{name}"{rest}'
+                self._out.write(text.encode(self._codec))
         except UnicodeEncodeError as error:
             raise self._refused(rows, error) from None
 

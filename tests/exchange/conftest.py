@@ -1,0 +1,5 @@
+"""Machines for tests of files in and out."""
+
+from tests.store.conftest import machine
+
+__all__ = ["machine"]

@@ -23,6 +23,7 @@ from protocol.session import CHANGING, Session
 from replica import invite as invites
 from replica import show
 from replica.errors import StoreError, UsageError
+from replica.late import COMMANDS, Parser
 from replica.node import Node
 from replica.progress import Bar
 from replica.store.store import Store, initialize
@@ -51,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replica", description=(__doc__ or "").partition("\n")[0], epilog=_EPILOG)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, run: Any, text: str, *, file: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, text: str, *, file: bool = True) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
         if file:
@@ -93,10 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command("rescan", _rescan, "compare every row with what is known of it, and take what no trigger saw")
     add = command("sql", _sql, "run one SQL statement, reading or writing")
     add.add_argument("statement", metavar="SQL")
-    from replica.exchange import commands_import
-
-    commands_import.add_arguments(command("import", commands_import.run, "import files of other systems; `import runs FILE` "
-                                          "lists imports, `import undo FILE RUN` takes one back"))  # fmt: skip
+    for name, late in COMMANDS.items():
+        command(name, None, late.help, file=late.file).late = late
     command("demo", _demo, "see three nodes edit offline, meet and agree", file=False).add_argument(
         "rest", nargs=argparse.REMAINDER
     )

@@ -138,7 +138,8 @@ def test_a_row_without_a_time_is_rejected_if_the_time_counts(machine: Make, tmp_
 
 def test_a_table_of_the_users_own_keeps_its_key(machine: Make, tmp_path: Path) -> None:
     a = machine(
-        schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT, mail TEXT); INSERT INTO contacts VALUES ('1', 'Old', 'o@x');"
+        schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT, mail TEXT);"
+        "INSERT INTO contacts VALUES ('1', 'Old', 'o@x');"
     )
     assert counts(take(a.store, write(tmp_path / "1.csv", CONTACTS))) == (2, 1, 0, 0, 0)
     assert shown(a) == [("1", "Ana", "a@x"), ("2", "陈思源", ""), ("3", "José", "j@x")]
@@ -159,7 +160,8 @@ def test_a_table_with_another_key_is_matched_by_the_fields_named(machine: Make, 
 
 def test_a_row_that_a_constraint_refuses_stops_no_other(machine: Make, tmp_path: Path) -> None:
     a = machine(
-        schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT NOT NULL, mail TEXT UNIQUE, age INTEGER CHECK(age < 150));"
+        schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT NOT NULL, mail TEXT UNIQUE, "
+        "age INTEGER CHECK(age < 150));"
     )
     text = "id,name,mail,age\n" + "".join(f"{i},n{i},{i}@x,{i % 100}\n" for i in range(300))
     text += "x,dup,5@x,1\ny,old,y@x,200\nz,00,z@x,007\nw,w,w@x,7\n"

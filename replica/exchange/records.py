@@ -47,17 +47,21 @@ csv.field_size_limit(ROW_MAX)  # The library's own limit is for the whole proces
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How cells are told apart. `quote`: "" for none; `backslash`: a quote inside a quoted cell is \\" and not "" ."""
+    """How cells are told apart. `quote`: "" for none; `backslash`: a quote inside a quoted cell is \\" and not "";
+    `spaced`: spaces after a delimiter are no part of a cell."""
 
     delimiter: str = ","
     quote: str = '"'
     backslash: bool = False
+    spaced: bool = False
 
     def rows(self, lines: Iterable[str]) -> Any:
         """The standard library's reader, strict."""
         if not self.quote:
             return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)
-        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=True)
+        return csv.reader(
+            lines, delimiter=self.delimiter, quotechar=self.quote, strict=True, skipinitialspace=self.spaced
+        )
 
     def plain(self, text: str) -> str:
         """The text with doubled quotes."""

@@ -109,6 +109,8 @@ def _dialects(lines: list[str], sep: str | None, options: ReadOptions) -> list[_
             tried.append(plain)
             if quote and f"\\{quote}" in text and quote == '"':
                 tried.append(_try(lines, Dialect(delimiter, quote, True)))
+            if quote and f"{delimiter} {quote}" in text and delimiter != " ":
+                tried.append(_try(lines, Dialect(delimiter, quote, spaced=True)))
             if plain.fit < 0.8 and options.quote is None and quote == '"' and quote in text:
                 tried.append(_try(lines, Dialect(delimiter, "")))
     return tried
@@ -151,7 +153,7 @@ def _try(lines: list[str], dialect: Dialect) -> _Try:
         framed = 0.1 if any(cell[:1] == edge for cell in cells) or not dialect.quote else 0.02
     prior = _PRIMARY.get(dialect.delimiter) or _OTHERS.get(dialect.delimiter, 0.6)
     spread = 1 - 0.5 / width if width > 1 else 0.0
-    bonus = -0.001 if dialect.backslash else 0.0
+    bonus = -0.02 if dialect.spaced else -0.001 if dialect.backslash else 0.0
     return _Try(dialect, rows, width, fit, prior * fit * (0.4 + 0.6 * clean_cells) * spread - framed + bonus)
 
 
@@ -186,6 +188,8 @@ def _decide(
     )
     if best.dialect.backslash:
         findings.append(Finding("escape", "\\", 0.85))
+    if best.dialect.spaced:
+        findings.append(Finding("spaces", "those after a delimiter are no part of the cells", 0.8))
     return best, findings
 
 

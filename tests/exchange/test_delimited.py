@@ -204,6 +204,10 @@ def test_4_excel_gets_a_mark_and_no_formula() -> None:
     got = [row[0] for row in csv.reader(io.StringIO(data, newline=""))][1:]
     assert got == ["'=1", "' =1", "'@x", "'\tx", "'＝1", "'+x", "'-x", "-5", "+8613800000000", "+43 1 555", "x"]
     assert written(["c"], [("=1",)]) == b"c\n=1\n"
+    for text, marked in (("=1", True), ("it's", False)):
+        own = reader(written(["id", "note"], [("1", text)], for_excel=True))
+        assert ("formula markers" in {f.what for f in own.findings}) == marked
+    assert rows_of("id,note\n1,'=1\n") == [("1", "'=1")]
 
 
 def test_4_other_cells_have_one_text_each() -> None:

@@ -42,6 +42,12 @@ def test_1_backslashes_that_escape_and_those_that_do_not() -> None:
     assert not paths.dialect.backslash
 
 
+def test_1_spaces_before_quotes_are_skipped_only_where_quotes_need_it() -> None:
+    assert sniffed('id, name, note\n1, Ann, "x, y"\n2, Ben, "z"\n').dialect.spaced
+    assert not sniffed("id, name\n1, Ann\n2, Ben\n").dialect.spaced
+    assert not sniffed('id,note\n1,"say, ""hi"", please"\n2,"a, ""b"""\n').dialect.spaced
+
+
 def test_2_damage_does_not_decide_the_dialect() -> None:
     lines = text([[c.replace("\n", " ") for c in row] for row in table()]).splitlines(keepends=True)
     for at in (1, 20, 60):
@@ -91,7 +97,9 @@ def test_4_sep_is_obeyed_and_a_trailing_delimiter_is_no_column() -> None:
 
 def test_5_what_cannot_be_told_is_asked_with_choices() -> None:
     with pytest.raises(Unsure) as unsure:
-        sniffed("this, is prose with marks\nand, some, more of it\nnothing here\nso, then, again, here\nthe end\nof it\n")
+        sniffed(
+            "this, is prose with marks\nand, some, more of it\nnothing here\nso, then, again, here\nthe end\nof it\n"
+        )
     assert (unsure.value.what, unsure.value.option) == ("delimiter", "--delimiter")
     assert unsure.value.choices
     with pytest.raises(Unsure) as unsure:

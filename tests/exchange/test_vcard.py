@@ -166,9 +166,11 @@ def test_trees_have_lists() -> None:
     assert batch.trees[0]["n"] == {"family": "Müller", "given": "Jörg"}
 
 
-def test_half_characters_are_refused() -> None:
+def test_half_characters_and_rows_of_another_length_are_refused() -> None:
     with pytest.raises(RowRefused):
         write(["fn"], [("\ud800",)])
+    with pytest.raises(RowRefused, match="2 cells"):
+        write(["fn"], [("a", "b")])
 
 
 def test_a_picture_of_many_lines_takes_no_longer_than_its_size() -> None:

@@ -162,7 +162,7 @@ def phone(country: str | None) -> Callable[[Any], Cell]:
         meta = phonenumbers.PhoneMetadata.metadata_for_region(country, None)
         prefix = meta.international_prefix if meta else None
         abroad = re.compile(f"(?:{prefix})|{home}").match if prefix else re.compile(str(home)).match
-    memo: dict[str, str] = {}
+    memo: dict[str, tuple[str, str]] = {}
 
     def one(cell: object) -> Cell:
         text: str = cell if cell.__class__ is str else as_text(cell)
@@ -183,11 +183,17 @@ def phone(country: str | None) -> Callable[[Any], Cell]:
             return f"+{home}{found}"
         got = memo.get(text)
         if got is None:
-            got = _phone_by_library(text, country)
+            try:
+                got = _phone_by_library(text, country), ""
+            except Bad as bad:
+                got = "", str(bad)
             if len(memo) >= CACHE:
                 memo.clear()
-            memo[text] = got
-        return got
+            if len(text) <= 100:
+                memo[text] = got
+        if got[1]:
+            raise Bad(got[1])
+        return got[0]
 
     return one
 

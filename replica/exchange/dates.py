@@ -161,7 +161,8 @@ def reader(kind: str, form: str | None, zone: str | None = None, pivot: int = 69
                 got = _shown(kind, *read(text.strip()), place)
             if len(memo) >= CACHE:
                 memo.clear()
-            memo[text] = got
+            if len(text) <= 100:
+                memo[text] = got
         return got
 
     return one

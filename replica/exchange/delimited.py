@@ -36,6 +36,7 @@ SAMPLE = 1 << 19
 """Bytes that are sniffed."""
 _SAMPLE_MAX = 17 << 20
 
+_MARKED: Final = re.compile("(?:^|[,;\t|\"])'+\\s*[=+\\-@＝＋－＠\t\r]", re.MULTILINE)
 _FOOTER: Final = re.compile(
     r"(?i)\W*(?:(?:grand |sub)?totals?|sum|summe|gesamt(?:summe)?|итого|всего|total général|somme|suma"
     r"|end of (?:file|report)|eof"
@@ -63,6 +64,8 @@ class DelimitedReader:
         self.findings: list[Finding] = [self._encoding.finding, *found.findings, *changed]
         if (damage := encodings.damage(sample)) is not None:
             self.findings.append(damage)
+        if self._excel and _MARKED.search(sample):
+            self.findings.append(Finding("formula markers", "an apostrophe before a formula is taken off again", 0.9))
         if "\0" in sample:
             self.findings.append(Finding("NUL characters", "in the first lines: the cells are kept as they are", 0.9))
 

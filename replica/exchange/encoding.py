@@ -50,7 +50,6 @@ _LEGACY: Final = (
 _EVIDENCE = 1 << 16
 """Bytes of lines beyond ASCII that are weighed."""
 _BAD_MANY = 200
-_LINES = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
 _MOJIBAKE: Final = re.compile("Ã[\u0080-\u00bf\u2013-\u203a€]|â€|Â[\u00a0-\u00bf]|锟斤|斤拷|烫烫烫|\ufffd|ï»¿|\\?{4,}")
 BAD: Final = re.compile("[\udc00-\udcff]")
 """A byte that the encoding does not know, as `Decoder` gives it."""
@@ -97,7 +96,7 @@ class Encoding:
 def codec(name: str) -> str:
     """The codec of an encoding as people call it. Raises UsageError for an unknown one, and for UTF-7."""
     try:
-        info = codecs.lookup(name.strip().replace("windows-", "cp").replace("ansi", "cp1252"))
+        info = codecs.lookup(name.strip().lower().replace("windows-", "cp").replace("ansi", "cp1252"))
     except (LookupError, ValueError) as error:
         raise UsageError(f"no encoding is called {clean(name)}: say for example utf-8, gb18030, cp1252") from error
     if info.name == "utf-7":
@@ -153,15 +152,27 @@ def _survey(head: bytes, stream: Any) -> _Seen:
             if seen.good < 10_000 or bad:
                 seen.good += len(text) - len(text.encode("ascii", "ignore")) - bad
             if len(seen.lines) < _EVIDENCE and (bad or seen.good < 64):
-                seen.lines += b"\n".join(_LINES.findall(piece[: 4 * _EVIDENCE]))[:_EVIDENCE] + b"\n"
-                if bad and not any(byte > 127 for byte in seen.lines[-2:]):
-                    seen.lines += b"\n".join(_LINES.findall(piece))[:_EVIDENCE] + b"\n"
+                seen.lines += _beyond_ascii(piece)
         if seen.bad > _BAD_MANY and seen.bad * 4 > seen.good:
             seen.whole = False
             return seen
         if not following:
             return seen
         piece = following
+
+
+def _beyond_ascii(piece: bytes) -> bytes:
+    """Lines with bytes beyond ASCII; of a long one what follows the first of them."""
+    found, size = [], 0
+    for line in piece.splitlines():
+        if not line.isascii():
+            if len(line) > 1000 and (first := re.search(b"[\x80-\xff]", line)):
+                line = line[first.start() : first.start() + 1000]
+            found.append(line)
+            size += len(line)
+            if size > _EVIDENCE:
+                break
+    return b"\n".join(found) + b"\n"
 
 
 def _encodes(text: str) -> bool:
@@ -176,8 +187,10 @@ def _utf16(head: bytes) -> str:
     """Text of most languages has a NUL in every other byte of its commas and line ends, and none in the others."""
     even, odd = head[0:4096:2].count(0), head[1:4096:2].count(0)
     size = min(len(head), 4096) // 2
+    # ASCII in UTF-16 is good UTF-8 full of NULs; UTF-8 with some NULs in it is not UTF-16.
+    least = size * 0.4 if _encodes(Decoder("utf-8").decode(head[:4096])) else size * 0.02
     for few, many, name in ((even, odd, "utf-16-le"), (odd, even, "utf-16-be")):
-        if (len(head) % 2 == 0) and many >= max(2, size * 0.02) and few * 20 <= many:
+        if (len(head) % 2 == 0) and many >= max(2, least) and few * 20 <= many:
             text = Decoder(name).decode(head[:4096])
             if not BAD.search(text) and not re.search("[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffe\uffff]", text):
                 return name

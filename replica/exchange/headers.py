@@ -39,7 +39,9 @@ _WORDS: Final = re.compile(
     r"|名称|姓名|名字|编号|編號|電話|电话|手机|手機|邮箱|郵箱|地址|公司|客户|客戶|日期|时间|時間|备注|備註|性别|性別|年龄|金额|金額|数量|數量"
     r"|价格|單價|单价|状态|狀態|类型|類型|城市|省份|部门|部門|职位|職位|联系人|聯絡人|行业|来源|负责人|氏名|名前|住所|会社|メール|이름|전화|주소|회사"
 )
-_IDENTIFIER: Final = re.compile(r"[^\W\d][\w \-./()#%&:']{0,40}")
+_YEAR: Final = re.compile(r"(?:19|20)\d\d")
+_IDENTIFIER: Final = re.compile(r"[^\W\d][\w\-./#%]*")
+"""How programs name columns; people begin names of people and places with a capital."""
 
 
 def kind(cell: str) -> str:
@@ -63,7 +65,8 @@ def header_odds(head: Sequence[str], rows: Sequence[Sequence[str]]) -> float:
         if own == "text" and typed:
             evidence += 1.0
         elif own not in {"", "text"}:
-            evidence -= 1.5 if typed and own == most else 0.7
+            year = _YEAR.fullmatch(cell.strip()) and not any(i < len(row) and _YEAR.fullmatch(row[i]) for row in rows)
+            evidence -= 0.1 if year else 1.5 if typed and own == most else 0.7
         if (
             own == "text"
             and len(cell) <= 60
@@ -71,7 +74,7 @@ def header_odds(head: Sequence[str], rows: Sequence[Sequence[str]]) -> float:
         ):
             evidence -= 0.7
     names = [cell.strip() for cell in head if cell.strip()]
-    if names and all(_IDENTIFIER.fullmatch(name) for name in names):
+    if names and all(_IDENTIFIER.fullmatch(name) and name.islower() for name in names):
         evidence += 0.25
     if any(len(name) > 80 for name in names) or not names:
         evidence -= 1.0

@@ -7,13 +7,15 @@ other record is kept. One test each:
 1. Records, their first lines and their cells are those of the standard library for every well-formed text, wherever the
    pieces are cut, and whatever the line ends.
 2. An unbalanced quote, a row of another width, bytes outside the encoding and a line without end cost their own lines.
-3. A record is at most ROW_MAX characters; memory is a few times that, and time is linear, whatever the file.
+3. A record is at most ROW_MAX characters and LINES_MAX lines; memory is a few times that, and time is linear, whatever
+   the file.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -25,12 +27,17 @@ from replica.exchange.encoding import BAD
 ROW_MAX = 16 << 20
 """Characters of a record."""
 
+LINES_MAX = 100_000
+"""Lines of a record."""
+
 RAW_MAX = 2_000
 """Characters of a broken record that are shown."""
 
 _RESYNC_LINES = 200
 """Lines after a damaged one that are tried as the beginning of a good one."""
 _TRY_LINES = 50
+_WINDOW = 20_000
+"""Lines that are parsed at once, so that what was read ahead does not become rows all together."""
 _CUT: Final = "\udfff"
 """Stands where a line was cut: no decoder gives it."""
 _BACKSLASH: Final = re.compile(r'\\(["\\])')
@@ -40,17 +47,21 @@ csv.field_size_limit(ROW_MAX)  # The library's own limit is for the whole proces
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How cells are told apart. `quote`: "" for none; `backslash`: a quote inside a quoted cell is \\" and not "" ."""
+    """How cells are told apart. `quote`: "" for none; `backslash`: a quote inside a quoted cell is \\" and not "";
+    `spaced`: spaces after a delimiter are no part of a cell."""
 
     delimiter: str = ","
     quote: str = '"'
     backslash: bool = False
+    spaced: bool = False
 
     def rows(self, lines: Iterable[str]) -> Any:
         """The standard library's reader, strict."""
         if not self.quote:
             return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)
-        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=True)
+        return csv.reader(
+            lines, delimiter=self.delimiter, quotechar=self.quote, strict=True, skipinitialspace=self.spaced
+        )
 
     def plain(self, text: str) -> str:
         """The text with doubled quotes."""
@@ -134,20 +145,20 @@ def records(texts: Iterable[str], dialect: Dialect, width: int, skip: int, wider
             need -= sum(map(len, lines))
             if need > 0:
                 continue
-        parser = _Parser(pending, dialect, width, final, wider)
-        used = parser.run()
-        if wider:
-            parser.rows = [row[:width] for row in parser.rows]
-        piece = Piece(parser.rows, [line + start + 1 for start in parser.starts], [], final)
-        if odd:
-            parser.set_aside()
-            piece.rows, piece.starts = parser.rows, [line + start + 1 for start in parser.starts]
-        piece.broken = [(line + start + 1, parser.raw(start, end), why) for start, end, why in sorted(parser.broken)]
-        line += used
-        del pending[:used]
+        done = False
+        while not done:
+            parser = _Parser(pending, dialect, width, final, wider)
+            used, done = parser.run()
+            if wider:
+                parser.rows = [row[:width] for row in parser.rows]
+            if odd:
+                parser.set_aside()
+            broken = [(line + start + 1, parser.raw(start, end), why) for start, end, why in sorted(parser.broken)]
+            yield Piece(parser.rows, [line + start + 1 for start in parser.starts], broken, final and done)
+            line += used
+            del pending[:used]
         # What is unfinished is read again with as much again behind it: so time stays linear.
         need, odd = sum(map(len, pending)), odd and bool(pending)
-        yield piece
 
 
 class _Parser:
@@ -159,23 +170,28 @@ class _Parser:
         self.rows: list[list[str]] = []
         self.starts: list[int] = []
         self.broken: list[tuple[int, int, str]] = []
-        self.blank = False
 
-    def run(self) -> int:
-        """Parse; how many lines are done with."""
-        at = 0
+    def run(self) -> tuple[int, bool]:
+        """Parse; (how many lines are done with, is that all that can be done)."""
+        at, window = 0, _WINDOW
         while at < len(self.lines):
-            following = self._good_run(at)
+            stop = min(len(self.lines), at + window)
+            following = self._good_run(at, stop)
             if following is None:
-                return self.last
-            at = following
-        return at
+                if stop == len(self.lines):
+                    return self.last, True
+                at, window = self.last, window * 4
+                continue
+            at, window = following, _WINDOW
+            if _WINDOW <= at < len(self.lines):
+                return at, False
+        return at, True
 
-    def _good_run(self, at: int) -> int | None:
-        """Parse until something is wrong; the line to go on at, None if more text is needed."""
+    def _good_run(self, at: int, stop: int) -> int | None:
+        """Parse until something is wrong; the line to go on at, None if more lines are needed."""
         walk = iter(self.lines)
         walk.__setstate__(at)  # type: ignore[attr-defined]
-        reader, width, self.last = self.dialect.rows(walk), self.raw_width, at
+        reader, width, self.last = self.dialect.rows(itertools.islice(walk, stop - at)), self.raw_width, at
         rows, starts = self.rows, self.starts
         try:
             for row in reader:
@@ -189,13 +205,14 @@ class _Parser:
                     starts.append(self.last)
                 self.last = end
         except csv.Error as error:
-            return self._stopped(error)
+            return self._stopped(error, stop)
         return self.last
 
-    def _stopped(self, error: csv.Error) -> int | None:
+    def _stopped(self, error: csv.Error, stop: int) -> int | None:
         start = self.last
         if "unexpected end" in str(error):
-            if not self.final and sum(map(len, self.lines[start:])) <= ROW_MAX:
+            last = self.final and stop == len(self.lines)
+            if not last and stop - start < LINES_MAX and sum(map(len, self.lines[start:stop])) <= ROW_MAX:
                 return None
             reason = "a quote is opened and never closed: close it or remove it"
         elif "field larger" in str(error):
@@ -208,8 +225,7 @@ class _Parser:
 
     def _other_width(self, row: list[str], start: int, end: int) -> int:
         """What to do with a row of another width; the line to go on at."""
-        if not row or (self.width > 1 and len(row) == 1 and not row[0].strip()):
-            self.blank = True
+        if not row or (self.width > 1 and end - start == 1 and not self.lines[start].strip()):
             return end
         if len(row) == self.width < self.raw_width:
             self.rows.append(row)

@@ -85,7 +85,7 @@ def sniff(text: str, options: ReadOptions, name: str) -> Sniffed:
     body = lines[first : first + SAMPLE_LINES]
     tried = _dialects(body, sep[1] if sep else None, options)
     best, findings = _decide(body, tried, sep is not None, options, name)
-    return _table(best, first, options, name, findings)
+    return _table(body, best, first, options, name, findings)
 
 
 def _dialects(lines: list[str], sep: str | None, options: ReadOptions) -> list[_Try]:
@@ -109,6 +109,8 @@ def _dialects(lines: list[str], sep: str | None, options: ReadOptions) -> list[_
             tried.append(plain)
             if quote and f"\\{quote}" in text and quote == '"':
                 tried.append(_try(lines, Dialect(delimiter, quote, True)))
+            if quote and f"{delimiter} {quote}" in text and delimiter != " ":
+                tried.append(_try(lines, Dialect(delimiter, quote, spaced=True)))
             if plain.fit < 0.8 and options.quote is None and quote == '"' and quote in text:
                 tried.append(_try(lines, Dialect(delimiter, "")))
     return tried
@@ -151,7 +153,7 @@ def _try(lines: list[str], dialect: Dialect) -> _Try:
         framed = 0.1 if any(cell[:1] == edge for cell in cells) or not dialect.quote else 0.02
     prior = _PRIMARY.get(dialect.delimiter) or _OTHERS.get(dialect.delimiter, 0.6)
     spread = 1 - 0.5 / width if width > 1 else 0.0
-    bonus = -0.001 if dialect.backslash else 0.0
+    bonus = -0.02 if dialect.spaced else -0.001 if dialect.backslash else 0.0
     return _Try(dialect, rows, width, fit, prior * fit * (0.4 + 0.6 * clean_cells) * spread - framed + bonus)
 
 
@@ -167,7 +169,7 @@ def _decide(
     rivals = {t.dialect.delimiter: t for t in reversed(ranked) if t.dialect.delimiter != best.dialect.delimiter}
     rival = max(rivals.values(), key=lambda t: t.score, default=None)
     close = max(0.0, rival.score / best.score) if rival is not None and best.score > 0 else 0.0
-    sure = 1.0 if said else round(min(0.99, best.fit**0.3 * (1 - 0.5 * close**4)), 2)
+    sure = 1.0 if said else round(min(0.99, best.fit**0.4 * (1 - 0.5 * close**4)), 2)
     others = tuple(
         shown(t.dialect.delimiter) for t in sorted(rivals.values(), key=lambda t: -t.score)[:3] if t.score > 0.2
     )
@@ -186,6 +188,8 @@ def _decide(
     )
     if best.dialect.backslash:
         findings.append(Finding("escape", "\\", 0.85))
+    if best.dialect.spaced:
+        findings.append(Finding("spaces", "those after a delimiter are no part of the cells", 0.8))
     return best, findings
 
 
@@ -213,7 +217,9 @@ def shown(delimiter: str) -> str:
     return _NAMES.get(delimiter, delimiter)
 
 
-def _table(best: _Try, first: int, options: ReadOptions, name: str, findings: list[Finding]) -> Sniffed:
+def _table(
+    lines: list[str], best: _Try, first: int, options: ReadOptions, name: str, findings: list[Finding]
+) -> Sniffed:
     rows, width = best.rows, best.width
     body = [row for _, row in rows if len(row) == width]
     wider = width > 2 and len(body) > 1 and all(not row[-1].strip() for row in body[1:])
@@ -241,23 +247,21 @@ def _table(best: _Try, first: int, options: ReadOptions, name: str, findings: li
             " or 0 for none",
             "header", (str(first + start + 1), "0"), "--header",
         )  # fmt: skip
-    following = rows[at + 1][0] if at + 1 < len(rows) else None
     if not has and options.header == 0:
-        start, following = 0, None
+        start = 0
     findings.append(Finding("header", f"line {first + start + 1}" if has else "none", sure, (), "--header"))
-    skip = first + start
-    if has:
-        skip = first + (following if following is not None else _end(best, start))
+    skip = first + (_end(lines, start, best.dialect) if has else start)
     before = first + start
     if start:
         findings.append(Finding("preamble", f"{before} lines before the table are skipped", 0.9, (), "--header"))
     return Sniffed(best.dialect, width, skip, head if has else None, first + start + 1 if has else 0, wider, findings)
 
 
-def _end(best: _Try, start: int) -> int:
-    """The line after the record that begins at `start`, the last of the sample."""
-    later = [line for line, _ in best.rows if line > start]
-    return later[0] if later else 1 << 60
+def _end(lines: list[str], start: int, dialect: Dialect) -> int:
+    """The line after the record that begins at `start`."""
+    reader = dialect.rows([dialect.plain(line) for line in lines[start : start + 200]])
+    next(reader)
+    return start + int(reader.line_num)
 
 
 def _said(rows: list[tuple[int, list[str]]], line: int, name: str) -> int:

@@ -37,10 +37,10 @@ class _Json:
         self.findings = [Finding("format", self.format, 1.0, (), "--format")]
         if self._encoding != "utf-8":
             self.findings.append(Finding("encoding", self._encoding, 1.0, (), "--encoding"))
-        self._names = Names()
+        self._names = Names(FIELDS_MAX)
         self._prepare(options)
         self._learn()
-        self._names.done(FIELDS_MAX)
+        self._names.done()
         self.fields = self._names.fields
 
     def _prepare(self, options: ReadOptions) -> None:

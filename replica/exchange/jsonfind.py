@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from replica.exchange.jsontext import Damaged, Scroll, TooBig, scan
+from replica.exchange.jsontext import AHEAD_MAX, Damaged, Scroll, TooBig, scan
 from replica.exchange.paths import DEPTH_MAX
+from replica.exchange.source import RAW_MAX
 
 KEY = "@key"
 """The field of the name under which a keyed record stands."""
@@ -61,18 +62,23 @@ def elements(scroll: Scroll) -> Iterator[Item]:
         if not got:
             yield Item(None, line, "", "the file ends before its array does: it was cut off here")
             return
+        if got == ",":
+            # A comma too many loses nothing.
+            scroll.at += 1
+            continue
         try:
             value, text = scroll.value()
         except (Damaged, TooBig) as error:
             reason = error.reason if isinstance(error, Damaged) else "longer than a record may be"
             start = scroll.at
-            if not _resync(scroll, like):
-                yield Item(None, line, scroll.text[start : start + 2_000], f"{reason}; nothing after it can be read")
+            raw = scroll.text[start : start + RAW_MAX]
+            if not (_resync(scroll, like) if isinstance(error, Damaged) else _leap(scroll)):
+                yield Item(None, line, raw, f"{reason}; nothing after it can be read")
                 scroll.at = len(scroll.text)
                 while scroll.more():
                     scroll.at = len(scroll.text)
                 return
-            yield Item(None, line, scroll.text[start : min(scroll.at, start + 2_000)], reason)
+            yield Item(None, line, raw if isinstance(error, TooBig) else raw[: scroll.at - start], reason)
         else:
             if isinstance(value, dict):
                 like = like or set(value)
@@ -90,25 +96,46 @@ def elements(scroll: Scroll) -> Iterator[Item]:
 
 
 def _resync(scroll: Scroll, like: set[str]) -> bool:
-    """Step behind a damaged value; False if there is nothing that looks like the next record."""
-    end, start = scroll.balanced(), scroll.at
-    rest = scroll.text[end : end + 4096].lstrip() if end is not None else "?"
-    if end is not None and rest[:1] == "," and rest[1:].lstrip()[:1] == "{":
-        scroll.at = end
-        return True
-    for found in _NEXT.finditer(scroll.text, start + 1):
-        try:
-            value, _ = scan(scroll.text, found.end())
-        except Damaged:
-            continue
-        if isinstance(value, dict) and (not like or 2 * len(like & set(value)) >= len(like)):
-            scroll.at = found.end()
+    """Step behind a damaged value; False if there is nothing that looks like the next record. Raises FileRefused."""
+    # The whole window only where nothing is near: to look far for every damaged record would take the square of the file.
+    for until in (min(len(scroll.text), scroll.at + AHEAD_MAX), len(scroll.text)):
+        start, end = scroll.at, scroll.balanced(until)
+        scroll.searched(until if end is None else end)
+        rest = scroll.text[end : end + 4096].lstrip() if end is not None else "?"
+        if end is not None and rest[:1] == "," and rest[1:].lstrip()[:1] == "{":
+            scroll.at = end
             return True
-    # Brackets that match only at the very end may be those of a record whose quotes do not.
-    if end is not None and rest[:1] in {"]", "", ","}:
-        scroll.at = end
-        return True
+        for found in _NEXT.finditer(scroll.text, start + 1, until):
+            try:
+                value, _ = scan(scroll.text, found.end())
+            except Damaged:
+                continue
+            if isinstance(value, dict) and (not like or 2 * len(like & set(value)) >= len(like)):
+                scroll.at = found.end()
+                return True
+        # Brackets that match only at the very end may be those of a record whose quotes do not.
+        if end is not None and rest[:1] in {"]", "", ","}:
+            scroll.at = end
+            return True
     return False
+
+
+def _leap(scroll: Scroll) -> bool:
+    """Step behind a value that is too big to be looked at, to what looks like the next record."""
+    scroll.at += 1
+    while True:
+        for found in _NEXT.finditer(scroll.text, scroll.at):
+            try:
+                value, _ = scan(scroll.text, found.end())
+            except Damaged:
+                continue
+            if isinstance(value, dict):
+                scroll.at = found.end()
+                return True
+        # What looks like a beginning may lie across the end of the window.
+        scroll.at = max(scroll.at, len(scroll.text) - 4_096)
+        if not scroll.more():
+            return False
 
 
 def members(scroll: Scroll) -> Iterator[str]:

@@ -29,6 +29,12 @@ BLOCK = 1 << 18
 RECORD_MAX = 16 << 20
 """Characters of one record."""
 
+AHEAD_MAX = 1 << 16
+"""Characters behind the beginning of a damaged record in which the next one is looked for."""
+
+SEARCHED_MAX = 500 * AHEAD_MAX
+"""Characters looked through for that in one file: some seconds."""
+
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -186,6 +192,7 @@ class Scroll:
         self.text, self.at, self.ended = "", 0, False
         self.suspect = False
         self._counted, self._lines = 0, 1
+        self._searched = 0
 
     def line(self, at: int | None = None) -> int:
         """The line of a place in the window (default: where we are), from 1; places only go forward."""
@@ -262,10 +269,17 @@ class Scroll:
         if not self.more():
             raise Damaged(f"{reason}: the file ends within this record", self.at)
 
-    def balanced(self) -> int | None:
-        """Where the value that begins here ends by its brackets alone; None if they never match in the window."""
+    def searched(self, until: int) -> None:
+        """Say how far was looked for the next record behind a damaged one. Raises FileRefused when that was too much: a file
+        that is damaged throughout would cost the square of its size."""
+        self._searched += until - self.at
+        if self._searched > SEARCHED_MAX:
+            raise FileRefused(f"the file is damaged in too many places (the last in line {self.line()}): get it again")
+
+    def balanced(self, until: int) -> int | None:
+        """Where the value that begins here ends by its brackets alone; None if they do not match before `until`."""
         now = 0
-        for token in _TOKEN.finditer(self.text, self.at):
+        for token in _TOKEN.finditer(self.text, self.at, until):
             if token[0] in "[{":
                 now += 1
             elif token[0] in "]}":

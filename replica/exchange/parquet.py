@@ -142,9 +142,10 @@ class ParquetReader:
             metadata = self._database.execute(
                 f"SELECT value FROM parquet_kv_metadata({_text(str(self._path))}) WHERE decode(key) = '{META}'"
             ).fetchone()
-        except duckdb.Error as error:
+        except (duckdb.Error, RuntimeError, ValueError) as error:
+            # Names that are no text are a RuntimeError of the library.
             self.close()
-            raise FileRefused(f"{source.name} is no whole Parquet file: {str(error).splitlines()[0]}") from None
+            raise FileRefused(f"{source.name} is no whole Parquet file: {str(error).partition(chr(10))[0]}") from None
         except BaseException:
             self.close()
             raise
@@ -188,7 +189,7 @@ class ParquetReader:
                     trees = [self._tree(row) for row in found]
                     yield Batch(numbers, numbers, [self._row(tree) for tree in trees], [], trees)
                 number += len(found)
-        except duckdb.Error as error:
+        except (duckdb.Error, RuntimeError, ValueError) as error:
             raise FileRefused(f"{self._source.name} is damaged after row {number - 1:,}: {error}") from None
         finally:
             cursor.close()
@@ -312,7 +313,7 @@ class ParquetWriter:
                 while piece := file.read(1 << 20):
                     self._out.write(piece)
         except duckdb.Error as error:
-            raise RowRefused(f"Parquet cannot hold these rows: {str(error).splitlines()[0]}") from None
+            raise RowRefused(f"Parquet cannot hold these rows: {str(error).partition(chr(10))[0]}") from None
         finally:
             self._folder.cleanup()
 

@@ -110,12 +110,14 @@ def nests(value: object) -> bool:
 class Names:
     """The fields of a file of trees, found by looking at all of them, and then its rows.
 
+    What is over `most` names is not looked at, so that a file of nothing but names takes no memory; `done` refuses it.
     Names of the top level that are cells stay as they are written, unless a path of the same file is spelled so.
     """
 
-    __slots__ = ("_plain", "_seen", "_shapes", "escaped", "fields")
+    __slots__ = ("_most", "_plain", "_seen", "_shapes", "escaped", "fields")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._plain: dict[str, None] = {}
         self._seen: dict[str, bool] = {}
         self._shapes: set[tuple[str, ...]] = set()
@@ -125,7 +127,7 @@ class Names:
     def flat(self, names: Iterable[str]) -> None:
         """Take note of a record that does not nest, by its names."""
         shape = tuple(names)
-        if shape not in self._shapes:
+        if shape not in self._shapes and len(self._seen) <= self._most:
             if len(self._shapes) < 1_000:
                 self._shapes.add(shape)
             for name in shape:
@@ -134,6 +136,8 @@ class Names:
 
     def tree(self, tree: Tree) -> None:
         """Take note of a record that may nest. Raises FileRefused if it is too deep."""
+        if len(self._seen) > self._most:
+            return
         for name, value in tree.items():
             if type(value) is dict and value:
                 below: dict[str, Any] = {}
@@ -144,10 +148,10 @@ class Names:
                 self._plain[name] = None
                 self._seen.setdefault(name, True)
 
-    def done(self, most: int) -> None:
+    def done(self) -> None:
         """All records were seen. Raises FileRefused if there are more than `most` fields."""
-        if len(self._seen) > most:
-            raise FileRefused(f"more than {most:,} different names: these are no records of one kind")
+        if len(self._seen) > self._most:
+            raise FileRefused(f"more than {self._most:,} different names: these are no records of one kind")
         self.escaped = any(not self._seen[name] for name in self._plain)
         if self.escaped:
             names = {escape(n): None for n in self._plain}

@@ -32,6 +32,9 @@ _ERROR = re.compile(
 _ODS = re.compile(rb"<table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)>")
 _REPEATED = re.compile(rb'number-(?:rows|columns)-repeated="(\d{1,9})"')
 
+TEXT_MAX = 1 << 30
+"""Bytes of text of a sheet, as often as it stands."""
+
 Errors = dict[tuple[int, int], str]
 
 
@@ -48,10 +51,12 @@ class _Area:
     def __init__(self) -> None:
         self._columns: set[bytes] = set()
         self._rows = (10_000_000, 0)
+        self.shared = 0
         self.errors: Errors = {}
 
     def see(self, data: bytes) -> None:
         low, high = self._rows
+        self.shared += data.count(b't="s"') + data.count(b"t='s'")
         found = _PLACE.findall(data)
         if found:
             self._columns.update(letters for letters, _ in found)
@@ -66,11 +71,27 @@ class _Area:
         return (max(columns) - min(columns) + 1) * max(self._rows[1] - self._rows[0] + 1, 0)
 
 
+class _Shared:
+    """The longest of the texts that cells share: a million cells can share one of a megabyte."""
+
+    def __init__(self) -> None:
+        self.longest = self._since = 0
+
+    def see(self, data: bytes) -> None:
+        *ended, rest = data.split(b"<si>") if b"<si>" in data else [data]
+        if ended:
+            self.longest = max(self.longest, self._since + len(ended[0]), *map(len, ended[1:]), 0)
+            self._since = 0
+        self._since += len(rest)
+        self.longest = max(self.longest, self._since)
+
+
 class _OdsArea:
     """The same of ods, whose rows and cells say how often they stand."""
 
     def __init__(self) -> None:
         self._row = self._column = self._times = self._widest = self._tallest = 0
+        self.shared = 0
         self.errors: Errors = {}
 
     def see(self, data: bytes) -> None:
@@ -127,6 +148,7 @@ def _unpacked(file: IO[bytes], entry: zipfile.ZipInfo, name: str) -> Iterator[by
 def weigh(path: Path, name: str) -> dict[str, Errors]:
     """Look through a workbook that is a zip: part of a sheet -> its cells that hold errors. Raises FileRefused."""
     found: dict[str, Errors] = {}
+    shared, used = _Shared(), 0
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
@@ -136,7 +158,7 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
             for entry in entries:
                 if entry.is_dir():
                     continue
-                area = _area(entry.filename)
+                area = shared if entry.filename.lower().endswith("sharedstrings.xml") else _area(entry.filename)
                 tail = b""
                 for data in _unpacked(file, entry, name):
                     if area is not None:
@@ -147,6 +169,9 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
                 if area is None:
                     continue
                 area.see(tail)
+                if isinstance(area, _Shared):
+                    continue
+                used += area.shared
                 if area.cells() > CELLS_MAX:
                     raise FileRefused(
                         f"{name} speaks of {area.cells():,} cells, {CELLS_MAX:,} at most: delete the empty rows and columns"
@@ -154,6 +179,10 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
                 found[entry.filename] = area.errors
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"{name} is a damaged workbook ({error}): get it again, or save it as CSV") from None
+    if used * shared.longest > TEXT_MAX and shared.longest > 32 * 32_767:
+        raise FileRefused(
+            f"{name} has a text of {shared.longest:,} bytes that stands up to {used:,} times: that is a bomb"
+        )
     return found
 
 

@@ -66,6 +66,36 @@ class _Card(NamedTuple):
     reason: str
 
 
+class _Growing:
+    """A line of which more may follow, in pieces: a picture has a hundred thousand."""
+
+    __slots__ = ("base64", "number", "pieces", "quoted")
+
+    def __init__(self, line: _Line) -> None:
+        self.number, self.pieces = line.number, [line.data]
+        head = line.data.partition(b":")[0].upper()
+        self.quoted = b"QUOTED-PRINTABLE" in head
+        self.base64 = b"BASE64" in head or b"ENCODING=B" in head
+
+    def takes(self, line: bytes) -> bool:
+        """Add what follows, if it belongs to this line."""
+        last = self.pieces[-1]
+        if self.quoted and last.endswith(b"="):
+            self.pieces[-1] = last[:-1]
+            self.pieces.append(line.lstrip(b" \t"))
+        elif line[:1] in {b" ", b"\t"}:
+            self.pieces.append(line[1:])
+        elif self.base64 and b":" not in line and _BASE64.fullmatch(line):
+            self.pieces.append(line)
+        else:
+            return False
+        return True
+
+
+def _grown(found: list[_Growing]) -> list[_Line]:
+    return [_Line(line.number, b"".join(line.pieces)) for line in found]
+
+
 def _lines(source: Source, encoding: str) -> Iterator[_Line]:
     """Lines as they stand, in UTF-8 (or, where they are neither, as they are)."""
     with closing(source.open()) as stream:
@@ -86,22 +116,22 @@ def _lines(source: Source, encoding: str) -> Iterator[_Line]:
 
 def _cards(lines: Iterable[_Line]) -> Iterator[_Card]:
     """Cards as their lines, unfolded."""
-    found: list[_Line] | None = None
+    found: list[_Growing] | None = None
     begin = size = inner = 0
     for line in lines:
         word = line.data.strip().lstrip(b"\xef\xbb\xbf").upper()
         if word == b"BEGIN:VCARD":
-            if found and re.match(rb"(?i)agent(;[^:]*)?:\s*$", found[-1].data):
+            if found and re.match(rb"(?i)agent(;[^:]*)?:\s*$", found[-1].pieces[0]):
                 inner += 1
                 continue
             if found is not None:
-                yield _Card(begin, found, "")
+                yield _Card(begin, _grown(found), "")
             found, begin, size, inner = [], line.number, 0, 0
         elif word == b"END:VCARD" and inner:
             inner -= 1
         elif word == b"END:VCARD":
             if found is not None:
-                yield _Card(begin, found, "")
+                yield _Card(begin, _grown(found), "")
             found = None
         elif found is None:
             if word:
@@ -109,29 +139,13 @@ def _cards(lines: Iterable[_Line]) -> Iterator[_Card]:
         elif not inner:
             size += len(line.data)
             if size > CARD_MAX:
-                yield _Card(begin, found[:20], f"a card longer than {CARD_MAX:,} bytes")
+                yield _Card(begin, _grown(found[:1]), f"a card longer than {CARD_MAX:,} bytes")
                 found = None
                 continue
-            _add(found, line)
+            if not (found and found[-1].takes(line.data)) and line.data.strip():
+                found.append(_Growing(line))
     if found is not None:
-        yield _Card(begin, found, "")
-
-
-def _add(found: list[_Line], line: _Line) -> None:
-    """A line as one of its own, or as more of the one before."""
-    if not found:
-        found.append(line)
-        return
-    last = found[-1].data
-    head = last.partition(b":")[0].upper()
-    if b"QUOTED-PRINTABLE" in head and last.endswith(b"="):
-        found[-1] = _Line(found[-1].number, last[:-1] + line.data.lstrip(b" \t"))
-    elif line.data[:1] in {b" ", b"\t"}:
-        found[-1] = _Line(found[-1].number, last + line.data[1:])
-    elif (b"BASE64" in head or b"ENCODING=B" in head) and b":" not in line.data and _BASE64.fullmatch(line.data):
-        found[-1] = _Line(found[-1].number, last + line.data)
-    elif line.data.strip():
-        found.append(line)
+        yield _Card(begin, _grown(found), "")
 
 
 class _Property(NamedTuple):

@@ -63,6 +63,7 @@ class VcardWriter:
 
     def __init__(self, out: Sink, fields: Sequence[str]) -> None:
         self._out = out
+        self._count = len(fields)
         self._whole: dict[str, dict[str, int]] = {}
         for i, field in enumerate(fields):
             place = _place(field)
@@ -79,6 +80,8 @@ class VcardWriter:
             raise RowRefused("half a character (a lone surrogate) has no place in a vCard") from None
 
     def _card(self, cells: list[str]) -> bytes:
+        if len(cells) != self._count:
+            raise RowRefused(f"a row has {len(cells)} cells, the file has {self._count} fields")
         lines = ["BEGIN:VCARD", "VERSION:3.0"]
         named = False
         for key, parts in self._whole.items():

@@ -29,9 +29,8 @@ from replica.errors import FileRefused
 from replica.exchange.paths import DEPTH_MAX, Names, nests, text_of
 from replica.exchange.rows import BATCH_ROWS, Batch, Broken, Finding, ReadOptions, Tree
 from replica.exchange.source import FIELDS_MAX, RAW_MAX, Source
-from replica.exchange.xmlfind import encoding_of, find, parser, safe_blocks
+from replica.exchange.xmlfind import NAMESPACE, encoding_of, find, parser, safe_blocks
 
-NAMESPACE = "urn:replica:exchange:1"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ATTRIBUTES_MAX = 1_000
 RECORD_MAX = 64 << 20
@@ -158,21 +157,22 @@ class XmlReader:
         with closing(source.open()) as stream:
             self._path, places = find(safe_blocks(stream, self._encoding), options.records)
         self.findings = [Finding("format", "xml", 1.0, (), "--format"), *findings, *places]
-        self._trees, self._names = _Trees(), Names()
+        self._trees, self._names = _Trees(), Names(FIELDS_MAX)
         self._wrong: list[tuple[int, str]] = []
         if options.schema is not None:
             self._validate(options.schema)
         for _, value, reason, _ in self._values():
             if not reason:
                 self._names.tree(value)
-        self._names.done(FIELDS_MAX)
+        self._names.done()
         self.fields = self._names.fields
 
     def _values(self) -> Iterator[tuple[int, Any, str, str]]:
         """(line, tree, reason, raw) of each record; a reason says why there is no tree."""
         from lxml import etree
 
-        tag = f"{{*}}{self._path[-1]}"
+        # The parser finds no name whose prefix nobody declared.
+        tag = None if ":" in self._path[-1] else f"{{*}}{self._path[-1]}"
         with closing(self._source.open()) as stream:
             reader, last, since = parser(tag), None, 0
             error: Any = None
@@ -187,7 +187,7 @@ class XmlReader:
                     error = found
                 for _, element in reader.read_events():
                     parent = element.getparent()
-                    if parent is None or parent is not last:
+                    if parent is None or parent is not last or tag is None:
                         if not self._here(element):
                             continue
                         last = parent

@@ -19,6 +19,9 @@ from typing import IO, Any, NamedTuple
 from replica.errors import FileRefused
 from replica.exchange.rows import Finding
 
+NAMESPACE = "urn:replica:exchange:1"
+"""Of what we add to elements when we write."""
+
 BLOCK = 1 << 16
 HEAD = 1 << 20
 """Bytes that are looked at to find the records."""
@@ -135,7 +138,8 @@ class _Path(NamedTuple):
     below: int
 
 
-def _paths(head: Iterator[bytes]) -> list[_Path]:
+def _paths(head: Iterator[bytes]) -> tuple[list[_Path], bool]:
+    """(elements by path, whether `xmlwrite` wrote the file)."""
     from lxml import etree
 
     reader = parser(events=("start", "end"))
@@ -144,7 +148,7 @@ def _paths(head: Iterator[bytes]) -> list[_Path]:
     own: set[tuple[str, ...]] = set()
     below: dict[tuple[str, ...], set[str]] = {}
     path: tuple[str, ...] = ()
-    read = 0
+    read, ours = 0, False
     for data in chain(head, (b"",)):
         try:
             if data:
@@ -158,8 +162,10 @@ def _paths(head: Iterator[bytes]) -> list[_Path]:
                 path = path[:-1]
                 element.clear()
                 continue
-            name = str(etree.QName(element).localname)
-            if path:
+            name = str(element.tag).rpartition("}")[2]
+            if not path:
+                ours = NAMESPACE in element.nsmap.values()
+            else:
                 filled.add(path)
                 below.setdefault(path, set()).add(name)
             path = (*path, name)
@@ -172,12 +178,14 @@ def _paths(head: Iterator[bytes]) -> list[_Path]:
         read += len(data)
         if read >= HEAD:
             break
-    return [_Path(p, n, p in filled, p in own, len(below.get(p, ()))) for p, n in sizes.items()]
+    return [_Path(p, n, p in filled, p in own, len(below.get(p, ()))) for p, n in sizes.items()], ours
 
 
 def find(head: Iterator[bytes], told: str | None) -> tuple[tuple[str, ...], list[Finding]]:
     """(names that lead to the records, findings). `told`: "Orders/Order", from the root or its end. Raises FileRefused."""
-    paths = _paths(head)
+    paths, ours = _paths(head)
+    if ours and told is None:
+        return (paths[0].names[0], "record"), []
     if not paths:
         raise FileRefused("the file has no element: it is empty, or no XML")
     if told is not None:

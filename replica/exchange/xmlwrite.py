@@ -16,7 +16,8 @@ from replica.errors import RowRefused
 from replica.exchange.paths import nests, text_of
 from replica.exchange.rows import MISSING, Row
 from replica.exchange.source import Sink
-from replica.exchange.xmlfile import NAMESPACE, XSI
+from replica.exchange.xmlfile import XSI
+from replica.exchange.xmlfind import NAMESPACE
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-F]{4}_)")
 _ODD = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]|_x[0-9A-F]{4}_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,22 @@ def test_memory_stays_flat(kind: str, tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_that_is_damaged_throughout_is_refused_soon() -> None:
+    began = time.process_time()
+    with pytest.raises(FileRefused, match="too many places"):
+        read("[" + ",\n".join(['{"a": [1}', '{"a": 2}'] * 50_000) + "]")
+    assert time.process_time() - began < 10
+
+
+def test_a_value_over_the_cap_in_an_array() -> None:
+    began = time.process_time()
+    _, rows, broken = read('[{"a": 1}, {"a": "' + "x" * 40_000_000 + '"}, {"a": 3}]')
+    assert rows == [(1,), (3,)]
+    assert "longer" in broken[0].reason
+    assert time.process_time() - began < 2
+
+
+def test_a_comma_too_many_costs_nothing() -> None:
+    assert read('[,{"a": 1},,{"a": 2},]')[1:] == ([(1,), (2,)], [])

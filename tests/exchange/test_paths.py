@@ -34,19 +34,19 @@ def test_lists_are_text_in_the_flat_view_always_the_same() -> None:
 
 
 def test_a_literal_dot_survives_beside_the_path_spelled_like_it() -> None:
-    names = Names()
+    names = Names(10)
     rows: list[dict[str, Any]] = [{"a.b": 1, "c": 2}, {"a": {"b": 3}, "a.b": 4}]
     for row in rows:
         names.tree(row)
-    names.done(10)
+    names.done()
     assert names.fields == ["a\\.b", "c", "a.b"]
     assert [names.row(row) for row in rows] == [(1, 2, MISSING), (4, MISSING, 3)]
 
 
 def test_flat_names_stay_themselves() -> None:
-    names = Names()
+    names = Names(10)
     names.flat(["a.b", "No.", "x[0]", "back\\slash"])
-    names.done(10)
+    names.done()
     assert names.fields == ["a.b", "No.", "x[0]", "back\\slash"]
 
 
@@ -69,3 +69,13 @@ def test_a_path_through_a_value_is_told() -> None:
     with pytest.raises(ValueError, match="below"):
         unflatten({"a.b": 2, "a": 1})
     assert escape("a.b") == "a\\.b"
+
+
+def test_a_file_of_nothing_but_names_is_refused_and_takes_no_memory() -> None:
+    names = Names(10)
+    for i in range(1_000):
+        names.flat([f"a{i}"])
+        names.tree({f"b{i}": {"c": 1}})
+    assert len(names._seen) < 20
+    with pytest.raises(FileRefused, match="different names"):
+        names.done()

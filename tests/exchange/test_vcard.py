@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import pytest
@@ -165,6 +166,15 @@ def test_trees_have_lists() -> None:
     assert batch.trees[0]["n"] == {"family": "Müller", "given": "Jörg"}
 
 
-def test_half_characters_are_refused() -> None:
+def test_half_characters_and_rows_of_another_length_are_refused() -> None:
     with pytest.raises(RowRefused):
         write(["fn"], [("\ud800",)])
+    with pytest.raises(RowRefused, match="2 cells"):
+        write(["fn"], [("a", "b")])
+
+
+def test_a_picture_of_many_lines_takes_no_longer_than_its_size() -> None:
+    picture = "PHOTO;ENCODING=b:AAAA\n" + " AAAAAAAA\n" * 300_000
+    began = time.process_time()
+    assert read(f"BEGIN:VCARD\nFN:A\n{picture}END:VCARD\n")[0] == [{"fn": "A"}]
+    assert time.process_time() - began < 5

@@ -282,3 +282,13 @@ def _rss() -> int:
     """Kilobytes of memory, of the parser's C too."""
     text = Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else "VmRSS: 0"
     return int(text.split("VmRSS:")[1].split()[0])
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert read(write(["a"], [])) == ([], [], [])
+    assert read(write(["a"], [(None,)])) == (["a"], [(None,)], [])
+
+
+def test_a_prefix_that_is_not_declared_is_part_of_the_name() -> None:
+    _, rows, _ = read("<r><x:a><b>1</b></x:a><x:a><b>2</b></x:a></r>")
+    assert rows == [("1",), ("2",)]

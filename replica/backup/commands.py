@@ -1,5 +1,5 @@
-"""The commands backup, backup-key, check-backup, restore, dump and load: `COMMANDS` has, for each, the line for the list of
-commands, what adds its arguments to a parser, and what runs it.
+"""The commands backup, backup-key, check-backup, restore, dump and load: for each, what adds its arguments to a parser, and
+what runs it.
 
 Exit codes are those of the command line: errors are raised, and rendered there.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +204,3 @@ def _words(made: Backup) -> str:
 
 def _print_json(document: object) -> None:
     print(json.dumps(document, ensure_ascii=False, indent=2))
-
-
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
-    "backup": ("copy a store into one verified file, encrypted with a key", add_backup_arguments, backup_run),
-    "backup-key": ("make a random key for backups", add_backup_key_arguments, backup_key_run),
-    "check-backup": ("prove every byte of a backup", add_check_backup_arguments, check_backup_run),
-    "restore": ("make a store of a backup, as a new node of its group", add_restore_arguments, restore_run),
-    "dump": ("write a whole database into a readable archive, for another installation", add_dump_arguments, dump_run),
-    "load": ("make a database of a dump, as the first node of a new group", add_load_arguments, load_run),
-}
-"""Name -> (help, add arguments, run)."""

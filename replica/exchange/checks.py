@@ -33,10 +33,11 @@ def checks(path: str, side: Side) -> Mapping[str, Check]:
 
 
 def _check(spec: Any) -> Check:
+    from replica.exchange.mapmodel import WholeFile
     from replica.exchange.rules import rules
     from replica.exchange.types import converter
 
-    convert, all_rules = converter(spec), rules(spec)
+    convert, all_rules = converter(spec, WholeFile()), rules(spec)
 
     def check(value: Any) -> bool:
         values, refused = convert([value])

@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quote", help="around cells (default: find out)")
     parser.add_argument("--header", metavar="LINE", type=int, help="line of the header, 0 if there is none")
     parser.add_argument("--decimal", choices=[".", ","], help="decimal mark of numbers")
-    parser.add_argument("--date", choices=["dmy", "mdy", "ymd"], help="order of dates such as 12/03/2021")
+    parser.add_argument("--date", type=str.upper, choices=["DMY", "MDY", "YMD"], help="order of dates such as 12/03/2021")
+    parser.add_argument("--country", metavar="CC", help="country of phone numbers that do not say theirs, such as DE")
     parser.add_argument("--records", metavar="PATH", help="where the records are in JSON or XML, such as data.items")
     parser.add_argument("--sheet", help="name or number of the sheet")
     parser.add_argument("--schema", metavar="XSD", help="XML schema that the file must obey")
@@ -130,6 +131,8 @@ def _sources(store: Store, options: argparse.Namespace, read: ReadOptions) -> li
         merged = {f.name: getattr(read, f.name) for f in fields(ReadOptions)}
         theirs = {f.name: getattr(mine.read, f.name) for f in fields(ReadOptions)}
         both = ReadOptions(**{n: merged[n] if merged[n] is not None else theirs[n] for n in merged})
+        if options.country:
+            mine = replace(mine, country=options.country.upper())
         sources.append(Source(name, mine, both, texts[at]))
     return sources
 

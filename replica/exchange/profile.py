@@ -17,6 +17,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from protocol.record import fold
@@ -177,9 +178,8 @@ class _Look:
             self._text(value, rows)
         if what in {"integer", "real"}:
             number = (float(value), value)
-            self._numbers = (
-                [min(self._numbers[0], number), max(self._numbers[1], number)] if self._numbers else [number] * 2
-            )
+            low, high = self._numbers or [number] * 2
+            self._numbers = [min(low, number, key=itemgetter(0)), max(high, number, key=itemgetter(0))]
         if self._check is not None:
             if self._check(value):
                 self._valid += rows

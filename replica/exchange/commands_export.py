@@ -20,12 +20,12 @@ from typing import Any
 from protocol.hlc import millis
 from replica import show
 from replica.errors import UsageError
-from replica.exchange import runs
-from replica.exchange.exporting import Asked, Reverse, Summary, export
-from replica.exchange.output import Output, open_output
-from replica.exchange.plan import is_select
+from replica.exchange.exporting.export import Asked, Reverse, Summary, export
+from replica.exchange.exporting.plan import is_select
+from replica.exchange.exporting.since import moment
+from replica.exchange.formats.output import Output, open_output
+from replica.exchange.importing import runs
 from replica.exchange.rows import WriteOptions, Writer
-from replica.exchange.since import moment
 from replica.progress import Bar
 from replica.store.store import Store
 from replica.words import clean
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--since and --with-ids are of a table: a SELECT says itself what it wants")
     reverse = None
     if options.map is not None:
-        from replica.exchange import mapped
+        from replica.exchange.exporting import mapped
 
         reverse = mapped.reverse(options.map, None if select else options.what)
     with Store(options.file) as store:
@@ -93,7 +93,7 @@ def _export(
     store: Store, options: argparse.Namespace, reverse: Reverse | None, since_ms: int | None
 ) -> tuple[Summary, str, int]:
     """What was written, in which format, how many bytes."""
-    from replica.exchange.formats import output_format, writer_to
+    from replica.exchange.formats.opening import output_format, writer_to
 
     format_ = output_format(options.out, options.format)
     name = "records" if is_select(options.what) else options.what

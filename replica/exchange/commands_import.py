@@ -13,8 +13,8 @@ from typing import Any
 
 from replica import show
 from replica.errors import FileRefused, Unsure, UsageError
-from replica.exchange.mapping import Mapping
-from replica.exchange.outcome import BUCKETS, Outcome
+from replica.exchange.importing.outcome import BUCKETS, Outcome
+from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import ReadOptions
 from replica.progress import Bar
 from replica.store.store import Store
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _import(store: Store, options: argparse.Namespace, read: ReadOptions, date: str | None) -> Outcome:
-    from replica.exchange.importing import Options, run_import
+    from replica.exchange.importing.run import Options, run_import
 
     chosen = Options(
         options.source, options.dry_run, options.as_of, options.on_deleted, options.rejects, options.resume,
@@ -106,8 +106,9 @@ def _import(store: Store, options: argparse.Namespace, read: ReadOptions, date: 
 
 def _sources(store: Store, options: argparse.Namespace, read: ReadOptions) -> list[Any]:
     """Each file with its map."""
-    from replica.exchange import mapping, runs
-    from replica.exchange.importing import Source
+    from replica.exchange.importing import runs
+    from replica.exchange.importing.run import Source
+    from replica.exchange.maps import mapping
 
     names = options.sources
     if options.map and len(options.map) not in {1, len(names)}:
@@ -187,7 +188,7 @@ def _ask(unsure: Unsure) -> str:
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from replica.exchange.undo import undo
+    from replica.exchange.importing.undo import undo
 
     if len(options.sources) != 2:
         raise UsageError(
@@ -213,7 +214,7 @@ def _undo(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from replica.exchange import runs
+    from replica.exchange.importing import runs
 
     if len(options.sources) != 1:
         raise UsageError("say of which file: replica import runs FILE")

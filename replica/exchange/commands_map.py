@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from replica.errors import MapRefused, UsageError
-from replica.exchange.inverse import inverse
-from replica.exchange.mapfile import ready
-from replica.exchange.mapping import Mapping, Problem, load
+from replica.exchange.maps.inverse import inverse
+from replica.exchange.maps.mapfile import ready
+from replica.exchange.maps.mapping import Mapping, Problem, load
+from replica.exchange.maps.suggest import Draft, suggest
 from replica.exchange.rows import Reader, ReadOptions
-from replica.exchange.suggest import Draft, suggest
 from replica.words import clean
 
 OK, REJECTS = 0, 1
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open(path: str, options: argparse.Namespace, read: ReadOptions | None = None) -> Reader:
-    from replica.exchange.formats import open_reader
+    from replica.exchange.formats.opening import open_reader
 
     told = {name: value for name in ("format", "encoding") if (value := getattr(options, name)) is not None}
     reader: Reader = open_reader(path, replace(read or ReadOptions(), **told))
@@ -67,7 +67,7 @@ def _country(options: argparse.Namespace) -> str | None:
     """The country that the user says. Raises UsageError if there is none of these letters."""
     if not options.country:
         return None
-    from replica.exchange.contact_types import countries
+    from replica.exchange.maps.contact_types import countries
 
     country: str = options.country.upper()
     if country not in countries():

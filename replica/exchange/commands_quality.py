@@ -19,12 +19,12 @@ from dataclasses import asdict
 from typing import Any
 
 from replica import show
-from replica.exchange import runs
-from replica.exchange.compare import LIST_MAX, Asked, Check, Result, compare, ratio
-from replica.exchange.page import compare_page, profile_page
-from replica.exchange.profile import FieldProfile, Profile, profile
+from replica.exchange.importing import runs
+from replica.exchange.quality.compare import LIST_MAX, Asked, Check, Result, compare, ratio
+from replica.exchange.quality.page import compare_page, profile_page
+from replica.exchange.quality.profile import FieldProfile, Profile, profile
+from replica.exchange.quality.side import Side, open_side
 from replica.exchange.rows import Reader, ReadOptions
-from replica.exchange.side import Side, open_side
 from replica.progress import Bar
 from replica.words import clean
 
@@ -119,7 +119,7 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def _side(stack: ExitStack, options: argparse.Namespace, name: str, collection: str | None) -> Side:
-    from replica.exchange.formats import open_reader
+    from replica.exchange.formats.opening import open_reader
 
     read = ReadOptions(
         encoding=options.encoding, delimiter=options.delimiter, sheet=options.sheet, records=options.records
@@ -132,13 +132,13 @@ def _side(stack: ExitStack, options: argparse.Namespace, name: str, collection: 
 
 
 def _rules(options: argparse.Namespace, side: Side) -> Mapping[str, Check]:
-    from replica.exchange.checks import checks
+    from replica.exchange.quality.checks import checks
 
     return checks(options.map, side) if options.map is not None else {}
 
 
 def _write(target: str, page: str) -> None:
-    from replica.exchange.output import open_output
+    from replica.exchange.formats.output import open_output
 
     with open_output(target) as out:
         out.write(page.encode("utf-8", "replace"))

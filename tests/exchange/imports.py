@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replica.exchange import mapfile, mapping
-from replica.exchange.importing import Options, Source, run_import
-from replica.exchange.mapping import Mapping
-from replica.exchange.outcome import Outcome
+from replica.exchange.importing.outcome import Outcome
+from replica.exchange.importing.run import Options, Source, run_import
+from replica.exchange.maps import mapfile, mapping
+from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import ReadOptions
 from replica.store.store import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from replica.exchange.mapfile import parse
-from replica.exchange.mapping import Mapped, Problem
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.mapping import Mapped, Problem
 from replica.exchange.rows import BATCH_ROWS, Batch, Finding, Row, Tree
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from replica.errors import Unsure
-from replica.exchange.columns import profile
-from replica.exchange.mapfile import parse
-from replica.exchange.mapping import Mapping
+from replica.exchange.maps.columns import profile
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import BATCH_ROWS, Batch
 from tests.exchange.listed import Listed
 

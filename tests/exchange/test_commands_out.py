@@ -15,10 +15,11 @@ import pytest
 from protocol.errors import ReplicaError
 from protocol.hlc import pack
 from replica.errors import UsageError
-from replica.exchange import commands_export, commands_quality, runs
-from replica.exchange.importing import Options, Source, run_import
-from replica.exchange.mapping import plain
-from replica.exchange.snapshot import stream
+from replica.exchange import commands_export, commands_quality
+from replica.exchange.exporting.snapshot import stream
+from replica.exchange.importing import runs
+from replica.exchange.importing.run import Options, Source, run_import
+from replica.exchange.maps.mapping import plain
 from replica.store.store import Store, initialize
 from tests.store.harness import Machine, all_meet
 
@@ -105,7 +106,7 @@ def test_an_error_or_an_interrupt_leaves_the_old_file(
         yield from stream(*_)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("replica.exchange.exporting.stream", interrupted)
+    monkeypatch.setattr("replica.exchange.exporting.export.stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(people.path, "people", out)
     assert out.read_text() == "old"

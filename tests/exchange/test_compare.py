@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, UsageError
-from replica.exchange.compare import Asked, Result, compare, is_filled, same_loosely
+from replica.exchange.quality.compare import Asked, Result, compare, is_filled, same_loosely
+from replica.exchange.quality.side import Side
 from replica.exchange.rows import Row
-from replica.exchange.side import Side
 
 FIELDS = ["id", "name", "city"]
 
@@ -231,9 +231,9 @@ def test_very_many_fields() -> None:
 
 _FLAT = """
 import resource
-from replica.exchange.compare import Asked, compare
-from replica.exchange.profile import profile
-from replica.exchange.side import Side
+from replica.exchange.quality.compare import Asked, compare
+from replica.exchange.quality.profile import profile
+from replica.exchange.quality.side import Side
 def side(name, end):
     def parts():
         for start in range(0, 150_000, 5_000):

@@ -9,8 +9,8 @@ import io
 
 import pytest
 
-from replica.exchange.delimited import DelimitedReader
-from replica.exchange.files import open_input
+from replica.exchange.formats.delimited import DelimitedReader
+from replica.exchange.formats.files import open_input
 from tests.exchange.damage import Case, damaged_rows, whole_files
 
 WHOLE, ROWS = whole_files(), damaged_rows()

@@ -1,4 +1,4 @@
-"""Delimited text in and out: the promises of replica/exchange/delimited.py, by number."""
+"""Delimited text in and out: the promises of replica/exchange/formats/delimited.py, by number."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused, Unsure, UsageError
-from replica.exchange.delimited import DelimitedReader, DelimitedWriter
-from replica.exchange.files import Input, open_input
-from replica.exchange.output import open_output
+from replica.exchange.formats.delimited import DelimitedReader, DelimitedWriter
+from replica.exchange.formats.files import Input, open_input
+from replica.exchange.formats.output import open_output
 from replica.exchange.rows import MISSING, Broken, ReadOptions, WriteOptions
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"

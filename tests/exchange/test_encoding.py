@@ -1,4 +1,4 @@
-"""Encodings: the promises of replica/exchange/encoding.py and replica/exchange/letters.py, by number."""
+"""Encodings: the promises of replica/exchange/formats/encoding.py and replica/exchange/formats/letters.py, by number."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, Unsure, UsageError
-from replica.exchange.encoding import BAD, Decoder, Encoding, codec, damage, detect, texts
-from replica.exchange.files import open_input
-from replica.exchange.letters import plausible
+from replica.exchange.formats.encoding import BAD, Decoder, Encoding, codec, damage, detect, texts
+from replica.exchange.formats.files import open_input
+from replica.exchange.formats.letters import plausible
 from replica.exchange.rows import SURE
 
 PEOPLE = {

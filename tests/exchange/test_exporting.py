@@ -12,11 +12,11 @@ import pytest
 
 from protocol.errors import ReplicaError
 from replica.errors import UsageError
-from replica.exchange.exporting import Asked, Summary, export
-from replica.exchange.plan import is_select
+from replica.exchange.exporting.export import Asked, Summary, export
+from replica.exchange.exporting.plan import is_select
+from replica.exchange.exporting.since import DELETED, moment
+from replica.exchange.importing.runs import Known
 from replica.exchange.rows import MISSING, Row
-from replica.exchange.runs import Known
-from replica.exchange.since import DELETED, moment
 from replica.store.core import Core
 from tests.exchange.lists import ListWriter
 from tests.store.harness import NOW_MS, Machine, all_meet
@@ -348,7 +348,8 @@ def test_a_moment_is_a_time_or_a_run() -> None:
 
 _EXPORT = """
 import resource, sys
-from replica.exchange.exporting import Asked, export
+from replica.exchange.exporting.export import export
+from replica.exchange.exporting.export import Asked
 from replica.store.store import Store
 from tests.exchange.lists import ListWriter
 class Away(ListWriter):

@@ -1,4 +1,4 @@
-"""Files as they lie: the promises of replica/exchange/files.py, by number."""
+"""Files as they lie: the promises of replica/exchange/formats/files.py, by number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import zstandard
 from blake3 import blake3
 
 from replica.errors import FileRefused, Unsure
-from replica.exchange.files import open_input
+from replica.exchange.formats.files import open_input
 
 TEXT = "id,name\n1,Zoë\n".encode() * 1000
 

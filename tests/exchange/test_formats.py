@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import OurFault
 from replica.errors import FileRefused, Unsure, UsageError
-from replica.exchange.formats import WRITTEN, open_reader, open_writer, output_format
+from replica.exchange.formats.opening import WRITTEN, open_reader, open_writer, output_format
 from replica.exchange.rows import MISSING, ReadOptions, Row, WriteOptions
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,4 +1,4 @@
-"""Formulas disarmed and armed again: the promises of replica/exchange/guard.py, by number."""
+"""Formulas disarmed and armed again: the promises of replica/exchange/formats/guard.py, by number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replica.exchange.guard import FIRST, MARKER, bare, guard_row, guarded
+from replica.exchange.formats.guard import FIRST, MARKER, bare, guard_row, guarded
 
 NASTY = st.text(st.sampled_from(list("'=+-@\t\r\n ＝＋－＠1.5,e%()a\u3000\xa0\u2028\x1f")), max_size=8)
 

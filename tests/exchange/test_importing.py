@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from replica.errors import MapRefused, UsageError
-from replica.exchange import importing, ledger, runs
-from replica.exchange.batches import Batching
+from replica.exchange.importing import ledger, runs
+from replica.exchange.importing import run as importing
+from replica.exchange.importing.batches import Batching
+from replica.exchange.importing.undo import undo
 from replica.exchange.rows import MISSING, Batch
-from replica.exchange.undo import undo
 from tests.exchange.imports import counts, take, write
 from tests.store.harness import Machine, check_equal, meet
 
@@ -400,7 +401,7 @@ def test_killed_anywhere_and_resumed_it_ends_as_it_would_have(
     machine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(importing, "_rows", lambda _: 7)
-    monkeypatch.setattr("replica.exchange.importing._joined", _cut)
+    monkeypatch.setattr("replica.exchange.importing.run._joined", _cut)
     file, random = _big(tmp_path), Random(seed)
     whole = machine("whole")
     expected = take(whole.store, file, map=BIG)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import MapRefused
-from replica.exchange.inverse import inverse
-from replica.exchange.mapfile import parse
-from replica.exchange.mapping import plain
+from replica.exchange.maps.inverse import inverse
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.mapping import plain
 from replica.exchange.rows import MISSING, Batch
 
 MAP = """

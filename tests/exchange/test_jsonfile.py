@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused
-from replica.exchange import jsontext
-from replica.exchange.jsonfile import JsonLinesReader, JsonLinesWriter, JsonReader, JsonWriter, looks_like_lines
+from replica.exchange.formats import jsontext
+from replica.exchange.formats.jsonfile import JsonLinesReader, JsonLinesWriter, JsonReader, JsonWriter, looks_like_lines
 from replica.exchange.rows import MISSING, Broken, ReadOptions, Row
 from tests.exchange.sources import Bytes
 
@@ -192,7 +192,7 @@ def test_records_are_found_wherever_they_are() -> None:
 
 
 def test_large_wrappers_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from replica.exchange import jsonfind
+    from replica.exchange.formats import jsonfind
 
     monkeypatch.setattr(jsonfind, "SMALL", 50)
     monkeypatch.setattr(jsontext, "BLOCK", 16)
@@ -242,7 +242,7 @@ def test_no_rows_are_a_whole_file() -> None:
 
 
 def test_a_line_over_the_cap_is_broken_without_holding_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from replica.exchange import jsonfile
+    from replica.exchange.formats import jsonfile
 
     monkeypatch.setattr(jsonfile, "RECORD_MAX", 100)
     monkeypatch.setattr(jsontext, "BLOCK", 64)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from replica.exchange import commands_map
-from replica.exchange.formats import open_reader
-from replica.exchange.mapping import load
+from replica.exchange.formats.opening import open_reader
+from replica.exchange.maps.mapping import load
 from replica.exchange.rows import ReadOptions
 
 SITES = Path(__file__).parents[2].parent / "shared" / "data" / "chicago_sites.csv"

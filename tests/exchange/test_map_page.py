@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from replica.exchange import mapwords
-from replica.exchange.dates import TOKENS
-from replica.exchange.mapfile import parse, ready
-from replica.exchange.mapmodel import DECLARED
-from replica.exchange.mapping import load
+from replica.exchange.maps import mapwords
+from replica.exchange.maps.dates import TOKENS
+from replica.exchange.maps.mapfile import parse, ready
+from replica.exchange.maps.mapmodel import DECLARED
+from replica.exchange.maps.mapping import load
 
 PAGE = (Path(mapwords.__file__).with_name("MAP.md")).read_text(encoding="utf-8")
 

@@ -10,11 +10,11 @@ import jsonschema_rs
 import pytest
 
 from replica.errors import MapRefused
-from replica.exchange import mapwords
-from replica.exchange.mapfile import parse
-from replica.exchange.mapmodel import Condition, Lookup, Split
-from replica.exchange.mapping import load
-from replica.exchange.steps import NORMAL
+from replica.exchange.maps import mapwords
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.mapmodel import Condition, Lookup, Split
+from replica.exchange.maps.mapping import load
+from replica.exchange.maps.steps import NORMAL
 from tests.exchange.listed import mapped, one
 
 FULL = """

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import MapRefused
-from replica.exchange.mapfile import parse
-from replica.exchange.mapping import Field, Target, load, plain
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.mapping import Field, Target, load, plain
 from replica.exchange.rows import MISSING, Batch, Tree
 from tests.exchange.listed import mapped, one
 

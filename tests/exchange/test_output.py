@@ -1,4 +1,4 @@
-"""Files that are written: the promises of replica/exchange/output.py, by number."""
+"""Files that are written: the promises of replica/exchange/formats/output.py, by number."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from replica.errors import FileRefused
-from replica.exchange.files import open_input
-from replica.exchange.output import open_output
+from replica.exchange.formats.files import open_input
+from replica.exchange.formats.output import open_output
 
 TEXT = "id,name\n1,Zoë\n".encode() * 1000
 

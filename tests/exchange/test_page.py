@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replica.exchange.compare import Asked, compare
-from replica.exchange.page import compare_page, profile_page
-from replica.exchange.profile import profile
+from replica.exchange.quality.compare import Asked, compare
+from replica.exchange.quality.page import compare_page, profile_page
+from replica.exchange.quality.profile import profile
 from tests.exchange.test_compare import side
 
 HOSTILE = [

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused
-from replica.exchange import parquet
-from replica.exchange.parquet import ParquetReader, ParquetWriter
+from replica.exchange.formats import parquet
+from replica.exchange.formats.parquet import ParquetReader, ParquetWriter
 from replica.exchange.rows import MISSING, Batch, ReadOptions, Row
 from tests.exchange.sources import Bytes
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused
-from replica.exchange.paths import DEPTH_MAX, Names, escape, flatten, join, split, text_of, unflatten
+from replica.exchange.formats.paths import DEPTH_MAX, Names, escape, flatten, join, split, text_of, unflatten
 from replica.exchange.rows import MISSING
 
 name = st.text(st.sampled_from(".[\\]ab 号"), max_size=4)

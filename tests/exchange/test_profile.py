@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import UsageError
-from replica.exchange.compare import is_filled
-from replica.exchange.profile import TOP, FieldProfile, profile
-from replica.exchange.quality import folded, kind, marks
+from replica.exchange.quality.compare import is_filled
+from replica.exchange.quality.measures import folded, kind, marks
+from replica.exchange.quality.profile import TOP, FieldProfile, profile
 from replica.exchange.rows import Row
 from tests.exchange.test_compare import side
 

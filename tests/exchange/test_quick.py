@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replica.exchange.quick import QuickLines
+from replica.exchange.formats.quick import QuickLines
 from tests.bench.contacts import FIELDS, contacts
 
 CELLS = st.one_of(

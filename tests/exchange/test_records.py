@@ -1,4 +1,4 @@
-"""Delimited text to records: the promises of replica/exchange/records.py, by number."""
+"""Delimited text to records: the promises of replica/exchange/formats/records.py, by number."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replica.exchange import records as room
-from replica.exchange.records import ROW_MAX, Dialect, Piece, records
+from replica.exchange.formats import records as room
+from replica.exchange.formats.records import ROW_MAX, Dialect, Piece, records
 
 CELL = st.text(st.sampled_from(list("ab ,;\"'\n\r\\é\x0b\x85")), max_size=5)
 

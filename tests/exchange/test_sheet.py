@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused, UsageError
-from replica.exchange import sheetwrite
+from replica.exchange.formats import sheetwrite
+from replica.exchange.formats.sheet import SheetReader
+from replica.exchange.formats.sheetwrite import XlsxWriter, sheet_name
 from replica.exchange.rows import MISSING, Finding, ReadOptions, Row
-from replica.exchange.sheet import SheetReader
-from replica.exchange.sheetwrite import XlsxWriter, sheet_name
 from tests.exchange.sources import Bytes
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from replica.errors import NotAStore, UsageError
-from replica.exchange.checks import checks
-from replica.exchange.compare import Asked, compare
-from replica.exchange.profile import profile
+from replica.exchange.importing.runs import Known
+from replica.exchange.quality.checks import checks
+from replica.exchange.quality.compare import Asked, compare
+from replica.exchange.quality.profile import profile
+from replica.exchange.quality.side import Side, is_database, of_reader, open_side, place
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, Reader, Row
-from replica.exchange.runs import Known
-from replica.exchange.side import Side, is_database, of_reader, open_side, place
 from replica.store.core import Core
 from tests.store.harness import Machine
 

@@ -1,13 +1,13 @@
-"""What a delimited text is: the promises of replica/exchange/sniff.py and replica/exchange/headers.py, by number."""
+"""What a delimited text is: the promises of replica/exchange/formats/sniff.py and headers.py, by number."""
 
 from __future__ import annotations
 
 import pytest
 
 from replica.errors import FileRefused, Unsure, UsageError
-from replica.exchange.headers import header_odds, kind, unique_names
+from replica.exchange.formats.headers import header_odds, kind, unique_names
+from replica.exchange.formats.sniff import Sniffed, delimiter_of, sniff
 from replica.exchange.rows import SURE, ReadOptions
-from replica.exchange.sniff import Sniffed, delimiter_of, sniff
 from tests.exchange.damage import FIELDS, table, text
 
 

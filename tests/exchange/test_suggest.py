@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from replica.errors import MapRefused, UsageError
 from replica.exchange import commands_map
-from replica.exchange.mapfile import parse
-from replica.exchange.suggest import suggest
-from replica.exchange.synonyms import meaning
+from replica.exchange.maps.mapfile import parse
+from replica.exchange.maps.suggest import suggest
+from replica.exchange.maps.synonyms import meaning
 from tests.exchange.listed import Listed
 
 SITES = Path(__file__).parents[2].parent / "shared" / "data" / "chicago_sites.csv"

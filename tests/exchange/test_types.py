@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replica.exchange import contact_types, dates, numbers
-from replica.exchange.mapmodel import Bad
+from replica.exchange.maps import contact_types, dates, numbers
+from replica.exchange.maps.mapmodel import Bad
+from replica.exchange.maps.steps import NORMAL, normaliser, title
 from replica.exchange.rows import MISSING
-from replica.exchange.steps import NORMAL, normaliser, title
 from tests.exchange.listed import one
 
 

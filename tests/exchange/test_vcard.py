@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused
+from replica.exchange.formats.vcard import VcardReader
+from replica.exchange.formats.vcardwrite import VcardWriter
 from replica.exchange.rows import MISSING, Broken, ReadOptions, Row
-from replica.exchange.vcard import VcardReader
-from replica.exchange.vcardwrite import VcardWriter
 from tests.exchange.sources import Bytes
 
 

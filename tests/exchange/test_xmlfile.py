@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replica.errors import FileRefused, RowRefused
+from replica.exchange.formats.xmlfile import XmlReader
+from replica.exchange.formats.xmlwrite import XmlWriter
 from replica.exchange.rows import MISSING, Broken, ReadOptions, Row
-from replica.exchange.xmlfile import XmlReader
-from replica.exchange.xmlwrite import XmlWriter
 from tests.exchange.sources import Bytes
 
 Found = tuple[list[str], list[Row], list[Broken]]

@@ -1,0 +1,221 @@
+"""From what a map makes of some rows to rows of tables: keys become record ids, relations point at records.
+
+Inside the transaction of a batch. What points at a record that is not here yet waits: it may come later in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.record import fold
+from replica.exchange.importing.identity import Namespace, external, externals, look_up
+from replica.exchange.importing.places import How, Place
+from replica.exchange.importing.runs import known_in
+from replica.exchange.maps.mapmodel import Mapped
+from replica.exchange.rows import MISSING
+from replica.store.catalog import Table, quote
+from replica.store.core import Core
+from replica.store.upsert import Rows, graves
+
+REBIRTHS_MAX = 16
+"""How often one external key may have been deleted and imported as a new record."""
+
+
+@dataclass(slots=True)
+class Resolved:
+    """Rows for a table. `sources`: of each, the row of the batch that it comes from; `reasons` and `later`: of rows of the
+    batch, why they cannot be, and for what they wait."""
+
+    place: Place
+    sources: list[int]
+    rows: Rows
+    texts: list[str]
+    """The external key of each, for people."""
+    reasons: dict[int, list[str]] = field(default_factory=dict)
+    later: dict[int, list[str]] = field(default_factory=dict)
+
+
+class Resolver:
+    """Of one run. `on_deleted`: keep, resurrect or new."""
+
+    def __init__(self, source: str, places: Mapping[str, Place], on_deleted: str) -> None:
+        self._source, self._places, self._on_deleted = source, places, on_deleted
+        self._namespace = Namespace(source)
+
+    def resolve(
+        self,
+        core: Core,
+        place: Place,
+        mapped: Mapped,
+        left: Sequence[int],
+        stamps: Sequence[bytes],
+        dead: frozenset[bytes],
+    ) -> Resolved:
+        """`left`: indexes of the records to take; `stamps`: by row of the batch; `dead`: deletes that do not count."""
+        columns: list[Sequence[Any]] = list(mapped.columns)
+        sources = mapped.sources
+        if len(left) < len(sources):
+            columns = [[column[i] for i in left] for column in columns]
+            sources = [sources[i] for i in left]
+        texts = externals([columns[i] for i in place.key])
+        target = place.target
+        rows = Rows(place.table, [], {}, [stamps[s] for s in sources], MISSING, target.blank == "leave",
+                    self._on_deleted == "resurrect", dead)  # fmt: skip
+        out = Resolved(place, sources, rows, texts)
+        for i, text in enumerate(texts):
+            if not text:
+                out.reasons.setdefault(sources[i], []).append(f"no value for the key {', '.join(target.key)}")
+        values: dict[int, Sequence[Any]] = dict(enumerate(columns))
+        for position, to in place.refers.items():
+            values[position] = self._refer(core, out, position, columns[position], to)
+        for position, spec in enumerate(target.fields):
+            if spec.unique:
+                self._check_unique(core, out, position, values[position])
+        rows.keys = self._keys(core, out, columns)
+        left_out = {fold(n) for n in place.left_out}
+        if target.blank == "leave" and mapped.defaulted:
+            self._keep_defaults(out, mapped, left)
+        rows.columns = {
+            column: values[i]
+            for i, column in enumerate(place.columns)
+            if column is not None and fold(target.fields[i].name) not in left_out
+        }
+        return out
+
+    @staticmethod
+    def _keep_defaults(out: Resolved, mapped: Mapped, left: Sequence[int]) -> None:
+        """What the map made up is no news for a record that exists: see `Rows.blank`."""
+        at = {record: i for i, record in enumerate(left)}
+        for position, records in mapped.defaulted.items():
+            column = out.place.columns[position]
+            some = {at[r] for r in records if r in at}
+            if column is not None and some:
+                out.rows.defaulted[column] = some
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _keys(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        place = out.place
+        if place.how is How.OWN:
+            return list(zip(*(columns[i] for i in place.own), strict=True))
+        if place.how is How.MADE:
+            return self._made(core, out)
+        return self._looked_up(core, out, columns)
+
+    def _made(self, core: Core, out: Resolved) -> list[tuple[Any, ...]]:
+        keys = [(id_,) for id_ in self._namespace.ids(out.texts)]
+        if self._on_deleted != "new":
+            return keys
+        texts = list(out.texts)
+        for _ in range(REBIRTHS_MAX):
+            there = [i for i, key in enumerate(keys) if key[0] is not None]
+            found = graves(core, out.place.table, [keys[i] for i in there])
+            dead = {there[i]: floor for i, floor in found.items() if floor not in out.rows.pardoned}
+            if not dead:
+                break
+            for i, floor in dead.items():  # The same wherever the same delete is known.
+                texts[i] += "\0" + floor.hex()
+                keys[i] = (self._namespace.ids([texts[i]])[0],)
+        return keys
+
+    def _looked_up(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        place, table = out.place, core.by_name[fold(out.place.table)]
+        assert table.shape is not None
+        key_cells = list(zip(*(columns[i] for i in place.key), strict=True))
+        found = look_up(core, table, place.target.key, key_cells)
+        own = list(zip(*(columns[i] for i in place.own), strict=True)) if place.own else []
+        made = self._namespace.ids(out.texts)
+        keys: list[tuple[Any, ...]] = []
+        for i, text in enumerate(out.texts):
+            there = found.get(text, [])
+            if len(there) > 1:
+                what = f"{len(there)} records of {table.label} have the key {text!r}: only a person can tell which is meant"
+                out.reasons.setdefault(out.sources[i], []).append(what)
+            if there:
+                keys.append(tuple(there[0]))
+            elif own:
+                keys.append(own[i])
+            elif table.shape.rowid_alias:
+                keys.append((None,))
+            elif len(table.shape.key) == 1 and table.shape.key[0].affinity in {"TEXT", "BLOB"}:
+                keys.append((made[i],))
+            else:
+                keys.append((None,) * len(table.shape.key))
+                names = ", ".join(c.name for c in table.shape.key)
+                what = f"no record of {table.label} has the key {text!r}, and a new one needs {names}: map them"
+                out.reasons.setdefault(out.sources[i], []).append(what)
+        return keys
+
+    # --- relations ----------------------------------------------------------------------------------------------------
+
+    def _refer(self, core: Core, out: Resolved, position: int, cells: Sequence[Any], to: str) -> Sequence[Any]:
+        """What stands in a relation: the id of the record that has this external key."""
+        spec = out.place.target.fields[position]
+        parts = [cell if isinstance(cell, tuple) else (cell,) for cell in cells]
+        texts = [external(p) for p in parts]
+        place = self._places.get(fold(to))
+        table = core.by_name.get(fold(to))
+        known = known_in(core, to) if place is None else None
+        if (place is not None and place.how is How.MADE) or (known is not None and known.id is not None):
+            ids: list[Any] = list(self._namespace.ids(texts))
+            if spec.exists:
+                self._check_exists(core, out, position, ids, to)
+            return [MISSING if cell is MISSING else id_ for cell, id_ in zip(cells, ids, strict=True)]
+        if table is None or table.shape is None:
+            for source, text in zip(out.sources, texts, strict=True):
+                if text:
+                    what = f"{spec.name}: there is no table {to!r} that it could refer to"
+                    out.reasons.setdefault(source, []).append(what)
+            return cells
+        if place is None or place.how is How.OWN:
+            plain = [p[0] if len(p) == 1 else MISSING for p in parts]
+            if spec.exists:
+                self._check_exists(core, out, position, plain, to)
+            return [None if v == "" else v for v in plain]
+        found = look_up(core, table, place.target.key, parts)
+        ids = []
+        for source, cell, text in zip(out.sources, cells, texts, strict=True):
+            there = found.get(text, [])
+            ids.append(there[0][0] if there else MISSING if cell is MISSING else None)
+            if text and not there:
+                out.later.setdefault(source, []).append(f"{spec.name}: no record of {to} has the key {text!r}")
+        return ids
+
+    @staticmethod
+    def _check_exists(core: Core, out: Resolved, position: int, ids: Sequence[Any], to: str) -> None:
+        table = core.by_name.get(fold(to))
+        wanted = [v for v in ids if v is not None and v is not MISSING and v != ""]
+        there: set[Any] = set()
+        if table is not None and table.shape is not None:
+            column = table.key_columns[0]
+            there = {str(v) for (v,) in core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", wanted)}
+        name = out.place.target.fields[position].name
+        for source, id_ in zip(out.sources, ids, strict=True):
+            if id_ is not None and id_ is not MISSING and id_ != "" and str(id_) not in there:
+                out.later.setdefault(source, []).append(f"{name}: there is no such record of {to}")
+
+    # --- the rule "unique" --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_unique(core: Core, out: Resolved, position: int, cells: Sequence[Any]) -> None:
+        """No other record of the table, and no other row of this batch, has the value."""
+        column = out.place.columns[position]
+        table: Table | None = core.by_name.get(fold(out.place.table))
+        if column is None or table is None or table.shape is None:
+            return
+        wanted = [v for v in cells if v is not None and v is not MISSING and v != ""]
+        keyed = [quote(n) for n in out.place.target.key if fold(n) in {c.folded for c in table.shape.columns}]
+        if len(keyed) < len(out.place.target.key):
+            keyed = table.key_columns
+        sql = f"SELECT {quote(column)}, {', '.join(keyed)} FROM {table.sql} WHERE {quote(column)} IN ("
+        owner: dict[Any, str] = {row[0]: external(row[1:]) for row in core.select_in(sql, wanted)}
+        for source, cell, text in zip(out.sources, cells, out.texts, strict=True):
+            if cell is None or cell is MISSING or cell == "":
+                continue
+            if owner.setdefault(cell, text) != text:
+                what = (
+                    f"{out.place.target.fields[position].name}: {str(cell)[:60]!r} is there already, at {owner[cell]!r}"
+                )
+                out.reasons.setdefault(source, []).append(what)

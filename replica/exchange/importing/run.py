@@ -1,0 +1,324 @@
+"""An import: the rows of files become records, in batches, each of which is one transaction.
+
+A run has one stamp, of the moment when it began, unless the source says when each row changed. So a run that is
+interrupted and goes on writes what it would have written at once, and what was edited here meanwhile stays. One test each:
+
+1. Every row that is read ends in exactly one of five buckets.
+2. An import of what is here already writes nothing.
+3. A dry run reports what the real run would, for it is one: on a copy of the store that is thrown away.
+4. Killed anywhere and resumed, a run ends with what it would have ended with.
+5. A row that is rejected changes nothing, and stops no other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid5
+
+from protocol.hlc import millis
+from protocol.keys import content_hash
+from protocol.record import fold
+from replica.errors import UsageError
+from replica.exchange.formats import opening as formats
+from replica.exchange.formats.files import open_input
+from replica.exchange.importing import ledger, runs
+from replica.exchange.importing.asof import author, stamps
+from replica.exchange.importing.batches import Batching, File, MapsRows
+from replica.exchange.importing.identity import NAMESPACE
+from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
+from replica.exchange.importing.places import Place, name_source, place
+from replica.exchange.importing.rejects import write_rejects
+from replica.exchange.importing.runs import Run
+from replica.exchange.maps.mapmodel import Mapped, Problem
+from replica.exchange.maps.mapping import Mapping
+from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions
+from replica.store.connection import connect
+from replica.store.core import Core
+from replica.store.store import Store
+
+Progress = Callable[[int, int, int], None]
+"""(bytes read, of all, rows read)"""
+
+CELLS = 200_000
+"""Cells of a batch, at most."""
+
+_TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
+"""Formats in which a cell is text, whatever it looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: what it is, what its rows mean, and the text of the map that says so (empty: none)."""
+
+    path: str
+    mapping: Mapping
+    options: ReadOptions = field(default_factory=ReadOptions)
+    map: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`source`: namespace of the external keys (None: the map's, else the first collection's name). `as_of`: column with the
+    time when the source changed the row. `on_deleted`: keep, resurrect or new. `new_columns`: add, ignore or refuse.
+    `rejects`: file for rejected rows. `max_errors`: rejected rows after which the run stops. `date`: order of dates that
+    leave it open (dmy, mdy, ymd)."""
+
+    source: str | None = None
+    dry_run: bool = False
+    as_of: str | None = None
+    on_deleted: str = "keep"
+    rejects: str | None = None
+    resume: bool = False
+    max_errors: int | None = None
+    new_columns: str | None = None
+    date: str | None = None
+
+
+def run_import(store: Store, sources: Sequence[Source], options: Options, progress: Progress | None = None) -> Outcome:
+    """Import files. Raises FileRefused, Unsure, MapRefused, UsageError or StoreError; what was finished is kept, and the run
+    can be resumed."""
+    if not options.dry_run:
+        return _Import(store, sources, options, progress).run()
+    with tempfile.TemporaryDirectory(prefix="replica-dry-run-") as folder:
+        copy = Path(folder) / "copy.db"
+        store.absorb()
+        with closing(connect(store.path, readonly=True)) as db, closing(connect(copy, create=True)) as other:
+            db.backup(other)
+        with Store(copy, durable=False) as twin:
+            return _Import(twin, sources, options, progress).run()
+
+
+class _Stop(Exception):
+    """Too many rows are rejected."""
+
+
+class _Import:
+    def __init__(self, store: Store, sources: Sequence[Source], options: Options, progress: Progress | None) -> None:
+        self._store, self._sources, self._options, self._progress = store, sources, options, progress
+        self._outcome = Outcome(dry_run=options.dry_run)
+        names = [s.mapping.source for s in sources if s.mapping.source]
+        names += [c.name for s in sources for c in s.mapping.collections]
+        self._source = options.source or names[0]
+        self._readers: list[Reader] = []
+        self._files: list[File] = []
+
+    def run(self) -> Outcome:
+        with ExitStack() as stack:
+            digest = self._open(stack)
+            run = self._begin(digest)
+            resumed = run.position != "0:0"
+            at = tuple(map(int, run.position.split(":")))
+            batching = stack.enter_context(closing(Batching(self._store, run, self._outcome, self._options.on_deleted)))
+            try:
+                for number, (reader, source) in enumerate(zip(self._readers, self._sources, strict=True)):
+                    file = self._file(number, reader, source, run)
+                    self._files.append(file)
+                    for batch in _joined(reader.batches(), _rows(reader)):
+                        last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
+                        batching.take(file, batch, known=resumed and (number, last) <= at)
+                        self._look(reader)
+                self._look_again(batching, run)
+                self._end(batching, run)
+            except _Stop:
+                self._stopped(run)
+        return self._outcome
+
+    def _look(self, reader: Reader) -> None:
+        if self._progress is not None:
+            self._progress(*reader.progress(), self._outcome.read)
+        most = self._options.max_errors
+        if most is not None and self._outcome.counts["rejected"] > most:
+            raise _Stop
+
+    # --- begin --------------------------------------------------------------------------------------------------------
+
+    def _open(self, stack: ExitStack) -> str:
+        """Open the files, and find out what they are. Returns the digest of them and of what they mean."""
+        parts = []
+        for source in self._sources:
+            path = source.path
+            if path == "-":
+                path = stack.enter_context(_spooled())
+            with open_input(path) as plain:
+                parts += [plain.digest(), source.map, repr(source.mapping.collections)]
+            reader = formats.open_reader(path, source.options)
+            stack.callback(reader.close)
+            self._readers.append(reader)
+            where = f"{source.path}: " if len(self._sources) > 1 else ""
+            self._outcome.findings += [where + told(f.what, f.value, f.confidence) for f in reader.findings]
+            name = self._options.as_of
+            if name is not None and name not in reader.fields:
+                fields = ", ".join(reader.fields[:12])
+                raise UsageError(f"{source.path} has no column {name!r} for --as-of; it has {fields}")
+        return content_hash("\0".join([*parts, self._options.as_of or ""]).encode()).hex()
+
+    def _begin(self, digest: str) -> Run:
+        """A run: the one to resume, or a new one."""
+        options, outcome = self._options, self._outcome
+        with self._store.transaction() as core:
+            node = core.clock.node.hex()
+            waiting = [r for r in runs.read(core) if r.state == runs.RUNNING and r.node == node]
+            same = [r for r in waiting if r.digest == digest and r.source == self._source]
+            if options.resume and same:
+                run = same[0]
+                outcome.counts.update(run.counts)
+                outcome.read = sum(run.counts.values()) + ledger.waiting(core, run.id)
+                outcome.run = run.id
+                return run
+            if options.resume:
+                outcome.notes.append("nothing to resume: no import of this file, so mapped, was interrupted here")
+            elif same:
+                row = same[0].position.partition(":")[2]
+                outcome.notes.append(
+                    f"run {same[0].id} of this file was interrupted after row {row}; --resume goes on with it"
+                )
+            ledger.forget_others(core, [r.id for r in waiting])
+            stamp = core.clock.tick(core.now_ms())
+            id_ = str(uuid5(NAMESPACE, f"run {stamp.hex()} {digest}"))[:13]
+            files = ["standard input" if s.path == "-" else Path(s.path).name for s in self._sources]
+            maps = "\n".join(s.map for s in self._sources if s.map)
+            began = _iso(millis(stamp))
+            return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), began, as_of=options.as_of or "")
+
+    def _file(self, number: int, reader: Reader, source: Source, run: Run) -> File:
+        mapping, findings = source.mapping.settle(reader, self._options.date)
+        self._outcome.findings += [told(f.what, f.value, f.confidence) for f in findings]
+        mapper = _Theirs(mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)]), reader)
+        stamp, column = bytes.fromhex(run.stamp), self._options.as_of
+
+        def of_run(batch: Batch) -> tuple[list[bytes], dict[int, str]]:
+            return [stamp] * len(batch.rows), {}
+
+        def of_rows(batch: Batch) -> tuple[list[bytes], dict[int, str]]:
+            assert column is not None
+            at = reader.fields.index(column)
+            return stamps([row[at] for row in batch.rows], self._source, millis(stamp))
+
+        def find(core: Core) -> dict[str, Place]:
+            found = {}
+            for target in mapper.targets:
+                text = reader.format in _TEXT
+                made = place(core, target, self._source, text=text, new_columns=self._options.new_columns)
+                found[fold(target.collection)] = made
+                note = f"{made.table} has no column for {', '.join(made.left_out)}: left out"
+                if made.left_out and note not in self._outcome.notes:
+                    self._outcome.notes.append(note)
+            if column is not None:
+                name_source(core, author(self._source), self._source)
+            return found
+
+        return File(number, mapper, of_run if column is None else of_rows, find)
+
+    # --- end ----------------------------------------------------------------------------------------------------------
+
+    def _look_again(self, batching: Batching, run: Run) -> None:
+        """Take the rows that waited for others: as long as one of them finds its record, the next may too."""
+        while True:
+            with self._store.transaction() as core:
+                rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
+            if not rows:
+                return
+            left = len(rows)
+            for final in (False, True):
+                for number, file in enumerate(self._files):
+                    some = [row for row in rows if row.source == number]
+                    for start in range(0, len(some), BATCH_ROWS):
+                        batching.take_again(file, ledger.batch(some[start : start + BATCH_ROWS]), final=final)
+                with self._store.transaction() as core:
+                    rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
+                if len(rows) < left:
+                    break
+
+    def _end(self, batching: Batching, run: Run) -> None:
+        if batching.written:
+            with self._store.transaction() as core:
+                run.state, run.ended, run.counts = runs.FINISHED, _iso(core.now_ms()), dict(self._outcome.counts)
+                runs.write(core, run)
+            self._outcome.run = run.id
+        self._tell_rejected(run)
+
+    def _stopped(self, run: Run) -> None:
+        outcome = self._outcome
+        outcome.run = run.id if outcome.wrote else ""
+        undo = f", or take it back: replica import undo {self._store.path} {run.id}" if outcome.wrote else ""
+        outcome.stopped = (
+            f"{outcome.counts['rejected']} rows were rejected, over --max-errors {self._options.max_errors}. What came "
+            f"before is in. Mend the file and import it again{undo}"
+        )
+        self._tell_rejected(run)
+
+    def _tell_rejected(self, run: Run) -> None:
+        outcome = self._outcome
+        with self._store.transaction() as core:
+            for part in ledger.kept(core, run.id, [ledger.REJECTED, ledger.DUPLICATE], SHOWN_MAX):
+                for row in part:
+                    name = Path(self._sources[row.source].path).name if len(self._sources) > 1 else ""
+                    outcome.rejected.append(Rejected(name, row.number, row.line, row.reasons))
+                break
+            if self._options.rejects is not None:
+                fields = [reader.fields for reader in self._readers]
+                outcome.rejects = write_rejects(core, run.id, fields, self._options.rejects)
+
+
+def _rows(reader: Reader) -> int:
+    """Rows of a batch: the more, the fewer times a page of the store is written; but memory is for cells."""
+    return max(1_000, min(4 * BATCH_ROWS, CELLS // max(1, len(reader.fields))))
+
+
+def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
+    """Small batches as larger ones, of at least `size` rows."""
+    joined: Batch | None = None
+    for batch in batches:
+        if joined is None:
+            joined = Batch(list(batch.numbers), list(batch.lines), batch.rows, batch.broken, batch.trees)
+        else:
+            joined.numbers = [*joined.numbers, *batch.numbers]
+            joined.lines = [*joined.lines, *batch.lines]
+            joined.rows += batch.rows
+            joined.broken += batch.broken
+            joined.trees = joined.trees + batch.trees if joined.trees is not None and batch.trees is not None else None
+        if len(joined.rows) + len(joined.broken) >= size:
+            yield joined
+            joined = None
+    if joined is not None:
+        yield joined
+
+
+def told(what: str, value: str, confidence: float) -> str:
+    """A finding, for people."""
+    return f"{what}: {value}" + (f" ({confidence:.0%} sure)" if confidence < 0.995 else "")
+
+
+class _Theirs:
+    """A mapper that does not see the columns which a file of rejected rows adds."""
+
+    def __init__(self, mapper: MapsRows, reader: Reader) -> None:
+        self._mapper, self.targets = mapper, mapper.targets
+        self._left = [i for i, f in enumerate(reader.fields) if not f.startswith(ledger.PREFIX)]
+        self._all = len(self._left) == len(reader.fields)
+
+    def map(self, batch: Batch) -> tuple[list[Mapped], dict[int, list[Problem]]]:
+        if not self._all:
+            rows = [tuple(row[i] for i in self._left) for row in batch.rows]
+            batch = Batch(batch.numbers, batch.lines, rows, batch.broken, batch.trees)
+        return self._mapper.map(batch)
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def _spooled() -> Iterator[str]:
+    """Standard input as a file, which can be read twice."""
+    with open_input("-") as given, tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
+        path = Path(folder) / "standard-input"
+        with given.open() as source, path.open("wb") as out:
+            while piece := source.read(1 << 20):
+                out.write(piece)
+        yield str(path)

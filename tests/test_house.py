@@ -22,6 +22,9 @@ STORE = (
 )  # fmt: skip
 """The rooms of the store, from the ground up: each imports only what stands before it."""
 
+EXCHANGE = ("rows", "formats", "maps", "importing", "exporting", "quality")
+"""The rooms and folders of files in and out, from the ground up."""
+
 LINES_MAX = 400
 TOO_LONG: set[str] = set()
 """Rooms that are known to be longer, and are to be cut."""
@@ -45,6 +48,15 @@ def test_arrows_point_down(name: str) -> None:
     if name.startswith("replica/store/") and (room := Path(name).stem) in STORE:
         above = set(STORE[STORE.index(room) :])
         assert not {i.split(".")[2] for i in own if i.startswith("replica.store.") and i.count(".") >= 2} & above
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("replica/exchange/")])
+def test_arrows_point_down_in_the_exchange(name: str) -> None:
+    folder = name.split("/")[2].removesuffix(".py")
+    if folder in EXCHANGE:
+        above = set(EXCHANGE[EXCHANGE.index(folder) + 1 :])
+        found = {i.split(".")[2] for i in imports(ROOT / name) if i.startswith("replica.exchange.")}
+        assert not {f for f in found if f in above or f.startswith("commands")}
 
 
 def test_the_protocol_does_no_io() -> None:
@@ -119,7 +131,7 @@ def test_no_room_is_too_long(name: str) -> None:
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     readme = (ROOT / "README.md").read_text()
-    documented = set(re.findall(r"^\| `(\w+)", readme, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([\w-]+)", readme, re.MULTILINE))
     actions = [a for a in _parser()._actions if a.choices]
     assert documented == set(actions[0].choices or ())
 

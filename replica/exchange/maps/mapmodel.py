@@ -139,7 +139,10 @@ class FieldSpec:
 
     def field(self) -> Field:
         """What the import run needs to know of it."""
-        return Field(self.name, DECLARED[self.type], self.refers, self.unique, self.exists)
+        declared = DECLARED[self.type]
+        if self.on_error == "keep" and declared != "TEXT":
+            declared = ""  # What is kept is text: a column of numbers would refuse it.
+        return Field(self.name, declared, self.refers, self.unique, self.exists)
 
 
 class WholeFile(NamedTuple):

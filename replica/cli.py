@@ -8,7 +8,6 @@ and nothing else; messages and progress go to standard error.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import signal
@@ -16,7 +15,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocol.errors import PeerFault, ReplicaError
 from protocol.session import CHANGING, Session
@@ -24,11 +23,13 @@ from replica import invite as invites
 from replica import show
 from replica.errors import StoreError, UsageError
 from replica.late import COMMANDS, Parser
-from replica.node import Node
 from replica.progress import Bar
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from replica.words import clean
+
+if TYPE_CHECKING:
+    from replica.node import Node
 
 OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -264,7 +265,10 @@ def _seconds(text: str) -> float:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import asyncio
+
     from replica.keep import keep_in_sync
+    from replica.node import Node
     from replica.transport import client_tls, server_tls
 
     host, port = _address(options.listen)
@@ -304,6 +308,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from replica.node import Node
     from replica.transport import client_tls
 
     tls = client_tls(options.ca, options.cert, options.key)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
 from protocol.session import IN_SYNC, Outcome
-from replica.transport import Traffic
+
+if TYPE_CHECKING:
+    from replica.transport import Traffic
 
 
 @dataclass(frozen=True, slots=True)

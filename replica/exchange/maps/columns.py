@@ -32,7 +32,7 @@ SAMPLES = 4
 
 _PLAIN_VOTE: dict[str, Callable[[str], object]] = {
     "decimal": re.compile(r"-?[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})\Z").match,
-    "order": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z").match,
+    "order": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}:[0-9]{2}Z?)?\Z").match,
 }
 """Texts of which one look tells the vote: the point is the decimal mark; no order is open."""
 

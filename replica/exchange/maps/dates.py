@@ -55,6 +55,8 @@ _DAY_FIRST = re.compile(
 )
 _MONTH_FIRST = re.compile(_WEEKDAY + r"([^\W\d_]{3,10})\.?\s*([0-9]{1,2})(?:st|nd|rd|th)?,?\s+([0-9]{4})\Z")
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_ISO_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z?\Z", re.ASCII)
+_ISO_UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z", re.ASCII)
 
 
 class Orders(NamedTuple):
@@ -166,6 +168,30 @@ def reader(kind: str, form: str | None, zone: str | None = None, pivot: int = 69
         return got
 
     return one
+
+
+def quick(kind: str, form: str | None, zone: str | None) -> Callable[[str], str] | None:
+    """The fast half of `reader`: takes what is ISO 8601 already and stays as it is, raises ValueError for all the rest."""
+    if form is not None and form not in ORDERS:
+        return None
+    if kind == "date":
+
+        def day(text: str) -> str:
+            if _ISO.match(text):
+                date.fromisoformat(text)
+                return text
+            raise ValueError
+
+        return day
+    plain = (_ISO_TIME if zone is None else _ISO_UTC).match
+
+    def moment(text: str) -> str:
+        if plain(text):
+            datetime.fromisoformat(text)
+            return text
+        raise ValueError
+
+    return moment
 
 
 def _shown(kind: str, moment: datetime, fraction: str, place: ZoneInfo | None) -> str:

@@ -42,7 +42,8 @@ def converter(spec: FieldSpec, whole: WholeFile) -> Convert:
         fast = numbers.quick(mark) if kind == "number" else None
         return _each(numbers.number(mark, kind == "integer"), fast=fast)
     if kind in ("date", "datetime"):
-        return _each(dates.reader(kind, spec.format or whole.order, spec.zone, spec.pivot))
+        form = spec.format or whole.order
+        return _each(dates.reader(kind, form, spec.zone, spec.pivot), fast=dates.quick(kind, form, spec.zone))
     if kind == "phone":
         return _each(contact_types.phone(spec.country or whole.country))
     if kind == "email":

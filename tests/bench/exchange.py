@@ -1,0 +1,79 @@
+"""What files in and out cost: whole commands, CPU time of the process, its start included."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from replica.store.store import initialize
+from tests.bench.contacts import FIELDS, contacts
+from tests.bench.figure import Figure, median, tell
+
+RUNS = 3
+MAP = """version = 1
+source = "bench"
+[[collection]]
+name = "contacts"
+key = "id"
+[collection.fields]
+id = { from = "id", required = true }
+name = { from = "name", trim = true, normalise = ["nfc"], required = true, max_length = 80 }
+email = { from = "email", type = "email", required = true }
+phone = { from = "phone", pattern = "\\\\+[0-9 ]{8,20}" }
+company = { from = "company", trim = true }
+title = "title"
+city = { from = "city", trim = true, min_length = 2 }
+country = { from = "country", pattern = "[A-Z]{2}", case = "upper" }
+status = { from = "status", allowed = ["lead", "active", "churned", "prospect", "paused"] }
+notes = "notes"
+updated = { from = "updated", type = "datetime" }
+"""
+
+
+def _run(arguments: Sequence[str | Path]) -> tuple[float, float]:
+    """CPU seconds and peak memory in MB of a command that must succeed."""
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
+        process = subprocess.Popen([str(a) for a in arguments], stdout=nothing)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{arguments} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def exchange(folder: Path, count: int) -> Iterator[Figure]:
+    """Contacts as CSV into a new store, by a map with types and rules; the same again; and out. CPU time of whole commands,
+    medians; sqlite-utils upserts the same file into a bare table, in turn."""
+    source, mapped = folder / "contacts.csv", folder / "map.toml"
+    with source.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["id", *FIELDS])
+        writer.writerows(contacts(count))
+    mapped.write_text(MAP, encoding="utf-8")
+    replica = [sys.executable, "-m", "replica.cli"]
+    times: dict[str, list[float]] = {name: [] for name in ("in", "again", "out", "theirs")}
+    most = 0.0
+    for run in range(RUNS):
+        store, other = folder / f"{run}.db", folder / f"{run}-bare.db"
+        initialize(store, "bench")
+        for name in ("in", "again"):
+            seconds, size = _run([*replica, "import", store, source, "--map", mapped])
+            times[name].append(seconds)
+            most = max(most, size)
+        times["out"].append(_run([*replica, "export", store, "contacts", folder / "out.csv"])[0])
+        theirs: list[str | Path] = [sys.executable, "-m", "sqlite_utils", "upsert", other, "contacts", source]
+        theirs += ["--csv", "--pk", "id"]
+        times["theirs"].append(_run(theirs)[0])
+        tell(f"exchange: run {run + 1} of {RUNS}")
+    rate = {name: count / median(some) for name, some in times.items()}
+    yield Figure("import", rate["in"], "rows/s", "of CPU, map and rules on", 15_000, more=True)
+    ratio = median([b / a for a, b in zip(times["in"], times["theirs"], strict=True)])
+    how = f"sqlite-utils: {rate['theirs']:,.0f} rows/s"
+    yield Figure("import, of theirs", ratio, "x", how, 1.5, more=True)
+    yield Figure("import, unchanged", rate["again"], "rows/s", "of CPU; writes nothing", 60_000, more=True)
+    yield Figure("import, memory", most, "MB", "peak", 200)
+    yield Figure("export, CSV", rate["out"], "rows/s", "of CPU", 150_000, more=True)

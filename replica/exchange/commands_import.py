@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -156,7 +157,8 @@ def _asking(
         try:
             return work(read, date)
         except Unsure as unsure:
-            name = unsure.option.lstrip("-").replace("-", "_")
+            told = re.findall(r"--([a-z-]+)", unsure.option)
+            name = told[-1].replace("-", "_") if told else ""
             known = {f.name for f in fields(ReadOptions)} | {"date"}
             if not sys.stdin.isatty() or options.json or name not in known or not unsure.choices:
                 raise

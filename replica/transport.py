@@ -198,7 +198,8 @@ async def dial(
     headers = {_VERSION: str(limits.VERSION), _NONCE: _encode(mine)}
     extra: dict[str, Any] = {"ssl": tls} if tls is not None else {}
     try:
-        socket = await connect(url, additional_headers=headers, user_agent_header=None, proxy=None, **_OPTIONS, **extra)
+        own: dict[str, Any] = {"user_agent_header": None, "proxy": None, "logger": _quiet}
+        socket = await connect(url, additional_headers=headers, **own, **_OPTIONS, **extra)
     except InvalidURI:
         raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port") from None
     except InvalidStatus as error:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from protocol.errors import PeerFault, ValueRefused
+from protocol.hlc import base_stamp
 from protocol.keys import Secrets
 from protocol.record import pack_id, unpack_id
 from protocol.values import IllFormedText, pack_values
@@ -197,6 +198,11 @@ def _settings(core: Core) -> Iterator[str]:
     secrets = Secrets(*(settings[n] for n in ("group", "digest_secret", "access_key")))
     if settings.get("check") not in {None, secrets.check()}:
         yield "the secrets of the group are damaged: no peer will know this node; join anew with an invite"
+    last = "SELECT coalesce(max(max(born, floor, substr(stamps, -16))), x'') FROM _replica_record"
+    (newest,) = core.db.execute(last).fetchone()
+    base = base_stamp(bytes(8))[:8]  # No clock ever sees these.
+    if max(newest[:8], settings.get("issued") or b"") > max(settings["clock"], base):
+        yield "the clock is damaged: it stands before what was written already"
 
 
 def _trie(core: Core) -> Iterator[str]:

@@ -259,6 +259,7 @@ NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, v UNIQUE);"
         ("INSERT INTO _replica_past VALUES (zeroblob(16), 0, x'', x'', x'')", "a lost value, and no record"),
         ("INSERT INTO _replica_extra VALUES (zeroblob(16), 0, x'')", "a value that no column shows, and no record"),
         ("UPDATE _replica_meta SET value = 5 WHERE name = 'check'", "secrets of the group are damaged"),
+        ("UPDATE _replica_meta SET value = zeroblob(8) WHERE name = 'clock'", "the clock is damaged"),
     ],
 )
 def test_the_small_tables_are_held_against_the_records(machine: Make, sql: str, words: str) -> None:

@@ -184,7 +184,9 @@ class Batching:
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
-            self._run.collections = [p.known(self._run.source) for p in places.values()]
+            known = {fold(k.collection): k for k in self._run.collections}
+            known.update({name: p.known(self._run.source) for name, p in places.items()})
+            self._run.collections = list(known.values())
             runs.write(core, self._run)
         if asides or work.again:
             ledger.forget_rows(core, self._run.id, file.number, work.batch.numbers if work.again else ())

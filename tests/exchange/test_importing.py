@@ -428,8 +428,10 @@ def test_killed_anywhere_and_resumed_it_ends_as_it_would_have(
     outcome = take(a.store, file, map=BIG, resume=True)
     assert (outcome.read, outcome.counts) == (expected.read, expected.counts)
     assert a.store.verify() == []
-    assert a.dump() == whole.dump()
-    assert a.store.root() == whole.store.root()
+    assert a.dump("contacts") == whole.dump("contacts")
+    if not outcome.notes:  # Else it was killed before its first batch, and this is another run.
+        assert a.dump() == whole.dump()
+        assert a.store.root() == whole.store.root()
     registers = [{n: stamp[:8] for n, (stamp, _) in r.registers.items()} for r in a.records("contacts")]
     assert len({stamp for some in registers for stamp in some.values()}) == 1
 

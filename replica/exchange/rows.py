@@ -124,8 +124,8 @@ class Reader(Protocol):
     findings: list[Finding]
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
-        """All rows from the beginning, in batches of at most `size`, fewer where they are long; may be called again. Flat memory. Raises FileRefused
-        for what makes the rest of the file unreadable."""
+        """All rows from the beginning, in batches of at most `size`, fewer where they are long; may be called again. Flat
+        memory. Raises FileRefused for what makes the rest of the file unreadable."""
 
     def progress(self) -> tuple[int, int]:
         """(bytes read so far, bytes in all) of the file as it lies on the disk."""

@@ -1,7 +1,7 @@
 """The keys of a run so far: which were there already, on which line, and whether with the same values.
 
-A hundred thousand stay in memory, in some 13 MB; beyond that they go into a temporary file, so that memory does not grow with the
-file that is read.
+A hundred thousand stay in memory, in some 13 MB; beyond that they go into a temporary file, so that memory does not grow
+with the file that is read.
 """
 
 from __future__ import annotations

@@ -48,6 +48,9 @@ CELLS = 200_000
 CHARS = 8 << 20
 """Cells and characters of a batch, about: what is made of them on the way is several times as large."""
 
+CACHE_KB = 32_768
+"""Of the store's pages, while a batch is in memory beside them."""
+
 _TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
 """Formats in which a cell is text, whatever it looks like."""
 
@@ -162,6 +165,7 @@ class _Import:
         """A run: the one to resume, or a new one."""
         options, outcome = self._options, self._outcome
         with self._store.transaction() as core:
+            core.db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             node = core.clock.node.hex()
             waiting = [r for r in runs.read(core) if r.state == runs.RUNNING and r.node == node]
             same = [r for r in waiting if r.digest == digest and r.source == self._source]

@@ -14,10 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 BATCH_ROWS = 4_096
 """Rows of a batch: enough to work in sets, few enough to stay small."""
+
+BATCH_CHARS = 2 << 20
+"""Characters of the rows of a batch, about: rows may be long."""
 
 SURE = 0.7
 """A finding below this confidence is not acted upon: the user is asked."""
@@ -61,6 +65,14 @@ class Batch:
     broken: list[Broken] = field(default_factory=list)
     trees: list[Tree] | None = None
     """The same rows as trees, of formats that nest; None of flat ones."""
+
+
+def chars(rows: Sequence[Row]) -> int:
+    """Characters (of text) and bytes in the cells of these rows; what else a cell is counts nothing."""
+    try:
+        return sum(map(len, chain.from_iterable(rows)))
+    except TypeError:  # Not all cells are text.
+        return sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
 
 
 class Finding(NamedTuple):
@@ -112,8 +124,8 @@ class Reader(Protocol):
     findings: list[Finding]
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
-        """All rows from the beginning, in batches of at most `size`; may be called again. Flat memory. Raises FileRefused
-        for what makes the rest of the file unreadable."""
+        """All rows from the beginning, in batches of at most `size`, fewer where they are long; may be called again. Flat
+        memory. Raises FileRefused for what makes the rest of the file unreadable."""
 
     def progress(self) -> tuple[int, int]:
         """(bytes read so far, bytes in all) of the file as it lies on the disk."""

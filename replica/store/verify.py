@@ -1,12 +1,14 @@
 """Verify: recompute every digest and the trie from the tables, and name each difference. Changes nothing.
 
-What is held from view has no digest: it is held against what is shown.
+What is held from view has no digest: it is held against what is shown. Memory grows neither with the tables nor with the
+size of their rows, but with what is found.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from protocol.errors import PeerFault, ValueRefused
 from protocol.hlc import base_stamp
@@ -21,6 +23,13 @@ from replica.store.refit import triggers_of
 from replica.store.state import SHOWN, Shadow, check, fetch_rows, load, load_shadows, row_id
 
 ROWS = 4_096
+"""Records between two reports of progress."""
+
+BYTES = 4 << 20
+"""Of the records that are looked at together, about: keys are hashes, so the next ones are as large as those before."""
+
+FEW = 64
+"""Records that are looked at together while their size is not known."""
 
 _NONSENSE = (PeerFault, ValueRefused, TypeError, ValueError, LookupError, ArithmeticError)
 """What reading raises where bits have flipped."""
@@ -33,11 +42,17 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
     (ok,) = core.db.execute("PRAGMA integrity_check(1)").fetchone()  # The quick one compares no index with its table.
     if ok != "ok":
         yield f"the file is damaged: {ok}"
-    keys = [k for (k,) in core.db.execute("SELECT key FROM _replica_record ORDER BY key")]
-    for start in range(0, len(keys), ROWS):
-        yield from _readable(core, keys[start : start + ROWS])
+    (count,) = core.db.execute("SELECT count(*) FROM _replica_record").fetchone()
+    done, sizes = 0, _Sizes()
+    for part in core.stream("SELECT key FROM _replica_record ORDER BY key", ROWS):
+        at = 0
+        while at < len(part):
+            some = [key for (key,) in part[at : at + sizes.next()]]
+            yield from _readable(core, some, sizes)
+            at += len(some)
+        done += len(part)
         if progress:
-            progress("verifying records", min(start + ROWS, len(keys)), len(keys))
+            progress("verifying records", done, count)
     for table in core.tables.values():
         if table.shape is not None:
             for look in (_definitions, _uncaptured, _numbered, _hidden):
@@ -45,6 +60,19 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
     yield from _told("held records", _held(core))
     yield from _told("trie", _trie(core))
     yield from _told("settings", _settings(core))
+
+
+class _Sizes:
+    """How large the records so far were."""
+
+    def __init__(self) -> None:
+        self.records = self.bytes = 0
+
+    def next(self) -> int:
+        """How many records to look at together."""
+        if not self.records:
+            return FEW
+        return max(1, min(ROWS, 2 * self.records, BYTES * self.records // max(1, self.bytes)))
 
 
 def _told(what: str, found: Iterator[str]) -> Iterator[str]:
@@ -61,28 +89,31 @@ def label(table: Table, id_: bytes) -> str:
     return f"{table.label} {json.dumps([v if not isinstance(v, bytes) else v.hex() for v in key], ensure_ascii=False)}"
 
 
-def _readable(core: Core, keys: list[bytes]) -> Iterator[str]:
+def _readable(core: Core, keys: list[bytes], sizes: _Sizes) -> Iterator[str]:
     """`_records`; what makes no sense there is told record by record."""
     try:
-        yield from list(_records(core, keys))
+        yield from list(_records(core, keys, sizes))
     except _NONSENSE as error:
         if len(keys) == 1:
             yield f"record {keys[0].hex()}: what is stored about it makes no sense: {error!r}"
             return
         half = len(keys) // 2
-        yield from _readable(core, keys[:half])
-        yield from _readable(core, keys[half:])
+        yield from _readable(core, keys[:half], sizes)
+        yield from _readable(core, keys[half:], sizes)
 
 
-def _records(core: Core, keys: list[bytes]) -> Iterator[str]:
+def _records(core: Core, keys: list[bytes], sizes: _Sizes) -> Iterator[str]:
     shadows = load_shadows(core, keys)
     places = {(shadow.tbl, shadow.id): key for key, shadow in shadows.items()}
     sound = set()
     for record in records(core, keys):
         table = core.by_name[record.collection]
         key = places[table.tbl, record.id]
+        body = record.encode()
+        sizes.records += 1
+        sizes.bytes += len(body)
         if (
-            core.keys.digest(record.encode()) == shadows[key].digest
+            core.keys.digest(body) == shadows[key].digest
             and core.keys.record_key(table.packed_name, record.id) == key
         ):
             sound.add(key)
@@ -139,17 +170,42 @@ def _definitions(core: Core, table: Table) -> Iterator[str]:
 
 def _uncaptured(core: Core, table: Table) -> Iterator[str]:
     assert table.shape is not None
-    shown = {
-        unpack_id(id_)[0]
-        for (id_,) in core.db.execute("SELECT id FROM _replica_record WHERE tbl = ? AND flags & 1", (table.tbl,))
-    }
-    for row in core.rows(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}"):
-        try:
-            pk = unpack_id(row_id(row))[0]
-        except ValueRefused:
-            continue
-        if pk not in shown:
-            yield f"{table.label} {list(row)}: a row that was never captured"
+    missing: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
+    for rows in core.stream(f"SELECT {', '.join(table.key_columns)} FROM {table.sql}", ROWS):
+        some: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
+        for row in rows:
+            try:
+                some.setdefault(unpack_id(row_id(row))[0], []).append(row)
+            except ValueRefused:
+                continue
+        for pk in _where_due(core, table, list(some)):
+            some.pop(pk, None)
+        missing.update(some)
+    # A record under another's key has captured its row all the same.
+    for ids in core.stream(f"SELECT id FROM _replica_record WHERE tbl = {table.tbl:d} AND flags & {SHOWN}", ROWS):
+        for (id_,) in ids:
+            missing.pop(unpack_id(id_)[0], None)
+    for row in chain.from_iterable(missing.values()):
+        yield f"{table.label} {list(row)}: a row that was never captured"
+
+
+def _where_due(core: Core, table: Table, pks: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+    """Those of these primary keys whose record is shown, and found where it is due."""
+    assert table.shape is not None
+    if table.shape.rowid_alias:
+        sql = "SELECT key FROM _replica_row WHERE tbl = ? AND pk IN ("
+        keys = [key for (key,) in core.select_in(sql, [pk[0] for pk in pks], table.tbl)]
+    else:
+        keys = core.keys.record_keys(table.packed_name, [pack_id(pk) for pk in pks]) if pks else []
+    for _, pk in _shown(core, table, keys):
+        yield pk
+
+
+def _shown(core: Core, table: Table, keys: list[bytes]) -> Iterator[tuple[bytes, tuple[object, ...]]]:
+    """Key and primary key of those of these records that are shown in this table."""
+    sql = f"SELECT key, id FROM _replica_record WHERE tbl = ? AND flags & {SHOWN} AND key IN ("
+    for key, id_ in core.select_in(sql, keys, table.tbl):
+        yield key, unpack_id(id_)[0]
 
 
 def _numbered(core: Core, table: Table) -> Iterator[str]:
@@ -157,10 +213,16 @@ def _numbered(core: Core, table: Table) -> Iterator[str]:
     assert table.shape is not None
     if not table.shape.rowid_alias:
         return
-    sql = f"SELECT id, key FROM _replica_record WHERE tbl = ? AND flags & {SHOWN}"
-    due = {(unpack_id(id_)[0][0], key) for id_, key in core.db.execute(sql, (table.tbl,))}
-    known = set(core.db.execute("SELECT pk, key FROM _replica_row WHERE tbl = ?", (table.tbl,)).fetchall())
-    for number, _ in sorted(due ^ known):
+    wrong: set[tuple[object, bytes]] = set()
+    sql = f"SELECT id, key FROM _replica_record WHERE tbl = {table.tbl:d} AND flags & {SHOWN}"
+    for part in core.stream(sql, ROWS):
+        due = {(unpack_id(id_)[0][0], key) for id_, key in part}
+        numbers = "SELECT pk, key FROM _replica_row WHERE tbl = ? AND pk IN ("
+        wrong |= due.difference(core.select_in(numbers, [number for number, _ in due], table.tbl))
+    for part in core.stream(f"SELECT pk, key FROM _replica_row WHERE tbl = {table.tbl:d}", ROWS):
+        shown = ((pk[0], key) for key, pk in _shown(core, table, [key for _, key in part]))
+        wrong |= set(part).difference(shown)
+    for number, _ in sorted(wrong):
         yield f"{table.label} {number!r}: its number does not stand for the record that is shown"
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +81,50 @@ def test_3_links_modes_devices_and_standard_output(tmp_path: Path) -> None:
         open_output(tmp_path)
     with pytest.raises(FileRefused, match="cannot be written"):
         open_output(tmp_path / "no" / "such.csv")
+
+
+KILLED = """
+import os, signal, sys
+from replica.exchange.formats.output import open_output
+out = open_output(sys.argv[1])
+out.write(b"half")
+out._file.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def left_by_a_killed_process(path: Path) -> Path:
+    before = set(path.parent.iterdir())
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -signal.SIGKILL
+    (left,) = set(path.parent.iterdir()) - before
+    assert left.read_bytes() == b"half"
+    return left
+
+
+def test_4_what_a_killed_process_left_goes_with_the_next_output_of_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    left = left_by_a_killed_process(path)
+    other = left_by_a_killed_process(tmp_path / "other.csv")
+    strange = [tmp_path / f".out.csv.{text}.part" for text in ("mine", "12.xyz", f"{left.name}.1")]
+    for one in strange:
+        one.write_bytes(b"not ours")
+    with open_output(path) as out:
+        assert not left.exists()
+        out.write(TEXT)
+    assert set(tmp_path.iterdir()) == {path, other, *strange}
+
+
+def test_4_what_somebody_is_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    elsewhere = left_by_a_killed_process(path)
+    with elsewhere.open("rb") as held:
+        # As one of another container does, whose number is nobody's here.
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        first = open_output(path)
+        first.write(b"first")
+        with open_output(path) as second:
+            assert elsewhere.exists()
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    first.commit()
+    assert path.read_bytes() == b"first"

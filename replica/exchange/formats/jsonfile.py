@@ -22,7 +22,7 @@ from replica.exchange.formats.jsonfind import Item, Place, find, records
 from replica.exchange.formats.jsontext import RECORD_MAX, Damaged, Scroll, blocks, check, encoding_of, scan, suspicious
 from replica.exchange.formats.paths import DEPTH_MAX, Names, join, nests, split, text_of
 from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source
-from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
+from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
 
 
 class _Json:
@@ -69,7 +69,7 @@ class _Json:
         rows: list[Row] = []
         broken: list[Broken] = []
         trees: list[Tree] = []
-        fields, count = tuple(self.fields), len(self.fields)
+        fields, count, weight = tuple(self.fields), len(self.fields), 0
         for number, (value, line, text, reason) in enumerate(self._items(), 1):
             if reason:
                 broken.append(Broken(number, line, text[:RAW_MAX], reason))
@@ -87,9 +87,11 @@ class _Json:
                     trees.append(value)
                     numbers.append(number)
                     lines.append(line)
-            if len(rows) + len(broken) >= size:
+            weight += len(text)
+            if len(rows) + len(broken) >= size or weight >= BATCH_CHARS:
                 yield Batch(numbers, lines, rows, broken, trees)
                 numbers, lines, rows, broken, trees = [], [], [], [], []
+                weight = 0
         if rows or broken:
             yield Batch(numbers, lines, rows, broken, trees)
 

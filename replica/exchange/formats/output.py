@@ -5,6 +5,7 @@ Bytes go beside the place, and take it in one step when they are finished and on
 1. A finished output replaces the old file in one step; bytes are the same for the same content, packed ones too.
 2. A failed or interrupted one leaves the old file and no litter.
 3. Links are followed and modes kept; devices, pipes and standard output are written straight.
+4. What a killed process left beside a file is removed by the next one that writes it, and what a living one writes is not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -20,6 +22,9 @@ from typing import IO, Any
 
 from replica.errors import FileRefused
 from replica.words import clean
+
+if sys.platform != "win32":
+    import fcntl
 
 
 class Output:
@@ -54,12 +59,14 @@ class Output:
                 if place.is_dir():
                     raise FileRefused(f"{self.name} is a folder: give a name in it")
                 return place.open("wb")
+            _sweep(place)
             part = place.with_name(f".{place.name[:100]}.{os.getpid()}.{id(self):x}.part")
             file = os.fdopen(
                 os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb"
             )
         except OSError as error:
             raise FileRefused(f"{self.name} cannot be written: {clean(error.strerror or error)}") from error
+        _lock(file.fileno())
         self._part, self._place = part, place
         return file
 
@@ -118,6 +125,43 @@ class Output:
         except BaseException:
             self.discard()
             raise
+
+
+def _sweep(place: Path) -> None:
+    """Remove what dead processes left beside this place. A process of another container has a number that means nothing
+    here; but nobody has the lock of what a dead one wrote."""
+    if sys.platform == "win32":
+        return  # There, to ask whether a process lives is to end it.
+    ours = re.compile(re.escape(f".{place.name[:100]}.") + r"(\d{1,9})\.[0-9a-f]+\.part")
+    for name in os.listdir(place.parent):
+        found = ours.fullmatch(name)
+        if found is None or _lives(int(found[1])):
+            continue
+        left = place.with_name(name)
+        with contextlib.suppress(OSError), left.open("rb") as file:  # Another swept it, or may and we may not.
+            if _lock(file.fileno()):
+                left.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # It is somebody else's.
+        return True
+    return True
+
+
+def _lock(file: int) -> bool:
+    """Hold a file for as long as it is open; whether nobody else does. Where the disk knows no locks nobody can tell."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def open_output(target: str | Path, stdout: IO[bytes] | None = None) -> Output:

@@ -29,7 +29,7 @@ from replica.errors import FileRefused
 from replica.exchange.formats.paths import DEPTH_MAX, Names, nests, text_of
 from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Source
 from replica.exchange.formats.xmlfind import NAMESPACE, encoding_of, find, parser, safe_blocks
-from replica.exchange.rows import BATCH_ROWS, Batch, Broken, Finding, ReadOptions, Tree
+from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, Batch, Broken, Finding, ReadOptions, Tree, chars
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ATTRIBUTES_MAX = 1_000
@@ -301,21 +301,23 @@ class XmlReader:
         numbers: list[int] = []
         lines: list[int] = []
         batch = Batch(numbers, lines, [], [], trees := [])
-        fields, count = tuple(self.fields), len(self.fields)
+        fields, count, weight = tuple(self.fields), len(self.fields), 0
         for number, (line, tree, reason, raw) in enumerate(self._judged(), 1):
             if reason:
                 batch.broken.append(Broken(number, line, raw, reason))
             else:
                 if len(tree) == count and tuple(tree) == fields and not any(map(nests, tree.values())):
-                    batch.rows.append(tuple(tree.values()))
+                    row = tuple(tree.values())
                 else:
-                    batch.rows.append(self._names.row(tree))
+                    row = self._names.row(tree)
+                batch.rows.append(row)
+                weight += chars((row,))
                 numbers.append(number)
                 lines.append(line)
                 trees.append(tree)
-            if len(batch.rows) + len(batch.broken) >= size:
+            if len(batch.rows) + len(batch.broken) >= size or weight >= BATCH_CHARS:
                 yield batch
-                numbers, lines = [], []
+                numbers, lines, weight = [], [], 0
                 batch = Batch(numbers, lines, [], [], trees := [])
         if batch.rows or batch.broken:
             yield batch

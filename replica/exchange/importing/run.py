@@ -36,7 +36,7 @@ from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
 from replica.exchange.maps.mapmodel import Mapped, Problem
 from replica.exchange.maps.mapping import Mapping
-from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions
+from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions, chars
 from replica.store.connection import connect
 from replica.store.core import Core
 from replica.store.store import Store
@@ -45,7 +45,11 @@ Progress = Callable[[int, int, int], None]
 """(bytes read, of all, rows read)"""
 
 CELLS = 200_000
-"""Cells of a batch, at most."""
+CHARS = 8 << 20
+"""Cells and characters of a batch, about: what is made of them on the way is several times as large."""
+
+CACHE_KB = 32_768
+"""Of the store's pages, while a batch is in memory beside them."""
 
 _TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
 """Formats in which a cell is text, whatever it looks like."""
@@ -161,6 +165,7 @@ class _Import:
         """A run: the one to resume, or a new one."""
         options, outcome = self._options, self._outcome
         with self._store.transaction() as core:
+            core.db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             node = core.clock.node.hex()
             waiting = [r for r in runs.read(core) if r.state == runs.RUNNING and r.node == node]
             same = [r for r in waiting if r.digest == digest and r.source == self._source]
@@ -271,9 +276,11 @@ def _rows(reader: Reader) -> int:
 
 
 def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
-    """Small batches as larger ones, of at least `size` rows."""
+    """Small batches as larger ones, of at least `size` rows, or of CHARS characters."""
     joined: Batch | None = None
+    weight = 0
     for batch in batches:
+        weight += chars(batch.rows) + sum(len(one.raw) for one in batch.broken)
         if joined is None:
             joined = Batch(list(batch.numbers), list(batch.lines), batch.rows, batch.broken, batch.trees)
         else:
@@ -282,9 +289,9 @@ def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
             joined.rows += batch.rows
             joined.broken += batch.broken
             joined.trees = joined.trees + batch.trees if joined.trees is not None and batch.trees is not None else None
-        if len(joined.rows) + len(joined.broken) >= size:
+        if len(joined.rows) + len(joined.broken) >= size or weight >= CHARS:
             yield joined
-            joined = None
+            joined, weight = None, 0
     if joined is not None:
         yield joined
 

@@ -1,18 +1,19 @@
 """The keys of a run so far: which were there already, on which line, and whether with the same values.
 
-A few hundred thousand stay in memory; beyond that they go into a temporary file, so that memory does not grow with the
-file that is read.
+A hundred thousand stay in memory, in some 13 MB; beyond that they go into a temporary file, so that memory does not grow
+with the file that is read.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-IN_MEMORY = 200_000
+IN_MEMORY = 100_000
 
 
 class First(NamedTuple):
@@ -27,7 +28,9 @@ class Seen:
 
     def __init__(self, limit: int = IN_MEMORY) -> None:
         self._limit = limit
-        self._near: dict[int, First] = {}
+        self._near: dict[int, int] = {}
+        """Number of the key -> index into these two: an object for each key would be several times as large."""
+        self._lines, self._hashes = array("q"), array("q")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._db: sqlite3.Connection | None = None
 
@@ -36,15 +39,18 @@ class Seen:
         numbers = [_number(key) if key else None for key in keys]
         far = self._look_up([n for n in numbers if n is not None and n not in self._near])
         out: list[First | None] = []
-        near = self._near
+        near, near_lines, near_hashes = self._near, self._lines, self._hashes
         for number, line, hash_ in zip(numbers, lines, hashes, strict=True):
             if number is None:
                 out.append(None)
                 continue
-            first = near.get(number) or far.get(number)
+            at = near.get(number)
+            first = far.get(number) if at is None else First(near_lines[at], near_hashes[at])
             out.append(first)
             if first is None:
-                near[number] = First(line, hash_)
+                near[number] = len(near_lines)
+                near_lines.append(line)
+                near_hashes.append(hash_)
         if len(near) > self._limit:
             self._spill()
         return out
@@ -67,9 +73,11 @@ class Seen:
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.execute("CREATE TABLE seen(key INTEGER PRIMARY KEY, line INTEGER, hash INTEGER)")
         self._db.execute("BEGIN")
-        self._db.executemany("INSERT INTO seen VALUES (?, ?, ?)", [(k, *f) for k, f in sorted(self._near.items())])
+        rows = ((number, self._lines[at], self._hashes[at]) for number, at in sorted(self._near.items()))
+        self._db.executemany("INSERT INTO seen VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
         self._near.clear()
+        del self._lines[:], self._hashes[:]
 
     def close(self) -> None:
         """Forget all."""

@@ -24,6 +24,9 @@ from replica.exchange.formats.paths import DEPTH_MAX, Names, join, nests, split,
 from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
 
+WHOLE = "."
+"""The path of records that are the whole file."""
+
 
 class _Json:
     """What both readers share: names first, rows then."""
@@ -189,14 +192,14 @@ class JsonReader(_Json):
                 if scroll.text.lstrip("\ufeff \t\r\n")[:1] not in {"{", "["} or options.records is None:
                     raise FileRefused(f"{self._source.name} is no JSON that holds records: {reason}") from None
         if options.records is not None:
-            path = split(options.records) if options.records else ()
+            path = split(options.records) if options.records not in {"", WHOLE} else ()
             known = next((p for p in places if p.path == path), None)
             self._place = known or Place(path, "array", 0)
             return
         self._place = places[0]
         if self._place.path or sure < 1:
-            others = tuple(join(p.path) or "(the whole file)" for p in places[1:6])
-            where = join(self._place.path) or "(the whole file)"
+            others = tuple(join(p.path) or WHOLE for p in places[1:6])
+            where = join(self._place.path) or WHOLE
             self.findings.append(Finding("records", where, sure, others, "--records"))
 
     def _items(self) -> Iterator[Item]:

@@ -67,11 +67,10 @@ def _told(options: argparse.Namespace, read: ReadOptions | None = None) -> ReadO
     return replace(read or ReadOptions(), **{n: value for n in names if (value := getattr(options, n)) is not None})
 
 
-def _open(path: str, read: ReadOptions) -> Reader:
-    from replica.exchange.formats.opening import open_reader
+def _open(path: str, read: ReadOptions, *, sure: bool = False) -> Reader:
+    from replica.exchange.formats.opening import open_reader, open_sure
 
-    reader: Reader = open_reader(path, read)
-    return reader
+    return open_sure(path, read) if sure else open_reader(path, read)
 
 
 def _country(options: argparse.Namespace) -> str | None:
@@ -157,7 +156,7 @@ def _check(options: argparse.Namespace) -> int:
         told["collections"].append({"name": spec.name, "key": spec.key, "fields": fields, "not_exported": back})
     rejected = 0
     if options.input:
-        reader = _open(options.input, _told(options, mapping.read))
+        reader = _open(options.input, _told(options, mapping.read), sure=True)
         try:
             told["file"] = _tried(mapping, reader, options.date)
         finally:

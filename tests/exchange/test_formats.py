@@ -293,3 +293,16 @@ def test_nested_json_comes_from_a_csv_header_with_dots_only_when_it_nested(tmp_p
     write(path, ["a.b", "c"], [(1, 2)])
     assert json.loads(path.read_text()) == [{"a.b": 1, "c": 2}]
     assert read(path)[:2] == (["a.b", "c"], [(1, 2)])
+
+
+def test_one_line_of_json_is_searched_for_records(tmp_path: Path) -> None:
+    answer = '{"total": 2, "data": [{"id": "1"}, {"id": "2"}]}'
+    for name, form, fields in (
+        ("a.json", "json", ["id"]), ("a", "json", ["id"]), ("a.jsonl", "jsonl", ["total", "data"]),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(answer)
+        with closing(open_reader(str(tmp_path / name), ReadOptions())) as reader:
+            assert (reader.format, reader.fields) == (form, fields)
+    (tmp_path / "b.json").write_text('{"id": "1", "name": "Ann"}')
+    with closing(open_reader(str(tmp_path / "b.json"), ReadOptions())) as reader:
+        assert [batch.rows for batch in reader.batches()] == [[("1", "Ann")]]

@@ -255,7 +255,7 @@ def test_a_draft_of_a_real_file() -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr(commands_map, "_open", lambda *_: chinese())
+    monkeypatch.setattr(commands_map, "_open", lambda *_, **__: chinese())
 
     def call(*arguments: str, code: int = 0) -> str:
         parser = argparse.ArgumentParser()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
@@ -272,8 +273,12 @@ class JsonWriter(_JsonWriter):
     _before, _between, _after, _none = b"[\n", b",\n", b"\n]\n", b"[]\n"
 
 
+_NESTS = re.compile(r"[\[{]")
+
+
 def looks_like_lines(head: str) -> bool | None:
-    """Whether the beginning of a file is JSON Lines (True), JSON (False), or neither (None)."""
+    """Whether the beginning of a file is JSON Lines (True), JSON (False), or neither (None). One line with an object that
+    nests is JSON: what a server answers is mostly its records in some wrapping, without a line end."""
     text = head.lstrip("\ufeff \t\r\n\x1e")
     if text[:1] not in {"{", "["}:
         return None
@@ -288,4 +293,4 @@ def looks_like_lines(head: str) -> bool | None:
             whole += 1
     if text[0] == "[" and not whole:
         return False
-    return whole > 1 or (whole == 1 and len(filled) == 1)
+    return whole > 1 or (whole == 1 and len(filled) == 1 and not _NESTS.search(filled[0], 1))

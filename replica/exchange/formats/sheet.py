@@ -5,7 +5,8 @@
 2. A cell with an error (#N/A) is its text, and told (xlsx; the library shows those of xls and ods as empty).
 3. The header is the first row of text that is as wide as the table; what is above it and rows without anything are left out.
    Headers without a name, or with one that was there before, get one.
-4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number.
+4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number. One
+   that is no table, such as a page with a title, is not sure.
 5. `sheetguard` looks at a workbook before it is opened, for it must be held in memory whole: the library knows no other way.
 6. What is damaged, encrypted or none of these formats is FileRefused.
 """
@@ -103,7 +104,8 @@ class SheetReader:
             raise FileRefused(f"{self._source.name} is no workbook that can be read: {error}") from None
         if len(names) > 1:
             others = tuple(name for i, name in enumerate(names) if i != number)
-            self.findings.append(Finding("sheet", names[number], 1.0 if options.sheet else 0.8, others, "--sheet"))
+            sure = 1.0 if options.sheet else 0.8 if _is_table(rows) else 0.6
+            self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
         self._errors(rows, path, number, found)
         return rows
 
@@ -129,7 +131,9 @@ class SheetReader:
                 if filled[i] * 2 > widest and all(isinstance(value, str) for value in row)
             ]
             told = found[0] + 1 if found else 0
-            self.findings.append(Finding("header", str(told), 0.9 if found else 0.6, (), "--header"))
+            first = next((i + 1 for i, count in enumerate(filled) if count * 2 > widest), 0)
+            sure = 0.9 if found else 0.6 if first else 1.0
+            self.findings.append(Finding("header", str(told), sure, () if found or not first else (str(first),), "--header"))
         if told > len(rows):
             raise UsageError(f"the sheet has {len(rows)} rows, so none is number {told}: check --header")
         head = rows[told - 1] if told else [""] * (len(rows[0]) if rows else 0)
@@ -172,6 +176,11 @@ class SheetReader:
         self._rows = []
         self._stack.close()
         self._source.close()
+
+
+def _is_table(rows: list[list[Any]]) -> bool:
+    """Whether there are several rows of several cells; a sheet with a title or some advice before the others has none."""
+    return sum(sum(value != "" for value in row) > 1 for row in rows) > 1
 
 
 def _wanted(told: str, names: list[str]) -> int:

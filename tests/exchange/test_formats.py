@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import OurFault
-from replica.errors import FileRefused, Unsure, UsageError
+from replica.errors import FileRefused, RowRefused, Unsure, UsageError
 from replica.exchange.formats.opening import WRITTEN, open_reader, open_writer, output_format
 from replica.exchange.rows import MISSING, ReadOptions, Row, WriteOptions
 
@@ -306,3 +306,18 @@ def test_one_line_of_json_is_searched_for_records(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"id": "1", "name": "Ann"}')
     with closing(open_reader(str(tmp_path / "b.json"), ReadOptions())) as reader:
         assert [batch.rows for batch in reader.batches()] == [[("1", "Ann")]]
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@pytest.mark.parametrize("row", [("1",), ("1", "2", "3"), ()])
+@pytest.mark.parametrize("excel", [False, True])
+def test_a_row_of_the_wrong_width_is_the_same_error_in_all_formats(
+    form: str, row: tuple[str, ...], excel: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    with (
+        pytest.raises(RowRefused, match=f"a row has {len(row)} cells, the file has 2 fields"),
+        open_writer(str(path), ["a", "b"], form, WriteOptions(for_excel=excel)) as writer,
+    ):
+        writer.write([("1", "2"), row])
+    assert not path.exists()

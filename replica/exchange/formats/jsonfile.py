@@ -16,14 +16,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
-import msgspec
-
 from replica.errors import FileRefused, RowRefused
 from replica.exchange.formats.jsonfind import Item, Place, find, records
 from replica.exchange.formats.jsontext import RECORD_MAX, Damaged, Scroll, blocks, check, encoding_of, scan, suspicious
 from replica.exchange.formats.paths import DEPTH_MAX, Names, join, nests, split, text_of
-from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source
+from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source, wrong_width
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
+from replica.libraries import library
+
+with library("msgspec"):
+    import msgspec
 
 WHOLE = "."
 """The path of records that are the whole file."""
@@ -243,6 +245,8 @@ class _JsonWriter:
         fields, encode = self._fields, self._encode
         made: list[bytes] = []
         for row in rows:
+            if len(row) != len(fields):
+                raise wrong_width(row, len(fields))
             kinds = set(map(type, row))
             if kinds <= _PLAIN:
                 values = dict(zip(fields, row, strict=True))

@@ -24,6 +24,7 @@ from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.sheetguard import Errors, weigh
 from replica.exchange.formats.source import Source, on_disk
 from replica.exchange.rows import BATCH_ROWS, Batch, Finding, ReadOptions, Row
+from replica.libraries import library
 
 EXACT = 1 << 53
 """Whole numbers up to here are what the sheet's floats say."""
@@ -76,7 +77,8 @@ class SheetReader:
         self._head(options.header)
 
     def _load(self, path: Path, options: ReadOptions, found: dict[str, Errors]) -> list[list[Any]]:
-        import python_calamine
+        with library("python-calamine"):
+            import python_calamine
 
         try:
             with path.open("rb") as file:
@@ -180,7 +182,8 @@ class SheetReader:
 
 def _is_table(rows: list[list[Any]]) -> bool:
     """Whether there are several rows of several cells; a sheet with a title or some advice before the others has none."""
-    return sum(sum(value != "" for value in row) > 1 for row in rows) > 1
+    filled = [sum(1 for value in row if value != "") for row in rows]
+    return sum(1 for count in filled if count > 1) > 1
 
 
 def _wanted(told: str, names: list[str]) -> int:
@@ -195,7 +198,8 @@ def _part(path: Path, number: int) -> str:
     """The part of an xlsx that holds the sheet of this number."""
     import zipfile
 
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     safe = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     relation = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"

@@ -20,10 +20,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import msgspec
-
 from protocol.values import INT_MAX, INT_MIN, IllFormedText
 from replica.errors import FileRefused
+from replica.libraries import library
+
+with library("msgspec"):
+    import msgspec
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[Any])

@@ -15,7 +15,7 @@ from typing import Any
 from replica.backup.backup import Backup, backup, check
 from replica.backup.keys import make_key, read_key
 from replica.backup.restore import restore
-from replica.backup.sealed import library
+from replica.libraries import library
 from replica.progress import Bar
 from replica.show import size, when
 from replica.words import clean

@@ -37,13 +37,14 @@ One test each:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
 from replica.errors import FileRefused, UsageError
+from replica.libraries import library
 
 MAGIC = b"\x89replica-bak\r\n\x1a\n"
 VERSION = 1
@@ -132,15 +133,6 @@ class _Checked:
         return blake3(nonce + (head or b"") + data, key=self._key).digest(TAG_BYTES)
 
 
-@contextmanager
-def library(name: str) -> Iterator[None]:
-    """Import an optional library here. Raises UsageError that says how to get it."""
-    try:
-        yield
-    except ImportError as error:
-        raise UsageError(f"this needs the library {name}: pip install 'replica[exchange]' ({error})") from error
-
-
 def _derive(key: Key, salt: bytes, scrypt: tuple[int, int, int]) -> tuple[bytes, bytes]:
     """(seal key, check)."""
     with library("cryptography"):
@@ -157,7 +149,8 @@ def _derive(key: Key, salt: bytes, scrypt: tuple[int, int, int]) -> tuple[bytes,
 
 
 def _cipher(key: bytes) -> _Cipher:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    with library("cryptography"):
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)
 
@@ -286,7 +279,8 @@ class Unsealer:
         """None: this is not what was sealed in this place."""
         failures: tuple[type[Exception], ...] = (ValueError,)
         if self.locked:
-            from cryptography.exceptions import InvalidTag
+            with library("cryptography"):
+                from cryptography.exceptions import InvalidTag
 
             failures = (ValueError, InvalidTag)
         with suppress(*failures):

@@ -3,6 +3,8 @@
 replica map suggest FILE [--out MAP] [--country DE] [--json]
 replica map check MAP [FILE] [--date DMY] [--country DE] [--json]
 replica map list [--json]
+
+A draft says how to read the file only where the user had to say it, or where it is not sure.
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument("--format", help="of the file: csv, json, xml, ...")
         action.add_argument("--encoding", help="of the file: utf-8, gb18030, ...")
+        action.add_argument("--delimiter", help="between cells; \\t for a tab")
+        action.add_argument("--header", metavar="LINE", type=int, help="line of the header, 0 if there is none")
+        action.add_argument("--records", metavar="PATH", help="where the records are in JSON or XML, such as data.items")
+        action.add_argument("--sheet", help="name or number of the sheet")
     for action in (draft, check, every):
         action.add_argument("--json", action="store_true", help="print JSON")
 
@@ -55,12 +61,16 @@ def run(options: argparse.Namespace) -> int:
     return {"suggest": _suggest, "check": _check, "list": _list}[options.action](options)
 
 
-def _open(path: str, options: argparse.Namespace, read: ReadOptions | None = None) -> Reader:
-    from replica.exchange.formats.opening import open_reader
+def _told(options: argparse.Namespace, read: ReadOptions | None = None) -> ReadOptions:
+    """What the user says about the file, over what the map says."""
+    names = ("format", "encoding", "delimiter", "header", "records", "sheet")
+    return replace(read or ReadOptions(), **{n: value for n in names if (value := getattr(options, n)) is not None})
 
-    told = {name: value for name in ("format", "encoding") if (value := getattr(options, name)) is not None}
-    reader: Reader = open_reader(path, replace(read or ReadOptions(), **told))
-    return reader
+
+def _open(path: str, read: ReadOptions, *, sure: bool = False) -> Reader:
+    from replica.exchange.formats.opening import open_reader, open_sure
+
+    return open_sure(path, read) if sure else open_reader(path, read)
 
 
 def _country(options: argparse.Namespace) -> str | None:
@@ -79,9 +89,10 @@ def _suggest(options: argparse.Namespace) -> int:
     if options.out and Path(options.out).exists():
         raise UsageError(f"{options.out} exists: choose another name, or remove it")
     country = _country(options)
-    reader = _open(options.input, options)
+    told = _told(options)
+    reader = _open(options.input, told)
     try:
-        draft = suggest(reader, options.input, country)
+        draft = suggest(reader, options.input, country, told)
     finally:
         reader.close()
     if options.out:
@@ -145,7 +156,7 @@ def _check(options: argparse.Namespace) -> int:
         told["collections"].append({"name": spec.name, "key": spec.key, "fields": fields, "not_exported": back})
     rejected = 0
     if options.input:
-        reader = _open(options.input, options, mapping.read)
+        reader = _open(options.input, _told(options, mapping.read), sure=True)
         try:
             told["file"] = _tried(mapping, reader, options.date)
         finally:

@@ -138,7 +138,8 @@ class Writer(Protocol):
     """A file that is being written; bytes are the same for the same rows."""
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Add rows, in the order of the fields it was opened with. MISSING and None: nothing."""
+        """Add rows, in the order of the fields it was opened with. MISSING and None: nothing. Raises RowRefused for a row
+        that has not one cell for each field, or a cell that the format cannot hold."""
 
     def close(self) -> None:
         """Finish the file."""

@@ -83,7 +83,7 @@ def test_a_backup_without_a_key_needs_no_optional_library(tmp_path: Path, monkey
         monkeypatch.setitem(sys.modules, name, None)
     run("backup", hq, tmp_path / "o")
     run("restore", tmp_path / "o", tmp_path / "b.db")
-    with pytest.raises(UsageError, match=r"needs the library cryptography: pip install 'replica\[exchange\]'"):
+    with pytest.raises(UsageError, match=r'needs the library cryptography: pip install "replica\[exchange\]"'):
         run("backup", hq, tmp_path / "o", "--key-file", tmp_path / "key")
     with pytest.raises(UsageError, match="needs the library msgspec"):
         run("dump", hq, tmp_path / "d.zip")

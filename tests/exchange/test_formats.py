@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import OurFault
-from replica.errors import FileRefused, Unsure, UsageError
+from replica.errors import FileRefused, RowRefused, Unsure, UsageError
 from replica.exchange.formats.opening import WRITTEN, open_reader, open_writer, output_format
 from replica.exchange.rows import MISSING, ReadOptions, Row, WriteOptions
 
@@ -293,3 +293,31 @@ def test_nested_json_comes_from_a_csv_header_with_dots_only_when_it_nested(tmp_p
     write(path, ["a.b", "c"], [(1, 2)])
     assert json.loads(path.read_text()) == [{"a.b": 1, "c": 2}]
     assert read(path)[:2] == (["a.b", "c"], [(1, 2)])
+
+
+def test_one_line_of_json_is_searched_for_records(tmp_path: Path) -> None:
+    answer = '{"total": 2, "data": [{"id": "1"}, {"id": "2"}]}'
+    for name, form, fields in (
+        ("a.json", "json", ["id"]), ("a", "json", ["id"]), ("a.jsonl", "jsonl", ["total", "data"]),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(answer)
+        with closing(open_reader(str(tmp_path / name), ReadOptions())) as reader:
+            assert (reader.format, reader.fields) == (form, fields)
+    (tmp_path / "b.json").write_text('{"id": "1", "name": "Ann"}')
+    with closing(open_reader(str(tmp_path / "b.json"), ReadOptions())) as reader:
+        assert [batch.rows for batch in reader.batches()] == [[("1", "Ann")]]
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@pytest.mark.parametrize("row", [("1",), ("1", "2", "3"), ()])
+@pytest.mark.parametrize("excel", [False, True])
+def test_a_row_of_the_wrong_width_is_the_same_error_in_all_formats(
+    form: str, row: tuple[str, ...], excel: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    with (
+        pytest.raises(RowRefused, match=f"a row has {len(row)} cells, the file has 2 fields"),
+        open_writer(str(path), ["a", "b"], form, WriteOptions(for_excel=excel)) as writer,
+    ):
+        writer.write([("1", "2"), row])
+    assert not path.exists()

@@ -29,6 +29,7 @@ from replica.exchange.formats.output import Output
 from replica.exchange.formats.quick import JOINED, QuickLines
 from replica.exchange.formats.records import Piece, records
 from replica.exchange.formats.sniff import delimiter_of, sniff
+from replica.exchange.formats.source import wrong_width
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, WriteOptions
 from replica.words import clean
 
@@ -223,7 +224,7 @@ class DelimitedWriter:
             ready = [guard_row(row) for row in ready]
         for row in ready:
             if len(row) != len(self._fields):
-                raise RowRefused(f"a row has {len(row)} cells, the file has {len(self._fields)} fields")
+                raise wrong_width(row, len(self._fields))
         self._put(ready, kinds)
         self._row += len(rows)
 

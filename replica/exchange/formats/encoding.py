@@ -22,6 +22,7 @@ from replica.errors import FileRefused, Unsure, UsageError
 from replica.exchange.formats.files import Input
 from replica.exchange.formats.letters import plausible
 from replica.exchange.rows import SURE, Finding
+from replica.libraries import library
 from replica.words import clean
 
 OPTION = "--encoding"
@@ -249,7 +250,8 @@ def _legacy(lines: bytes) -> list[tuple[float, str, str]]:
 
 
 def _voice(data: bytes) -> str:
-    from charset_normalizer import from_bytes
+    with library("charset-normalizer"):
+        from charset_normalizer import from_bytes
 
     best = from_bytes(data).best()
     return "" if best is None else _SAME.get(codecs.lookup(best.encoding).name, codecs.lookup(best.encoding).name)

@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-
-import msgspec
 
 from replica.errors import FileRefused, RowRefused
 from replica.exchange.formats.jsonfind import Item, Place, find, records
 from replica.exchange.formats.jsontext import RECORD_MAX, Damaged, Scroll, blocks, check, encoding_of, scan, suspicious
 from replica.exchange.formats.paths import DEPTH_MAX, Names, join, nests, split, text_of
-from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source
+from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Sink, Source, wrong_width
 from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, MISSING, Batch, Broken, Finding, ReadOptions, Row, Tree
+from replica.libraries import library
+
+with library("msgspec"):
+    import msgspec
+
+WHOLE = "."
+"""The path of records that are the whole file."""
 
 
 class _Json:
@@ -191,14 +197,14 @@ class JsonReader(_Json):
                 if scroll.text.lstrip("\ufeff \t\r\n")[:1] not in {"{", "["} or options.records is None:
                     raise FileRefused(f"{self._source.name} is no JSON that holds records: {reason}") from None
         if options.records is not None:
-            path = split(options.records) if options.records else ()
+            path = split(options.records) if options.records not in {"", WHOLE} else ()
             known = next((p for p in places if p.path == path), None)
             self._place = known or Place(path, "array", 0)
             return
         self._place = places[0]
         if self._place.path or sure < 1:
-            others = tuple(join(p.path) or "(the whole file)" for p in places[1:6])
-            where = join(self._place.path) or "(the whole file)"
+            others = tuple(join(p.path) or WHOLE for p in places[1:6])
+            where = join(self._place.path) or WHOLE
             self.findings.append(Finding("records", where, sure, others, "--records"))
 
     def _items(self) -> Iterator[Item]:
@@ -241,6 +247,8 @@ class _JsonWriter:
         fields, encode = self._fields, self._encode
         made: list[bytes] = []
         for row in rows:
+            if len(row) != len(fields):
+                raise wrong_width(row, len(fields))
             kinds = set(map(type, row))
             if kinds <= _PLAIN:
                 values = dict(zip(fields, row, strict=True))
@@ -271,8 +279,12 @@ class JsonWriter(_JsonWriter):
     _before, _between, _after, _none = b"[\n", b",\n", b"\n]\n", b"[]\n"
 
 
+_NESTS = re.compile(r"[\[{]")
+
+
 def looks_like_lines(head: str) -> bool | None:
-    """Whether the beginning of a file is JSON Lines (True), JSON (False), or neither (None)."""
+    """Whether the beginning of a file is JSON Lines (True), JSON (False), or neither (None). One line with an object that
+    nests is JSON: what a server answers is mostly its records in some wrapping, without a line end."""
     text = head.lstrip("\ufeff \t\r\n\x1e")
     if text[:1] not in {"{", "["}:
         return None
@@ -287,4 +299,4 @@ def looks_like_lines(head: str) -> bool | None:
             whole += 1
     if text[0] == "[" and not whole:
         return False
-    return whole > 1 or (whole == 1 and len(filled) == 1)
+    return whole > 1 or (whole == 1 and len(filled) == 1 and not _NESTS.search(filled[0], 1))

@@ -3,13 +3,15 @@
 1. Content first: what the first bytes say, inside of any packing; a zip is a workbook or a packed file by what is in it. The
    name counts only where the content is plain text, and where they contradict each other the user is asked (Unsure).
 2. What is no table (a PDF, a picture, a web page saved in its place, a database) is FileRefused, by its name.
-3. Written: the format is the suffix's, before that of the packing, or the one that is told. The file appears whole or not at
+3. What a reader is less than SURE of is not acted upon by an import: `open_sure` asks (Unsure), and says the option.
+4. Written: the format is the suffix's, before that of the packing, or the one that is told. The file appears whole or not at
    all.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,6 +127,8 @@ def _judged(file: Input, head: bytes) -> Finding:
     text = head.decode(encoding, "replace")
     found, sure = _text_format(file.name, text)
     named = _suffix(file.inner)
+    if found == "json" and named == "jsonl" and _first_is_whole(text):
+        return Finding("format", "jsonl", 0.9, ("json",), _OPTION)
     if found != "csv":
         return Finding("format", found, sure, (named,) if named and named != found else (), _OPTION)
     odd = sum(char < " " and char not in "\t\r\n\0\x1a\x1e" for char in text[:4_096])
@@ -144,6 +148,17 @@ def _judged(file: Input, head: bytes) -> Finding:
     )
 
 
+def _first_is_whole(text: str) -> bool:
+    """Whether the first line of a text is an object of JSON."""
+    import json
+
+    line = text.lstrip("\ufeff \t\r\n\x1e").partition("\n")[0]
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def open_reader(path: str, options: ReadOptions) -> Reader:
     """Open a file to read, "-" for standard input. Raises FileRefused, Unsure, UsageError."""
     told = _known(options.format) if options.format is not None else None
@@ -158,6 +173,25 @@ def open_reader(path: str, options: ReadOptions) -> Reader:
         raise
     reader.findings[:] = [finding, *(f for f in reader.findings if f.what != "format")]
     return reader
+
+
+def open_sure(path: str, options: ReadOptions) -> Reader:
+    """Open a file to act upon what it says. Raises FileRefused and UsageError; Unsure for what the reader has guessed and
+    the user has not said."""
+    reader = open_reader(path, options)
+    guessed = (f for f in reader.findings if f.confidence < SURE and getattr(options, _name(f), "") is None)
+    if (found := next(guessed, None)) is None:
+        return reader
+    reader.close()
+    choices = tuple(dict.fromkeys((found.value, *found.others)))
+    ways = " or ".join(f"{found.option} {shlex.quote(clean(choice))}" for choice in choices)
+    name = "standard input" if path == "-" else clean(path)
+    raise Unsure(f"the {found.what} of {name} is not sure: say {ways}", found.what, choices, found.option)
+
+
+def _name(finding: Finding) -> str:
+    """The field of ReadOptions that answers a finding."""
+    return finding.option.removeprefix("--")
 
 
 def _reader(file: Input, kind: str, options: ReadOptions) -> Reader:

@@ -27,8 +27,9 @@ from uuid import UUID
 
 from replica.errors import FileRefused, RowRefused
 from replica.exchange.formats.paths import escape, join, nests, text_of
-from replica.exchange.formats.source import FIELDS_MAX, Sink, Source, on_disk
+from replica.exchange.formats.source import FIELDS_MAX, Sink, Source, on_disk, wrong_width
 from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Finding, ReadOptions, Row, Tree
+from replica.libraries import library
 
 MEMORY: Final = "160MB"
 ROWS_OF_GROUP: Final = 20_480
@@ -51,7 +52,8 @@ _INT_MIN, _INT_MAX, _EXACT = -(1 << 63), (1 << 63) - 1, 1 << 53
 
 def _connect(allowed: Path) -> Any:
     """DuckDB that can reach this path and nothing else."""
-    import duckdb
+    with library("duckdb"):
+        import duckdb
 
     database = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": MEMORY})
     for setting in (
@@ -127,7 +129,8 @@ class ParquetReader:
     format = "parquet"
 
     def __init__(self, source: Source, options: ReadOptions) -> None:  # noqa: ARG002 (nothing can be said about it)
-        import duckdb
+        with library("duckdb"):
+            import duckdb
 
         self._source, self._stack = source, ExitStack()
         self.findings = [Finding("format", "parquet", 1.0, (), "--format")]
@@ -173,7 +176,8 @@ class ParquetReader:
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
         """All rows from the beginning. Raises FileRefused."""
-        import duckdb
+        with library("duckdb"):
+            import duckdb
 
         wanted = ", ".join(_selected(name, kind) for name, kind in self._columns)
         number = 1
@@ -249,6 +253,8 @@ class ParquetWriter:
     """A Parquet file. Raises RowRefused for a value that has no place in it."""
 
     def __init__(self, out: Sink, fields: Sequence[str]) -> None:
+        with library("duckdb"):
+            import duckdb  # noqa: F401 - that it is missing must be said before the rows are spooled
         self._out, self._fields = out, list(fields)
         self._folder = tempfile.TemporaryDirectory(prefix="replica-")
         self._spool = Path(self._folder.name) / "rows"
@@ -270,6 +276,8 @@ class ParquetWriter:
         self._folder.cleanup()
 
     def _line(self, row: Row) -> str:
+        if len(row) != len(self._fields):
+            raise wrong_width(row, len(self._fields))
         cells = []
         for seen, value in zip(self._kinds, row, strict=True):
             cell = "" if value is None or value is MISSING else _spooled(value)

@@ -5,7 +5,8 @@
 2. A cell with an error (#N/A) is its text, and told (xlsx; the library shows those of xls and ods as empty).
 3. The header is the first row of text that is as wide as the table; what is above it and rows without anything are left out.
    Headers without a name, or with one that was there before, get one.
-4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number.
+4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number. One
+   that is no table, such as a page with a title, is not sure.
 5. `sheetguard` looks at a workbook before it is opened, for it must be held in memory whole: the library knows no other way.
 6. What is damaged, encrypted or none of these formats is FileRefused.
 """
@@ -23,6 +24,7 @@ from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.sheetguard import Errors, weigh
 from replica.exchange.formats.source import Source, on_disk
 from replica.exchange.rows import BATCH_ROWS, Batch, Finding, ReadOptions, Row
+from replica.libraries import library
 
 EXACT = 1 << 53
 """Whole numbers up to here are what the sheet's floats say."""
@@ -75,7 +77,8 @@ class SheetReader:
         self._head(options.header)
 
     def _load(self, path: Path, options: ReadOptions, found: dict[str, Errors]) -> list[list[Any]]:
-        import python_calamine
+        with library("python-calamine"):
+            import python_calamine
 
         try:
             with path.open("rb") as file:
@@ -103,7 +106,8 @@ class SheetReader:
             raise FileRefused(f"{self._source.name} is no workbook that can be read: {error}") from None
         if len(names) > 1:
             others = tuple(name for i, name in enumerate(names) if i != number)
-            self.findings.append(Finding("sheet", names[number], 1.0 if options.sheet else 0.8, others, "--sheet"))
+            sure = 1.0 if options.sheet else 0.8 if _is_table(rows) else 0.6
+            self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
         self._errors(rows, path, number, found)
         return rows
 
@@ -129,7 +133,9 @@ class SheetReader:
                 if filled[i] * 2 > widest and all(isinstance(value, str) for value in row)
             ]
             told = found[0] + 1 if found else 0
-            self.findings.append(Finding("header", str(told), 0.9 if found else 0.6, (), "--header"))
+            first = next((i + 1 for i, count in enumerate(filled) if count * 2 > widest), 0)
+            sure = 0.9 if found else 0.6 if first else 1.0
+            self.findings.append(Finding("header", str(told), sure, () if found or not first else (str(first),), "--header"))
         if told > len(rows):
             raise UsageError(f"the sheet has {len(rows)} rows, so none is number {told}: check --header")
         head = rows[told - 1] if told else [""] * (len(rows[0]) if rows else 0)
@@ -174,6 +180,12 @@ class SheetReader:
         self._source.close()
 
 
+def _is_table(rows: list[list[Any]]) -> bool:
+    """Whether there are several rows of several cells; a sheet with a title or some advice before the others has none."""
+    filled = [sum(1 for value in row if value != "") for row in rows]
+    return sum(1 for count in filled if count > 1) > 1
+
+
 def _wanted(told: str, names: list[str]) -> int:
     if told in names:
         return names.index(told)
@@ -186,7 +198,8 @@ def _part(path: Path, number: int) -> str:
     """The part of an xlsx that holds the sheet of this number."""
     import zipfile
 
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     safe = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     relation = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"

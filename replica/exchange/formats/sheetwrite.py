@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from replica.errors import RowRefused
 from replica.exchange.formats.paths import nests, text_of
 from replica.exchange.formats.sheet import EXACT
-from replica.exchange.formats.source import Sink
+from replica.exchange.formats.source import Sink, wrong_width
 from replica.exchange.rows import MISSING, Row
 
 ROWS_MAX, COLUMNS_MAX, TEXT_MAX = 1_048_576, 16_384, 32_767
@@ -110,6 +110,8 @@ class XlsxWriter:
                     raise RowRefused(
                         f"a sheet has {ROWS_MAX - 1:,} rows at most: write CSV or Parquet, or several files"
                     )
+                if len(row) != len(self._columns):
+                    raise wrong_width(row, len(self._columns))
                 made.append(f'<row r="{self._count}">')
                 for column, value in zip(self._columns, row, strict=True):
                     if value is not None and value is not MISSING and value != "":

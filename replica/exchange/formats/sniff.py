@@ -243,8 +243,8 @@ def _table(
     sure = round(odds if has else 1 - odds, 2) if options.header is None else 1.0
     if sure < SURE:
         raise Unsure(
-            f"is the first line of {name} a header? ({clean(', '.join(head)[:80])}): say --header {first + start + 1},"
-            " or 0 for none",
+            f"is line {first + start + 1} of {name} a header? ({clean(', '.join(head)[:80])}): say"
+            f" --header {first + start + 1}, or --header 0 if there is none",
             "header", (str(first + start + 1), "0"), "--header",
         )  # fmt: skip
     if not has and options.header == 0:

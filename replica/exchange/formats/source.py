@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
+
+from replica.errors import RowRefused
 
 FIELDS_MAX = 10_000
 """Different names in a file; above that it holds no records of one kind."""
@@ -52,3 +54,8 @@ def on_disk(source: Source, suffix: str) -> Iterator[Path]:
         with closing(source.open()) as stream, place.open("wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         yield place
+
+
+def wrong_width(row: Sequence[object], width: int) -> RowRefused:
+    """What every writer says of a row that has not one cell for each field."""
+    return RowRefused(f"a row has {len(row)} cells, the file has {width} fields")

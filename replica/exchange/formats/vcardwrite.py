@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from replica.errors import RowRefused
 from replica.exchange.formats.paths import nests, text_of
-from replica.exchange.formats.source import Sink
+from replica.exchange.formats.source import Sink, wrong_width
 from replica.exchange.formats.vcard import KINDS, MANY, OURS, PARTS, PLAIN
 from replica.exchange.rows import MISSING, Row
 
@@ -81,7 +81,7 @@ class VcardWriter:
 
     def _card(self, cells: list[str]) -> bytes:
         if len(cells) != self._count:
-            raise RowRefused(f"a row has {len(cells)} cells, the file has {self._count} fields")
+            raise wrong_width(cells, self._count)
         lines = ["BEGIN:VCARD", "VERSION:3.0"]
         named = False
         for key, parts in self._whole.items():

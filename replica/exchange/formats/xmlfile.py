@@ -30,6 +30,7 @@ from replica.exchange.formats.paths import DEPTH_MAX, Names, nests, text_of
 from replica.exchange.formats.source import FIELDS_MAX, RAW_MAX, Source
 from replica.exchange.formats.xmlfind import NAMESPACE, encoding_of, find, parser, safe_blocks
 from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, Batch, Broken, Finding, ReadOptions, Tree, chars
+from replica.libraries import library
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ATTRIBUTES_MAX = 1_000
@@ -169,7 +170,8 @@ class XmlReader:
 
     def _values(self) -> Iterator[tuple[int, Any, str, str]]:
         """(line, tree, reason, raw) of each record; a reason says why there is no tree."""
-        from lxml import etree
+        with library("lxml"):
+            from lxml import etree
 
         # The parser finds no name whose prefix nobody declared.
         tag = None if ":" in self._path[-1] else f"{{*}}{self._path[-1]}"
@@ -233,7 +235,8 @@ class XmlReader:
             node = node[-1] if len(node) else None
 
     def _validate(self, path: str) -> None:
-        from lxml import etree
+        with library("lxml"):
+            from lxml import etree
 
         schema = _schema(path)
         with closing(self._source.open()) as stream:
@@ -332,7 +335,8 @@ class XmlReader:
 
 
 def _schema(path: str) -> Any:
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     try:
         tree = etree.parse(path, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 
 from replica.errors import FileRefused
 from replica.exchange.rows import Finding
+from replica.libraries import library
 
 NAMESPACE = "urn:replica:exchange:1"
 """Of what we add to elements when we write."""
@@ -119,7 +120,8 @@ def _begun(head: str) -> bool:
 
 def parser(tag: str | None = None, schema: Any = None, events: tuple[str, ...] = ("end",)) -> Any:
     """A parser that follows nothing: no entities, no DTD, no network, libxml2's own limits on; for UTF-8."""
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     return etree.XMLPullParser(
         events=events, tag=tag, encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False,
@@ -140,7 +142,8 @@ class _Path(NamedTuple):
 
 def _paths(head: Iterator[bytes]) -> tuple[list[_Path], bool]:
     """(elements by path, whether `xmlwrite` wrote the file)."""
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     reader = parser(events=("start", "end"))
     sizes: dict[tuple[str, ...], int] = {}

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 
 from replica.errors import RowRefused
 from replica.exchange.formats.paths import nests, text_of
-from replica.exchange.formats.source import Sink
+from replica.exchange.formats.source import Sink, wrong_width
 from replica.exchange.formats.xmlfile import XSI
 from replica.exchange.formats.xmlfind import NAMESPACE
 from replica.exchange.rows import MISSING, Row
+from replica.libraries import library
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-F]{4}_)")
 _ODD = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]|_x[0-9A-F]{4}_")
@@ -35,7 +36,8 @@ def _markup(text: str, what: str = "[&<>\r]") -> str:
 
 def legal(name: str) -> bool:
     """Whether XML can have an element of this name without further ado."""
-    from lxml import etree
+    with library("lxml"):
+        from lxml import etree
 
     if ":" in name or name.lower().startswith("xml"):
         return False
@@ -68,6 +70,8 @@ class XmlWriter:
         """Add rows, in the order of the fields."""
         made: list[str] = []
         for row in rows:
+            if len(row) != len(self._tags):
+                raise wrong_width(row, len(self._tags))
             made.append("<record>")
             for (begin, end), value in zip(self._tags, row, strict=True):
                 if type(value) is str:

@@ -150,7 +150,7 @@ class _Import:
                 path = stack.enter_context(_spooled())
             with open_input(path) as plain:
                 parts += [plain.digest(), source.map, repr(source.mapping.collections)]
-            reader = formats.open_reader(path, source.options)
+            reader = formats.open_sure(path, source.options)
             stack.callback(reader.close)
             self._readers.append(reader)
             where = f"{source.path}: " if len(self._sources) > 1 else ""

@@ -167,7 +167,7 @@ def kinds(text: str) -> set[str]:
         return {"lost"}
     found = yes_no
     if _INTEGER.match(text):
-        found |= {"integer"}
+        found |= {"integer", "number"}
     elif text.isdigit():
         found |= {"digits"}
     if _PHONE.match(text):
@@ -176,7 +176,7 @@ def kinds(text: str) -> set[str]:
         if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:
             found |= {"datetime" if ":" in text else "date"}
     elif "integer" in found:
-        found |= {"number"}
+        return found
     elif "digits" not in found and text[0] != "+" and not _WORD.search(text):
         try:
             numbers.number("," if numbers.reading(text) == "," else ".")(text)
@@ -189,14 +189,16 @@ def kinds(text: str) -> set[str]:
 @dataclass
 class Profile:
     """A column over the whole file. `types`: share of the filled cells that may be of a type; `distinct`: number of
-    distinct texts, `more` if there are more than could be told apart; `repeats`: whether one came twice."""
+    distinct texts, `more` if there are more than could be told apart; `again`: cells that say what one before them said, as
+    far as could be told, such as `repeated`."""
 
     name: str
     rows: int = 0
     filled: int = 0
     distinct: int = 0
     more: bool = False
-    repeats: bool = False
+    again: int = 0
+    repeated: str = ""
     longest: int = 0
     samples: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -211,7 +213,9 @@ class Profile:
         batch = Counter(texts)
         for text, count in batch.items():
             known = self._seen.get(text)
-            self.repeats = self.repeats or count > 1 or known is not None
+            if count > 1 or known is not None:
+                self.again += count - (known is None)
+                self.repeated = self.repeated or text
             if known is None:
                 self.longest = max(self.longest, len(text))
                 known = tuple(kinds(text))
@@ -234,6 +238,11 @@ class Profile:
         return list(self._seen)
 
     @property
+    def repeats(self) -> bool:
+        """Whether a value came twice."""
+        return self.again > 0
+
+    @property
     def fill(self) -> float:
         """Share of the rows that say something."""
         return self.filled / self.rows if self.rows else 0.0
@@ -249,14 +258,13 @@ class Profile:
         few = self.distinct <= 3 and not self.more
         order = ["email", "date", "datetime", *(["boolean"] if few else []), "integer", "number"]
         for kind in order:
-            share = self.share(kind) + (
-                self.share("date") if kind == "datetime" else self.share("integer") if kind == "number" else 0
-            )
-            share = min(share, 1.0)
+            share = self.share(kind) + (self.share("date") if kind == "datetime" else 0)
             if kind in ("integer", "number") and self.counts["digits"]:
                 continue  # 00123 is a name, not a number.
             if share >= (1.0 if kind == "boolean" else 0.95):
                 return kind, share
+        if self.share("phone") >= 0.9 and self.share("date") > 0.5:
+            return "date", self.share("date")  # 31/02/2000 has the look of a phone number, and is a slip in a date.
         if self.share("phone") >= 0.9 and self.counts["digits"] + self.counts["integer"] < self.filled:
             return "phone", self.share("phone")
         return "", 1.0

@@ -18,6 +18,7 @@ from typing import Any
 from replica.exchange.maps.mapmodel import Bad, as_text
 from replica.exchange.maps.numbers import lost_digits
 from replica.exchange.rows import Cell
+from replica.libraries import library
 
 _LOCAL = r"[a-zA-Z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-zA-Z0-9_!#$%&'*+\-/=?^`{|}~]+)*"
 _LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -30,7 +31,8 @@ CACHE = 65_536
 
 @cache
 def _special() -> tuple[str, ...]:
-    import email_validator
+    with library("email-validator"):
+        import email_validator
 
     return tuple(name for d in email_validator.SPECIAL_USE_DOMAIN_NAMES for name in (f".{d}", f"@{d}"))
 
@@ -53,7 +55,8 @@ def email() -> Callable[[Any], Cell]:
 
 
 def _email_by_library(text: str) -> str:
-    import email_validator
+    with library("email-validator"):
+        import email_validator
 
     if len(text) > 1_000:
         raise Bad("is too long for an e-mail address: correct it")
@@ -95,7 +98,8 @@ class _Code:
     """What is a valid number after a country's calling code: its regions in the library's order, and its prefix."""
 
     def __init__(self, code: int) -> None:
-        import phonenumbers
+        with library("phonenumbers"):
+            import phonenumbers
 
         metas = phonenumbers.PhoneMetadata.metadata_for_region
         regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code]
@@ -136,7 +140,8 @@ def _code(code: int) -> _Code:
 
 @cache
 def _codes() -> dict[str, int]:
-    import phonenumbers
+    with library("phonenumbers"):
+        import phonenumbers
 
     return {str(c): c for c, r in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items() if r != ("001",)}
 
@@ -144,7 +149,8 @@ def _codes() -> dict[str, int]:
 @cache
 def countries() -> frozenset[str]:
     """Codes of the countries (ISO 3166) whose phone numbers are known."""
-    import phonenumbers
+    with library("phonenumbers"):
+        import phonenumbers
 
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
@@ -152,7 +158,8 @@ def countries() -> frozenset[str]:
 @cache
 def phone(country: str | None) -> Callable[[Any], Cell]:
     """A reader of phone numbers of this country, or with + and a country code: E.164. It raises Bad."""
-    import phonenumbers
+    with library("phonenumbers"):
+        import phonenumbers
 
     codes = _codes()
     home = phonenumbers.country_code_for_region(country) if country else 0
@@ -199,7 +206,8 @@ def phone(country: str | None) -> Callable[[Any], Cell]:
 
 
 def _phone_by_library(text: str, country: str | None) -> str:
-    import phonenumbers
+    with library("phonenumbers"):
+        import phonenumbers
 
     if lost_digits(text):
         raise Bad(_LOST)

@@ -15,6 +15,7 @@ from replica.exchange.maps.mapmodel import CollectionSpec, FieldSpec, WholeFile,
 from replica.exchange.maps.rules import matcher
 from replica.exchange.maps.types import converter
 from replica.exchange.rows import MISSING
+from replica.libraries import library
 
 if TYPE_CHECKING:
     from replica.exchange.maps.mapping import Mapping
@@ -61,7 +62,8 @@ def beside(folder: Path | None, name: str, place: str, wrong: list[str]) -> Path
 
 def text_beside(folder: Path | None, name: str, place: str, size: int, wrong: list[str]) -> str | None:
     """The text of a JSON Schema beside the map, checked to be one."""
-    import jsonschema_rs
+    with library("jsonschema-rs"):
+        import jsonschema_rs
 
     path = beside(folder, name, place, wrong)
     if path is None:

@@ -20,6 +20,7 @@ from replica.exchange.maps.mapmodel import CollectionSpec, Condition, FieldSpec,
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.maps.steps import NORMAL
 from replica.exchange.rows import MISSING, ReadOptions
+from replica.libraries import library
 
 SIZE_MAX = 1_000_000
 """Bytes of a map file, of a schema, or of a lookup table a tenth of this many lines."""
@@ -128,7 +129,8 @@ def _at(place: str, text: str) -> str:
 
 def _shapes(document: dict[str, Any]) -> list[str]:
     """What is not of the shape that the schema of map files says, but for unknown words."""
-    import jsonschema_rs
+    with library("jsonschema-rs"):
+        import jsonschema_rs
 
     needed = {"version": "version: write version = 1", "collection": "collection: a map needs a [[collection]]"}
     out = [why for word, why in needed.items() if word not in document]

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from replica.exchange.maps.mapmodel import FieldSpec, as_text, is_blank, near
 from replica.exchange.rows import Cell
+from replica.libraries import library
 
 Refused: TypeAlias = "list[tuple[int, str, str]]"
 """Index in the column, the rule, why."""
@@ -26,7 +27,8 @@ PATTERN_MAX = 1_000
 def matcher(pattern: str) -> tuple[Callable[[str], bool], Callable[[list[str]], bool]]:
     """Whether one text, and whether all of some texts, match the whole pattern. Raises ValueError that says what is wrong
     with the pattern."""
-    import jsonschema_rs
+    with library("jsonschema-rs"):
+        import jsonschema_rs
 
     if len(pattern) > PATTERN_MAX:
         raise ValueError(f"a pattern has at most {PATTERN_MAX} characters")

@@ -11,6 +11,7 @@ from typing import Any
 
 from replica.exchange.maps.mapmodel import CollectionSpec, Problem, as_text
 from replica.exchange.rows import MISSING, Cell
+from replica.libraries import library
 
 Check = Callable[[list[list[Cell]], dict[int, list[Problem]], Iterable[int]], None]
 
@@ -21,7 +22,8 @@ def _nowhere(uri: str) -> Any:
 
 def validator(text: str) -> Any:
     """A validator of this schema. Raises ValueError or ReferencingError if it is none, or refers to another document."""
-    import jsonschema_rs
+    with library("jsonschema-rs"):
+        import jsonschema_rs
 
     document = json.loads(text)
     if not isinstance(document, dict):

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 from replica.errors import Unsure
 from replica.exchange.maps.columns import Profile, profile
+from replica.exchange.maps.keys import Key, keys, names_id
 from replica.exchange.maps.mapmodel import FieldSpec, WholeFile
 from replica.exchange.maps.numbers import lost_digits
 from replica.exchange.maps.synonyms import Meaning, field_name, meaning
 from replica.exchange.maps.types import converter
-from replica.exchange.rows import Reader
+from replica.exchange.rows import SURE, Reader, ReadOptions
 
 NOTHING = ("n/a", "na", "#n/a", "null", "none", "nil", "-", "--", "?", "无", "暂无", "未知", "unknown")
 _ENDINGS = re.compile(r"(?:\.(?:gz|zst|zip|csv|tsv|txt|json|jsonl|ndjson|xml|xlsx|xls|ods|parquet|vcf))+$")
+_READ = ("format", "encoding", "delimiter", "quote", "header", "records", "sheet")
 TRIED = 2_000
 """Distinct values that a type is tried on."""
 CLEAN = 0.95
@@ -56,8 +58,11 @@ class Draft:
     toml: str
 
 
-def suggest(reader: Reader, name: str = "records", country: str | None = None) -> Draft:
-    """Draft a map for this file. Reads it once. `name`: of the file, for the collection; `country`: of its phones."""
+def suggest(
+    reader: Reader, name: str = "records", country: str | None = None, told: ReadOptions | None = None
+) -> Draft:
+    """Draft a map for this file. Reads it once. `name`: of the file, for the collection; `country`: of its phones; `told`:
+    what the user said about it, which the draft says too."""
     taken: set[str] = set()
     columns = []
     profiles = profile(reader)
@@ -65,10 +70,20 @@ def suggest(reader: Reader, name: str = "records", country: str | None = None) -
         made = _column(found, taken, country)
         taken.add(made.field.casefold())
         columns.append(made)
-    keys = _keys(profiles, columns)
+    nothing = ["empty" in dict(column.words) for column in columns]
+    found_keys = keys(profiles, [(column.field, column.type) for column in columns], nothing)
+    for key in found_keys[:1]:
+        columns[key.column] = _as_key(columns[key.column], key)
     stem = _ENDINGS.sub("", PurePath(name).name.lower())
     collection = field_name(stem, set())
-    return Draft(collection, tuple(keys), tuple(columns), _toml(collection, keys, columns))
+    names = [key.field for key in found_keys]
+    return Draft(collection, tuple(names), tuple(columns), _toml(collection, names, columns, _read(reader, told)))
+
+
+def _as_key(column: Suggestion, key: Key) -> Suggestion:
+    """The column as the key of its collection: people write an address in small letters and in large."""
+    case = (("case", "lower"),) if column.type == "email" else ()
+    return replace(column, words=(*case, *column.words), notes=(*key.notes, *column.notes))
 
 
 def _column(found: Profile, taken: set[str], country: str | None) -> Suggestion:
@@ -88,7 +103,8 @@ def _column(found: Profile, taken: set[str], country: str | None) -> Suggestion:
     elif empty:
         notes.append(f"{', '.join(empty[:4])} may mean nothing: list it in empty")
     if kind:
-        words = _tried(found, kind, words, country, notes)
+        promised = known is not None and known.type == kind
+        words = _tried(found, kind, words, country, notes, most=0.5 if promised else 1 - CLEAN)
     elif any(s != s.strip() for s in found.samples):
         words.append(("trim", True))
     if not found.filled:
@@ -110,39 +126,41 @@ def _type(found: Profile, known: Meaning | None, notes: list[str]) -> tuple[str,
         fits = found.share(known.type)
         if known.type == "datetime":
             fits += found.share("date")
-        elif known.type == "number":
-            fits += found.share("integer")
         elif known.type == "phone":
             fits = max(fits, found.share("digits") + found.share("integer")) + found.share("lost")
-        if fits >= CLEAN or (kind == "" and fits > 0.5):
+        if fits >= CLEAN or (kind in ("", "phone") and fits > 0.5):
             return known.type, min(fits, 1.0)
         if fits < 0.5 and known.confidence >= 0.9:
             notes.append(f"its name promises {known.type}, its values do not")
-    if known and known.field in ("id", "postcode", "tax_id", "qq") and kind in ("integer", "number", "phone"):
+    code = names_id(found.name) is not None or (known and known.field in ("postcode", "tax_id", "qq"))
+    if code and kind in ("integer", "number", "phone", "date"):
         return "", 1.0
     return kind, share
 
 
 def _tried(
-    found: Profile, kind: str, words: list[tuple[str, Any]], country: str | None, notes: list[str]
+    found: Profile, kind: str, words: list[tuple[str, Any]], country: str | None, notes: list[str], most: float
 ) -> list[tuple[str, Any]]:
-    """The words with what the type's own reader says of the values: without the type if it refuses most of them."""
+    """The words with what the type's own reader says of the values: without the type if it refuses more than `most` of
+    them."""
     told = dict(words)
-    if kind == "phone" and country is None and not all(s.lstrip().startswith(("+", "00")) for s in found.samples):
-        notes.append('add country = "CN" (or another) for numbers without a +')
-        return [*words, ("on_error", "keep")]
     order = told.get("format") or ("DMY" if kind in ("date", "datetime") else None)
     spec = FieldSpec("x", type=kind, country=told.get("country"), format=order, decimal=told.get("decimal") or ".")
     nothing = {word.casefold() for word in told.get("empty", ())}
     texts = [s for s in found.distinct_texts() if s.strip().casefold() not in nothing and not lost_digits(s)][:TRIED]
     _, refused = converter(spec, WholeFile())(texts)
-    if len(refused) > len(texts) / 2:
+    if refused and kind == "phone" and country is None:
+        notes.append('add country = "CN" (or another) for numbers without a +')
+        return [*words, ("on_error", "keep")] if len(refused) > len(texts) / 2 else words
+    if len(refused) > len(texts) * most:
         notes.append(f"looks like {kind}, but {texts[next(iter(refused))][:40]} {refused[next(iter(refused))]}")
         return []
     if refused:
-        share = len(refused) / len(texts)
-        notes.append(f"{share:.1%} of the values are no {kind}, such as {texts[next(iter(refused))][:40]}")
-        return [*words, ("on_error", "keep")]
+        are = "is" if len(refused) == 1 else "are"
+        notes.append(
+            f"{len(refused)} of {len(texts)} different values {are} no {kind}, such as {texts[next(iter(refused))][:40]}:"
+            ' rejected, unless on_error = "keep"'
+        )
     return words
 
 
@@ -156,33 +174,26 @@ def _decided(found: Profile, kind: str, notes: list[str]) -> list[tuple[str, Any
     return [(word, decision.value)] if decision else []
 
 
-def _keys(profiles: Sequence[Profile], columns: Sequence[Suggestion]) -> list[str]:
-    """Fields that are filled and different in every row, those called id first, then e-mails, then phones."""
-    order = {"id": 0, "email": 2, "mobile": 3, "phone": 4}
-    found = []
-    for number, (seen, column) in enumerate(zip(profiles, columns, strict=True)):
-        if (
-            seen.rows
-            and seen.filled == seen.rows
-            and not seen.repeats
-            and not seen.counts["lost"]
-            and "empty" not in dict(column.words)
-        ):
-            known = meaning(seen.name)
-            rank = order.get(known.field, 5) if known else 5
-            if known is None and re.search(r"(?:\b|_)id$|编号$|号$", seen.name.strip(), re.IGNORECASE):
-                rank = 1
-            if column.type in ("number", "date", "datetime", "boolean") or (rank == 5 and seen.rows < 20):
-                rank += 10  # Few rows differ in everything.
-            found.append((rank, number, column.field))
-    found.sort()
-    return [field for rank, _, field in found if rank < 10 or rank == found[0][0]][:5]
+def _read(reader: Reader, told: ReadOptions | None) -> list[str]:
+    """How to read the file, only where it must be said: what the user had to say, and what is not sure."""
+    lines = {}
+    for finding in reader.findings:
+        name = finding.option.removeprefix("--")
+        if finding.confidence < SURE and name in _READ:
+            others = f", or {' or '.join(map(_value, finding.others))}" if finding.others else ""
+            value = int(finding.value) if name == "header" else finding.value
+            lines[name] = f"{name} = {_value(value)}  # {_comment(f'{finding.confidence:.0%} sure{others}')}"
+    for name in _READ:
+        if (said := getattr(told, name, None)) is not None:
+            lines[name] = f"{name} = {_value(said)}"
+    return ["", "[read]", *lines.values()] if lines else []
 
 
-def _toml(collection: str, keys: Sequence[str], columns: Sequence[Suggestion]) -> str:
+def _toml(collection: str, keys: Sequence[str], columns: Sequence[Suggestion], read: Sequence[str]) -> str:
     lines = ["# A draft: correct it, then `replica map check` it. MAP.md says what the words mean.", "version = 1"]
     lines += [
         'source = "file"  # name the system that the file comes from',
+        *read,
         "",
         "[[collection]]",
         f"name = {quoted(collection)}",

@@ -2,7 +2,7 @@
 
 1. Whole numbers are int, others float; dates, times and durations ISO text, a date without a time only the date; booleans
    stay; a formula is its value. An empty cell is empty text: a sheet cannot say nothing.
-2. A cell with an error (#N/A) is its text, and told (xlsx; the library shows those of xls and ods as empty).
+2. A cell with an error (#N/A) is its text, and told (xlsx and ods; the library shows those of xls as empty).
 3. The header is the first row of text that is as wide as the table; what is above it and rows without anything are left out.
    Headers without a name, or with one that was there before, get one.
 4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number. One
@@ -115,8 +115,10 @@ class SheetReader:
         if not any(found.values()):
             return
         count = 0
-        for (row, column), text in found.get(_part(path, number), {}).items():
-            if row < len(rows) and column < len(rows[row]) and rows[row][column] == "":
+        ods = self.format == "ods"  # The library shows its errors as empty text, or as the number 0.
+        part = f"content.xml#{number}" if ods else _part(path, number)
+        for (row, column), text in found.get(part, {}).items():
+            if row < len(rows) and column < len(rows[row]) and (ods or rows[row][column] == ""):
                 rows[row][column] = text
                 count += 1
         if count:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import zipfile
 import zlib
@@ -30,6 +31,9 @@ _ERROR = re.compile(
     rb"""<(?:\w+:)?c\s([^>]*\bt=["']e["'][^>]*)>(?:(?!</(?:\w+:)?c>).){0,2000}?<(?:\w+:)?v>([^<]{1,40})<""", re.DOTALL
 )
 _ODS = re.compile(rb"<table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)>")
+_ODS_ERROR = re.compile(
+    rb"<(?:table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)|text:p\b[^>]*)>([^<]{0,40})"
+)
 _REPEATED = re.compile(rb'number-(?:rows|columns)-repeated="(\d{1,9})"')
 
 TEXT_MAX = 1 << 30
@@ -93,20 +97,44 @@ class _OdsArea:
         self._row = self._column = self._times = self._widest = self._tallest = 0
         self.shared = 0
         self.errors: Errors = {}
+        self.tables: list[Errors] = []
+        self._error: tuple[range, range] | None = None
+        """Rows and columns of an error whose text has not come yet."""
 
     def see(self, data: bytes) -> None:
-        for kind, attributes in _ODS.findall(data):
-            found = _REPEATED.search(attributes)
-            times = int(found[1]) if found else 1
-            if kind == b"table":
-                self._row = 0
-            elif kind == b"table-row":
-                self._row, self._column, self._times = self._row + times, 0, times
-            else:
-                self._column += times
-                if b"value-type" in attributes:
-                    self._widest = max(self._widest, self._column)
-                    self._tallest = max(self._tallest, self._row)
+        if self._error is None and b'value-type="error"' not in data:
+            for kind, attributes in _ODS.findall(data):
+                self._tag(kind, attributes)
+            return
+        for kind, attributes, text in _ODS_ERROR.findall(data):
+            if kind:
+                self._error = None
+                times = self._tag(kind, attributes)
+                if b'value-type="error"' in attributes:
+                    columns = range(self._column - times, self._column)
+                    self._error = range(self._row - self._times, self._row), columns
+            elif self._error is not None and self.tables:
+                rows, columns = self._error
+                places = ((row, column) for row in rows for column in columns)
+                for place in itertools.islice(places, max(ERRORS_MAX - len(self.tables[-1]), 0)):
+                    self.tables[-1][place] = text.decode("utf-8", "replace")
+                self._error = None
+
+    def _tag(self, kind: bytes, attributes: bytes) -> int:
+        """Count a tag. Returns how often it stands."""
+        found = _REPEATED.search(attributes)
+        times = int(found[1]) if found else 1
+        if kind == b"table":
+            self._row = 0
+            self.tables.append({})
+        elif kind == b"table-row":
+            self._row, self._column, self._times = self._row + times, 0, times
+        else:
+            self._column += times
+            if b"value-type" in attributes:
+                self._widest = max(self._widest, self._column)
+                self._tallest = max(self._tallest, self._row)
+        return times
 
     def cells(self) -> int:
         return self._widest * self._tallest
@@ -146,7 +174,8 @@ def _unpacked(file: IO[bytes], entry: zipfile.ZipInfo, name: str) -> Iterator[by
 
 
 def weigh(path: Path, name: str) -> dict[str, Errors]:
-    """Look through a workbook that is a zip: part of a sheet -> its cells that hold errors. Raises FileRefused."""
+    """Look through a workbook that is a zip: part of a sheet (of ods with "#" and its
+    number) -> its cells that hold errors. Raises FileRefused."""
     found: dict[str, Errors] = {}
     shared, used = _Shared(), 0
     try:
@@ -177,6 +206,8 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
                         f"{name} speaks of {area.cells():,} cells, {CELLS_MAX:,} at most: delete the empty rows and columns"
                     )
                 found[entry.filename] = area.errors
+                if isinstance(area, _OdsArea):
+                    found |= {f"{entry.filename}#{number}": errors for number, errors in enumerate(area.tables)}
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"{name} is a damaged workbook ({error}): get it again, or save it as CSV") from None
     if used * shared.longest > TEXT_MAX and shared.longest > 32 * 32_767:

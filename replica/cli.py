@@ -21,7 +21,7 @@ from protocol.errors import PeerFault, ReplicaError
 from protocol.session import CHANGING, Session
 from replica import invite as invites
 from replica import show
-from replica.errors import StoreError, UsageError
+from replica.errors import MapRefused, StoreError, UsageError
 from replica.late import COMMANDS, Parser
 from replica.progress import Bar
 from replica.store.store import Store, initialize
@@ -46,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"replica: {clean(where)}{clean(error.strerror or error)}", file=sys.stderr)
+        return FILE
     except (ReplicaError, sqlite3.Error) as error:
-        print(f"replica: {clean(error)}", file=sys.stderr)
+        lines = str(error).split("\n") if isinstance(error, MapRefused) else [error]
+        print("replica: " + "\n".join(map(clean, lines)), file=sys.stderr)
         return PEER if isinstance(error, PeerFault) else FILE if isinstance(error, StoreError) else USAGE
 
 

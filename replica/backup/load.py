@@ -72,7 +72,7 @@ def load(
         archive = Reader(source, str(path))
         if _is_empty_store(file):
             return _fill(archive, file, path, progress, now_ms, random)
-        check_new_database(file, force=False)
+        check_new_database(file, force=None)
         with workroom(file, now_ms) as room:
             made = room / "loaded.db"
             open(private(made), "wb").close()

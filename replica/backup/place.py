@@ -114,15 +114,16 @@ def room_for(size: int, beside: Path) -> None:
         raise DiskFull(f"{beside.absolute().parent} has {free} bytes free, {size} are needed: free some space")
 
 
-def check_new_database(path: Path, *, force: bool, clear: bool = False) -> None:
+def check_new_database(path: Path, *, force: bool | None, clear: bool = False) -> None:
     """Raise unless a new database may take this place. With `force`, an old one that nobody uses may be replaced; with
-    `clear` too, what is left beside it is removed, so that it can be now."""
+    `clear` too, what is left beside it is removed, so that it can be now. None: there is no way to force it."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file")
     sides = [Path(f"{path}{side}") for side in _SIDES]
     if path.exists():
         if not force:
-            raise UsageError(f"{path} exists: choose another name, or say --force to replace it for good")
+            how = "" if force is None else ", or say --force to replace it for good"
+            raise UsageError(f"{path} exists: choose another name{how}")
         _check_unused(path, back=not clear)
     left = [side for side in sides if side.exists()]
     if left and not force:

@@ -23,7 +23,7 @@ from replica.errors import UsageError
 from replica.exchange.exporting.export import Asked, Reverse, Summary, export
 from replica.exchange.exporting.plan import is_select
 from replica.exchange.exporting.since import moment
-from replica.exchange.formats.output import Output, open_output
+from replica.exchange.formats.output import Output, open_output, refuse_same
 from replica.exchange.importing import runs
 from replica.exchange.rows import WriteOptions, Writer
 from replica.progress import Bar
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file, and say what is in it."""
+    refuse_same(options.out, "OUT", [options.file, *([options.map] if options.map else [])])
     if options.json and options.out == "-":
         raise UsageError("standard output cannot hold both the rows and --json: name a file")
     select = is_select(options.what)

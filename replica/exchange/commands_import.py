@@ -15,6 +15,7 @@ from typing import Any
 from replica import show
 from replica.errors import FileRefused, Unsure, UsageError
 from replica.exchange.importing.outcome import BUCKETS, Outcome
+from replica.exchange.formats.output import refuse_same
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import ReadOptions
 from replica.progress import Bar
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rejects", metavar="OUT.csv", help="write rejected rows there, with the reasons; mend and import"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an import of this file that was interrupted")
-    parser.add_argument("--max-errors", metavar="N", type=int, help="stop when more rows than this are rejected")
+    parser.add_argument("--max-errors", metavar="N", type=_count, help="stop when more rows than this are rejected")
     parser.add_argument("--format", help="csv, json, jsonl, xml, xlsx, xls, ods, parquet or vcard (default: find out)")
     parser.add_argument("--encoding", help="of a text, such as gb18030 (default: find out)")
     parser.add_argument("--delimiter", help="between cells; \\t for a tab (default: find out)")
@@ -61,12 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", metavar="XSD", help="XML schema that the file must obey")
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def run(options: argparse.Namespace) -> int:
     """Import, or list or undo imports."""
     if options.file == "undo" and not Path("undo").exists():
         return _undo(options)
     if options.file == "runs" and not Path("runs").exists():
         return _runs(options)
+    if options.rejects is not None:
+        refuse_same(options.rejects, "--rejects", [options.file, *options.sources, *options.map])
     if not options.sources:
         raise UsageError("name the file to import: replica import FILE SOURCE --collection NAME --key FIELD")
     read = ReadOptions(**{f.name: getattr(options, f.name) for f in fields(ReadOptions)})
@@ -76,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(outcome.as_json(), ensure_ascii=False, indent=2, default=_plain))
     else:
         tell(outcome, options.file)
-    return REJECTED if outcome.counts["rejected"] or outcome.stopped else OK
+    return REJECTED if outcome.rejected or outcome.counts["rejected"] or outcome.stopped else OK
 
 
 def _import(store: Store, options: argparse.Namespace, read: ReadOptions, date: str | None) -> Outcome:
@@ -205,6 +215,8 @@ def _undo(options: argparse.Namespace) -> int:
     print(
         f"run {done.run} undone: {done.deleted} records deleted that it had made, {done.restored} as they were before"
     )
+    if done.also:
+        print(f"  records that it made stay: the same file was imported by run {', '.join(done.also)} too; undo that as well")
     for kept in done.listed:
         what, by = f" {', '.join(kept.fields)}" if kept.fields else "", clean(", ".join(kept.by))
         print(
@@ -269,7 +281,7 @@ def tell(outcome: Outcome, file: str) -> None:
     aside = outcome.counts["rejected"]
     if aside > len(outcome.rejected):
         print(f"  … and {aside - len(outcome.rejected):,} more rejected rows")
-    if outcome.rejects:
+    if outcome.rejects and outcome.rejected:
         print(f"  rejected rows are in {clean(outcome.rejects)}: mend them there, and import that file")
     elif aside:
         print("  --rejects OUT.csv writes rejected rows with the reasons, to be mended and imported")

@@ -20,6 +20,7 @@ from typing import Any
 
 from replica import show
 from replica.exchange.importing import runs
+from replica.exchange.formats.output import refuse_same
 from replica.exchange.quality.compare import LIST_MAX, Asked, Check, Result, compare, ratio
 from replica.exchange.quality.page import compare_page, profile_page
 from replica.exchange.quality.profile import FieldProfile, Profile, profile
@@ -79,8 +80,16 @@ def _count(text: str) -> int:
     return number
 
 
+def _guard(options: argparse.Namespace, *inputs: str | None) -> None:
+    """A page does not replace what it is about; a store may be named FILE:COLLECTION."""
+    if options.html is not None:
+        every = [name for some in inputs if some for name in (some, some.rpartition(":")[0]) if name]
+        refuse_same(options.html, "--html", every)
+
+
 def run_profile(options: argparse.Namespace) -> int:
     """Print what a collection or a file is like."""
+    _guard(options, options.file, options.reference, options.map)
     with ExitStack() as stack:
         bar = stack.enter_context(Bar(options.json))
         side = _side(stack, options, options.file, options.collection)
@@ -104,6 +113,7 @@ def run_profile(options: argparse.Namespace) -> int:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Print how two sides differ. 0: they do not; 1: they do."""
+    _guard(options, options.a, options.b, options.map)
     with ExitStack() as stack:
         bar = stack.enter_context(Bar(options.json))
         a, b = (_side(stack, options, name, options.collection) for name in (options.a, options.b))

@@ -18,7 +18,7 @@ from protocol.values import INT_MAX, INT_MIN, check
 from replica.store.catalog import Column
 from replica.store.show import SAFE
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,400})")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _NUMERIC = frozenset({"INTEGER", "REAL", "NUMERIC"})
 
@@ -68,8 +68,12 @@ def _one(column: Column, value: Any) -> Any:
 def _number(column: Column, text: str) -> Any:
     """What a column of numbers makes of text."""
     plain = text.strip()
-    if _INTEGER.fullmatch(plain) and INT_MIN <= int(plain) <= INT_MAX:
-        return float(plain) if column.affinity == "REAL" and int(float(plain)) == int(plain) else int(plain)
+    if _INTEGER.fullmatch(plain):
+        if column.affinity == "REAL" and int(float(plain)) == int(plain):
+            return float(plain)
+        if column.affinity != "REAL" and INT_MIN <= int(plain) <= INT_MAX:
+            return int(plain)
+        raise ValueRefused(f"{plain} is more than a column of type {column.affinity} can hold exactly")
     if _DECIMAL.fullmatch(plain):
         number = float(plain)
         if abs(number) < float("inf"):

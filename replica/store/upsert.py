@@ -226,7 +226,7 @@ class _Upsert:
         keep, blank, defaulted = self._rows.keep, self._rows.blank, self._defaulted
         changed = {}
         for name, value in zip(self._names, new, strict=True):
-            if value is keep or (name in old and value == old[name]):
+            if value is keep or (name in old and _same(value, old[name])):
                 continue
             if not (blank and (value is None or value == "" or i in defaulted.get(name, ()))):
                 changed[name] = value
@@ -301,8 +301,9 @@ class _Upsert:
         if self._shape.rowid_alias:
             pairs = [(table.tbl, row[0], key) for row, key in zip(rows, mine, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
-            if self._shape.autoincrement:
+            if self._shape.autoincrement and any(pk[0] is not None for pk in self._rows.keys):
                 leap(core, table)
+        core.clock.observe(max(n.stamp for n in new))
         core.dirty.update(dict.fromkeys(mine, 1))
         if core.on_change is not None:
             core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
@@ -350,3 +351,9 @@ def _longest(column: Sequence[Any]) -> int:
         return max(map(len, column), default=0)
     except TypeError:
         return max((len(v) for v in column if isinstance(v, str | bytes)), default=0)
+
+
+def _same(value: Any, old: Any) -> bool:
+    """Whether a source says what is here already: 1 and "1" are the same where a column takes both, for a file of text has
+    but one way to say them."""
+    return bool(value == old) or (type(value) is str and type(old) in {int, float} and value == repr(old))

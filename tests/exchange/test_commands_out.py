@@ -140,9 +140,9 @@ def test_wrong_usage_is_told(people: Machine, tmp_path: Path) -> None:
 def test_a_run_is_a_moment_too(people: Machine, tmp_path: Path) -> None:
     people.store.absorb()
     stamp = pack(people.clock.ms, 0, bytes(8)).hex()
-    runs.prepare(people.store)
     with people.store.transaction() as core:
-        runs.write(core, runs.Run("run-1", "", "crm", ["x.csv"], "", "", [], stamp, "2023"))
+        node = core.clock.node.hex()
+        runs.write(core, runs.Run("run-1", node, "crm", ["x.csv"], "", "", [], stamp, "2023"))
     people.clock.ms += 10
     people.store.execute("UPDATE people SET age = 5 WHERE id = '1'")
     out = tmp_path / "x.csv"

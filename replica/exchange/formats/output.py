@@ -16,11 +16,12 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from replica.errors import FileRefused
+from replica.errors import FileRefused, UsageError
 from replica.words import clean
 
 if sys.platform != "win32":
@@ -162,6 +163,18 @@ def _lock(file: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def refuse_same(out: str | Path, what: str, inputs: Iterable[str | Path]) -> None:
+    """Raise UsageError if an output would replace one of these files, or what belongs to it as a database."""
+    target = Path(out)
+    if str(out) == "-" or not target.exists():
+        return
+    for name in inputs:
+        for path in (Path(name), Path(f"{name}-wal"), Path(f"{name}-shm")):
+            with contextlib.suppress(OSError):
+                if path.samefile(target):
+                    raise UsageError(f"{what} {out} would replace {path}, which is read here: choose another name")
 
 
 def open_output(target: str | Path, stdout: IO[bytes] | None = None) -> Output:

@@ -1,7 +1,7 @@
 """When the source last changed a row: the stamp of an import that looks at it (`--as-of`).
 
 The stamp's node is not this one but the source, so two nodes that import the same row write the very same registers, and
-an old export never overwrites what was edited since. A time to come counts as now.
+an old export never overwrites what was edited since. A time to come is refused: it would win over every edit.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from protocol import limits
 from protocol.hlc import pack
 from protocol.keys import content_hash
 from replica.exchange.rows import MISSING
 
 _SECONDS_MAX = 1e11
 """A number above this is milliseconds: as seconds it would be the year 5138."""
+
+
+_SECONDS_MIN = 315_532_800
+"""1980: a lower number is no time of a computer, but a day number or a date."""
 
 
 def author(source: str) -> bytes:
@@ -29,11 +34,13 @@ def moment(cell: Any) -> int:
     1970. Raises ValueError with a sentence."""
     if cell is None or cell is MISSING or cell == "":
         raise ValueError("no time in the row: it cannot be told whether it is newer")
-    if isinstance(cell, int | float) and not isinstance(cell, bool):
-        return int(cell if abs(cell) > _SECONDS_MAX else cell * 1000)
     text = str(cell).strip()
-    if text.replace(".", "", 1).isdecimal():
-        return moment(float(text))
+    if len(text) != 8 and text.isascii() and text.replace(".", "", 1).isdecimal():
+        number = float(text)
+        seconds = number / 1000 if number > _SECONDS_MAX else number
+        if seconds < _SECONDS_MIN:
+            raise ValueError(f"{text!r} would be a time before 1980: write it as 2026-03-12T09:30:00Z")
+        return int(seconds * 1000)
     try:
         time = datetime.fromisoformat(text.replace("/", "-") if text[4:5] == "/" else text)
     except ValueError:
@@ -49,7 +56,10 @@ def stamps(cells: Sequence[Any], source: str, now_ms: int) -> tuple[list[bytes],
     node, out, reasons = author(source), [], {}
     for i, cell in enumerate(cells):
         try:
-            out.append(pack(max(1, min(moment(cell), now_ms)), 0, node))
+            time = moment(cell)
+            if time > now_ms + limits.DRIFT_MS_MAX:
+                raise ValueError(f"{str(cell)[:40]!r} is still to come: the clock of the source is wrong, or the column")
+            out.append(pack(max(1, min(time, now_ms)), 0, node))
         except (ValueError, OverflowError) as error:
             out.append(b"")
             reasons[i] = str(error)

@@ -5,7 +5,7 @@ A row that cannot be is taken out and the batch tried again, so that the others 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from replica.exchange.importing.outcome import SHOWN_MAX, Difference, Outcome
 from replica.exchange.importing.places import Place
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
-from replica.exchange.importing.seen import Seen
+from replica.exchange.importing.seen import First, Seen
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
 from replica.exchange.rows import MISSING, Batch
 from replica.store.core import Collision, Core, uncollected
@@ -50,9 +50,30 @@ class File:
 class _Excluded(Exception):
     """Rows of the batch that must be left out: why, or for what they wait."""
 
-    def __init__(self, reasons: dict[int, list[str]], later: dict[int, list[str]]) -> None:
+    def __init__(
+        self, reasons: dict[int, list[str]], later: dict[int, list[str]] | None = None, *, beside: bool = False
+    ) -> None:
+        """`beside`: only because of other rows of the batch, which may be left out in their turn."""
         super().__init__("some rows cannot be")
-        self.reasons, self.later = reasons, later
+        self.reasons, self.later, self.beside = reasons, later or {}, beside
+
+
+@dataclass(slots=True)
+class _Keys:
+    """Of the records of one target: external key, line, and a hash of all values."""
+
+    texts: list[str]
+    lines: list[int]
+    hashes: list[int]
+
+    @classmethod
+    def of(cls, target: Target, mapped: Mapped, batch: Batch) -> _Keys:
+        """Of these records."""
+        names = [f.name for f in target.fields]
+        texts = externals([mapped.columns[names.index(n)] for n in target.key])
+        plain = [c if set(map(type, c)) <= {str} else list(map(repr, c)) for c in mapped.columns]  # -1 hashes as -2 does.
+        hashes = list(map(hash, zip(*plain, strict=True)))
+        return cls(texts, [batch.lines[s] for s in mapped.sources], hashes)
 
 
 @dataclass(slots=True)
@@ -66,24 +87,26 @@ class _Work:
     again: bool
     reasons: dict[int, list[str]] = field(default_factory=dict)
     later: dict[int, list[str]] = field(default_factory=dict)
+    beside: dict[int, list[str]] = field(default_factory=dict)
+    """Why rows are rejected because of others of the batch: looked at anew when one of those is."""
     duplicates: dict[int, str] = field(default_factory=dict)
+    keys: list[_Keys] = field(default_factory=list)
     repeated: dict[int, set[int]] = field(default_factory=dict)
     """Target -> indexes of records that an earlier row made already."""
 
     def out(self, row: int) -> bool:
         """Whether a row is left out."""
-        return row in self.reasons or row in self.later or row in self.duplicates
+        return row in self.reasons or row in self.later or row in self.duplicates or row in self.beside
 
 
 class Batching:
     """Of one run. Close it when done."""
 
-    def __init__(self, store: Store, run: Run, outcome: Outcome, on_deleted: str) -> None:
-        self._store, self._run, self._outcome, self._on_deleted = store, run, outcome, on_deleted
+    def __init__(self, store: Store, run: Run, files: Sequence[File], outcome: Outcome, on_deleted: str) -> None:
+        self._store, self._run, self._files, self._outcome, self._on_deleted = store, run, files, outcome, on_deleted
         self._own = bytes.fromhex(run.stamp)
-        self._seen: dict[str, Seen] = {}
-        self._places: dict[str, Place] = {}
-        self._found: set[int] = set()
+        self._seen: dict[tuple[int, str], Seen] = {}
+        self._places: dict[int, dict[str, Place]] = {}
         self._pardoned: frozenset[bytes] | None = None
         self.written = bool(run.collections)
         """Whether the run stands in the table of runs."""
@@ -108,49 +131,74 @@ class Batching:
         mapped, problems = file.mapper.map(batch)
         stamps, late = file.stamps(batch)
         work = _Work(batch, mapped, stamps, again)
+        work.keys = [_Keys.of(file.mapper.targets[m.target], m, batch) for m in mapped]
         for i, some in problems.items():
             work.reasons[i] = [f"{p.field}: {p.message}" if p.field else p.message for p in some]
         for i, reason in late.items():
             work.reasons.setdefault(i, []).append(reason)
-        if not again:
-            self._find_duplicates(file, work)
         if known:
+            with self._store.transaction() as core:
+                rejected = ledger.rejected(core, self._run.id, file.number, batch.numbers)
+            work.reasons.update({i: [] for i, number in enumerate(batch.numbers) if number in rejected})
+            self._find_duplicates(file, work)
+            self._remember(file, work, work.reasons)
             return
         while True:
             try:
+                if not again:
+                    self._find_duplicates(file, work)
                 self._commit(file, work)
+                work.reasons.update(work.beside)
+                if not again:
+                    self._remember(file, work, work.reasons)
                 return
             except _Excluded as out:
+                if out.beside:
+                    work.beside.update(out.reasons)
+                    continue
+                work.beside.clear()
                 for i, some_reasons in out.reasons.items():
                     work.reasons.setdefault(i, []).extend(some_reasons)
                 for i, waits in out.later.items():
                     (work.reasons if final else work.later).setdefault(i, []).extend(waits)
 
     def _find_duplicates(self, file: File, work: _Work) -> None:
-        """The first row that names a record makes it. A row all of whose records were there before in this run is a
-        duplicate; an account that stands in the row of each of its contacts makes none of them one."""
+        """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
+        before is a duplicate; an account that stands in the row of each of its contacts makes none of them one."""
+        work.duplicates.clear()
         new: set[int] = set()
         differing: dict[int, list[str]] = {}
-        for mapped in work.mapped:
-            target = file.mapper.targets[mapped.target]
-            names = [f.name for f in target.fields]
-            texts = externals([mapped.columns[names.index(n)] for n in target.key])
-            lines = [work.batch.lines[s] for s in mapped.sources]
-            hashes = list(map(hash, zip(*mapped.columns, strict=True)))
-            out = [work.out(s) for s in mapped.sources]
-            texts = ["" if o else t for t, o in zip(texts, out, strict=True)] if any(out) else texts
-            seen = self._seen.setdefault(fold(target.collection), Seen())
+        for mapped, keys in zip(work.mapped, work.keys, strict=True):
+            seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
+            here: dict[str, First] = {}
             repeated = work.repeated[mapped.target] = set()
-            for record, first in enumerate(seen.add(texts, lines, hashes)):
+            for record, (text, before) in enumerate(zip(keys.texts, seen.look(keys.texts), strict=True)):
+                source = mapped.sources[record]
+                if source in work.reasons:
+                    continue
+                first = before or here.get(text)
                 if first is None:
-                    new.add(mapped.sources[record])
+                    new.add(source)
+                    if text:
+                        here[text] = First(keys.lines[record], keys.hashes[record])
                     continue
                 repeated.add(record)
-                if first.hash != hashes[record]:
-                    what = f"the key {texts[record]!r} was in line {first.line} already, with other values: that one counts"
-                    differing.setdefault(mapped.sources[record], []).append(what)
-        for row in {s for m in work.mapped for s in m.sources} - new:
+                if first.hash != keys.hashes[record]:
+                    what = f"the key {text!r} was in line {first.line} already, with other values: that one counts"
+                    differing.setdefault(source, []).append(what)
+        for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
+
+    def _remember(self, file: File, work: _Work, rejected: Container[int]) -> None:
+        """The keys of rows that are in, or may still come in."""
+        for mapped, keys in zip(work.mapped, work.keys, strict=True):
+            seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
+            good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in work.repeated[mapped.target]]
+            if len(good) == len(mapped.sources):
+                seen.keep(keys.texts, keys.lines, keys.hashes)
+            else:
+                some = [(keys.texts[i], keys.lines[i], keys.hashes[i]) for i in good]
+                seen.keep([t for t, _, _ in some], [n for _, n, _ in some], [h for _, _, h in some])
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
@@ -171,9 +219,10 @@ class Batching:
     def _write(self, core: Core, file: File, work: _Work) -> Callable[[], None]:
         """Write it all. Returns what to do once it is committed."""
         done: list[tuple[Resolved, Upserted]] = []
-        places: dict[str, Place] = {}
+        places = self._places
         if any(not work.out(s) for m in work.mapped for s in m.sources):
-            places = dict(self._places) if file.number in self._found else {**self._places, **file.find(core)}
+            # Of all files: their records may refer to each other in any order.
+            places = places or {f.number: f.find(core) for f in self._files}
             done = self._upsert(core, file, work, places)
         fates = _fates(done)
         counts = self._counts(work, fates)
@@ -185,7 +234,8 @@ class Batching:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
             known = {fold(k.collection): k for k in self._run.collections}
-            known.update({name: p.known(self._run.source) for name, p in places.items()})
+            for name, place in ((n, p) for some in places.values() for n, p in some.items()):
+                known[name] = place.known(self._run.source, known.get(name))
             self._run.collections = list(known.values())
             runs.write(core, self._run)
         if asides or work.again:
@@ -193,22 +243,23 @@ class Batching:
             ledger.keep(core, self._run.id, asides)
 
         def committed() -> None:
-            self._places.update(places)
-            if places:
-                self._found.add(file.number)
+            self._places = places
             self.written = self.written or changed
             self._outcome.counts = counts
             self._tell(work, done)
 
         return committed
 
-    def _upsert(self, core: Core, file: File, work: _Work, places: dict[str, Place]) -> list[tuple[Resolved, Upserted]]:
+    def _upsert(
+        self, core: Core, file: File, work: _Work, places: dict[int, dict[str, Place]]
+    ) -> list[tuple[Resolved, Upserted]]:
         if self._pardoned is None:
             self._pardoned = runs.pardoned(core)
-        resolver = Resolver(self._run.source, places, self._on_deleted)
+        every = {name: place for some in places.values() for name, place in some.items()}
+        resolver = Resolver(self._run.source, every, self._on_deleted)
         done = []
         for mapped in work.mapped:
-            place = places[fold(file.mapper.targets[mapped.target].collection)]
+            place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
             left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
             if not left:
@@ -216,12 +267,14 @@ class Batching:
             resolved = resolver.resolve(core, place, mapped, left, work.stamps, self._pardoned)
             if resolved.reasons or resolved.later:
                 raise _Excluded(resolved.reasons, resolved.later)
+            if resolved.twice:
+                raise _Excluded(resolved.twice, beside=True)
             try:
                 upserted = upsert(core, resolved.rows, self._run.id, self._own)
             except Conflict as conflict:
-                raise _Excluded(_by_row(resolved, conflict.reasons), {}) from None
+                raise _Excluded(_by_row(resolved, conflict.reasons)) from None
             if upserted.reasons:
-                raise _Excluded(_by_row(resolved, upserted.reasons), {})
+                raise _Excluded(_by_row(resolved, upserted.reasons))
             done.append((resolved, upserted))
         return done
 
@@ -229,9 +282,9 @@ class Batching:
 
     def _counts(self, work: _Work, fates: dict[int, Fate]) -> dict[str, int]:
         counts = dict(self._outcome.counts)
-        counts["rejected"] += len(work.reasons) + len(work.batch.broken)
+        counts["rejected"] += len(work.reasons.keys() | work.beside.keys()) + len(work.batch.broken)
         for row in range(len(work.batch.rows)):
-            if row in work.reasons or row in work.later:
+            if row in work.reasons or row in work.later or row in work.beside:
                 continue
             if row in work.duplicates:
                 counts["duplicate"] += 1
@@ -242,7 +295,7 @@ class Batching:
     def _asides(self, file: File, work: _Work) -> list[Aside]:
         batch, trees = work.batch, work.batch.trees
         asides = [Aside(file.number, b.number, b.line, REJECTED, (), (b.reason,), b.raw) for b in batch.broken]
-        kinds = [(REJECTED, work.reasons), (LATER, work.later)]
+        kinds = [(REJECTED, work.reasons), (REJECTED, work.beside), (LATER, work.later)]
         kinds.append((DUPLICATE, {i: [why] for i, why in work.duplicates.items() if why}))
         told: set[int] = set()
         for kind, some in kinds:

@@ -78,10 +78,19 @@ def waiting(core: Core, run: str) -> int:
     return int(core.db.execute(sql, (run, LATER)).fetchone()[0])
 
 
-def forget_others(core: Core, runs: Sequence[str]) -> None:
-    """Forget the rows of all runs but these, in the caller's transaction."""
-    sql = "DELETE FROM _replica_import_row WHERE run NOT IN (SELECT value FROM json_each(?))"
-    core.db.execute(sql, (json.dumps(list(runs)),))
+def rejected(core: Core, run: str, source: int, numbers: Sequence[int]) -> set[int]:
+    """Which of these rows of one file were rejected."""
+    if not numbers:
+        return set()
+    sql = "SELECT number FROM _replica_import_row WHERE run = ? AND kind = ? AND number BETWEEN ? AND ?"
+    found = core.rows(sql, (run, REJECTED, _number(source, min(numbers)), _number(source, max(numbers))))
+    return {number % _FILE for (number,) in found}
+
+
+def forget_old(core: Core, before: str, runs: Sequence[str]) -> None:
+    """Forget the rows of runs whose ids are below `before`, but for these, in the caller's transaction."""
+    sql = "DELETE FROM _replica_import_row WHERE run < ? AND run NOT IN (SELECT value FROM json_each(?))"
+    core.db.execute(sql, (before, json.dumps(list(runs))))
 
 
 def batch(rows: Sequence[Aside]) -> Batch:

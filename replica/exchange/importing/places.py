@@ -7,7 +7,7 @@ added to it. A table of the user's own is never altered unless he says so.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -50,11 +50,13 @@ class Place:
     refers: dict[int, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
-    def known(self, source: str) -> Known:
-        """What the run keeps about it."""
-        fields = tuple(f.name for f, c in zip(self.target.fields, self.columns, strict=True) if c or self.own)
+    def known(self, source: str, before: Known | None = None) -> Known:
+        """What the run keeps about it, together with what it knew `before`, of another file."""
+        fields = [f.name for f, c in zip(self.target.fields, self.columns, strict=True) if c or self.own]
         refers = {self.target.fields[i].name: to for i, to in self.refers.items()}
-        return Known(self.table, source, self.target.key, self.id, fields, refers)
+        if before is not None:
+            fields, refers = list(dict.fromkeys([*before.fields, *fields])), {**before.refers, **refers}
+        return Known(self.table, source, self.target.key, self.id, tuple(fields), refers)
 
 
 def place(core: Core, target: Target, source: str, *, text: bool, new_columns: str | None) -> Place:
@@ -79,7 +81,7 @@ def place(core: Core, target: Target, source: str, *, text: bool, new_columns: s
             f"{target.collection}: {what}{hint} (fields: {fields}). Name what tells its records apart: --key FIELD"
         )
     key = tuple(positions[fold(n)] for n in target.key)
-    known = known_in(core, target.collection)
+    known = known_in(core, target.collection, source)
     if known is not None and known.source == source and {*map(fold, known.key)} != {*map(fold, target.key)}:
         raise UsageError(
             f"{target.collection} was imported from {source!r} by the key {', '.join(known.key)} before: by another key all "
@@ -155,11 +157,6 @@ def _fill(core: Core, table: Table, found: Place, text: bool, new_columns: str) 
     if any(fold(target.fields[i].name) in ignored for i in found.key):
         raise UsageError(f"{table.label} has no column for the key {', '.join(target.key)}: it must have one")
     return found
-
-
-def collections(places: Mapping[str, Place], source: str) -> list[Known]:
-    """What a run keeps about all of them."""
-    return [p.known(source) for p in places.values()]
 
 
 def name_source(core: Core, author: bytes, source: str) -> None:

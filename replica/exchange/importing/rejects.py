@@ -24,7 +24,7 @@ def write_rejects(core: Core, run: str, fields: Sequence[Sequence[str]], path: s
             rows = []
             for row in part:
                 cells = dict(zip(fields[row.source], row.cells, strict=True)) if row.cells else {}
-                own = (row.number, row.line, "; ".join(row.reasons), row.raw or MISSING)
+                own = (row.number, row.line, "; ".join(row.reasons), row.raw or cells.get(OWN[3]) or MISSING)
                 rows.append((*(cells.get(n, MISSING) for n in names), *own))
             writer.write(rows)
     return path

@@ -35,6 +35,8 @@ class Resolved:
     """The external key of each, for people."""
     reasons: dict[int, list[str]] = field(default_factory=dict)
     later: dict[int, list[str]] = field(default_factory=dict)
+    twice: dict[int, list[str]] = field(default_factory=dict)
+    """Rows whose unique value another row of this batch has."""
 
 
 class Resolver:
@@ -99,7 +101,7 @@ class Resolver:
     def _keys(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         place = out.place
         if place.how is How.OWN:
-            return list(zip(*(columns[i] for i in place.own), strict=True))
+            return list(zip(*(list(map(_trimmed, columns[i])) for i in place.own), strict=True))
         if place.how is How.MADE:
             return self._made(core, out)
         return self._looked_up(core, out, columns)
@@ -124,7 +126,8 @@ class Resolver:
         place, table = out.place, core.by_name[fold(out.place.table)]
         assert table.shape is not None
         key_cells = list(zip(*(columns[i] for i in place.key), strict=True))
-        found = look_up(core, table, place.target.key, key_cells)
+        trimmed = [tuple(map(_trimmed, cells)) for cells in key_cells]
+        found = look_up(core, table, place.target.key, list(dict.fromkeys([*key_cells, *trimmed])))
         own = list(zip(*(columns[i] for i in place.own), strict=True)) if place.own else []
         made = self._namespace.ids(out.texts)
         keys: list[tuple[Any, ...]] = []
@@ -157,11 +160,13 @@ class Resolver:
         texts = [external(p) for p in parts]
         place = self._places.get(fold(to))
         table = core.by_name.get(fold(to))
-        known = known_in(core, to) if place is None else None
+        known = known_in(core, to, self._source) if place is None else None
         if (place is not None and place.how is How.MADE) or (known is not None and known.id is not None):
-            ids: list[Any] = list(self._namespace.ids(texts))
+            namespace = self._namespace if known is None else Namespace(known.source)
+            ids: list[Any] = list(namespace.ids(texts))
             if spec.exists:
-                self._check_exists(core, out, position, ids, to)
+                also = self._namespace.ids(out.texts) if place is out.place else ()
+                self._check_exists(core, out, position, ids, to, also)
             return [MISSING if cell is MISSING else id_ for cell, id_ in zip(cells, ids, strict=True)]
         if table is None or table.shape is None:
             for source, text in zip(out.sources, texts, strict=True):
@@ -172,7 +177,7 @@ class Resolver:
         if place is None or place.how is How.OWN:
             plain = [p[0] if len(p) == 1 else MISSING for p in parts]
             if spec.exists:
-                self._check_exists(core, out, position, plain, to)
+                self._check_exists(core, out, position, plain, to, out.texts if place is out.place else ())
             return [None if v == "" else v for v in plain]
         found = look_up(core, table, place.target.key, parts)
         ids = []
@@ -184,13 +189,17 @@ class Resolver:
         return ids
 
     @staticmethod
-    def _check_exists(core: Core, out: Resolved, position: int, ids: Sequence[Any], to: str) -> None:
+    def _check_exists(
+        core: Core, out: Resolved, position: int, ids: Sequence[Any], to: str, also: Sequence[Any] = ()
+    ) -> None:
+        """`also`: what this very batch makes: records may refer to each other in a circle."""
         table = core.by_name.get(fold(to))
         wanted = [v for v in ids if v is not None and v is not MISSING and v != ""]
-        there: set[Any] = set()
+        there: set[Any] = set(map(str, also))
         if table is not None and table.shape is not None:
             column = table.key_columns[0]
-            there = {str(v) for (v,) in core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", wanted)}
+            rows = core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", wanted)
+            there |= {str(v) for (v,) in rows}
         name = out.place.target.fields[position].name
         for source, id_ in zip(out.sources, ids, strict=True):
             if id_ is not None and id_ is not MISSING and id_ != "" and str(id_) not in there:
@@ -211,11 +220,16 @@ class Resolver:
             keyed = table.key_columns
         sql = f"SELECT {quote(column)}, {', '.join(keyed)} FROM {table.sql} WHERE {quote(column)} IN ("
         owner: dict[Any, str] = {row[0]: external(row[1:]) for row in core.select_in(sql, wanted)}
+        here: dict[Any, str] = {}
         for source, cell, text in zip(out.sources, cells, out.texts, strict=True):
             if cell is None or cell is MISSING or cell == "":
                 continue
-            if owner.setdefault(cell, text) != text:
-                what = (
-                    f"{out.place.target.fields[position].name}: {str(cell)[:60]!r} is there already, at {owner[cell]!r}"
-                )
-                out.reasons.setdefault(source, []).append(what)
+            other = owner.get(cell) or here.setdefault(cell, text)
+            if other != text:
+                what = f"{out.place.target.fields[position].name}: {str(cell)[:60]!r} is there already, at {other!r}"
+                (out.reasons if cell in owner else out.twice).setdefault(source, []).append(what)
+
+
+def _trimmed(cell: Any) -> Any:
+    """A cell of a key as it compares: see `identity`."""
+    return external([cell]) if type(cell) is str else cell

@@ -44,6 +44,12 @@ from replica.store.store import Store
 Progress = Callable[[int, int, int], None]
 """(bytes read, of all, rows read)"""
 
+KEEP_SECONDS = 86_400
+"""How long rows that a run kept aside are known, for another import may be under way."""
+
+PASSES = 100
+"""How often rows that wait are looked at again: a chain of so many, each the other's child, in the worst order."""
+
 CELLS = 200_000
 CHARS = 8 << 20
 """Cells and characters of a batch, about: what is made of them on the way is several times as large."""
@@ -70,7 +76,7 @@ class Options:
     """`source`: namespace of the external keys (None: the map's, else the first collection's name). `as_of`: column with the
     time when the source changed the row. `on_deleted`: keep, resurrect or new. `new_columns`: add, ignore or refuse.
     `rejects`: file for rejected rows. `max_errors`: rejected rows after which the run stops. `date`: order of dates that
-    leave it open (dmy, mdy, ymd)."""
+    leave it open (DMY, MDY or YMD)."""
 
     source: str | None = None
     dry_run: bool = False
@@ -105,9 +111,11 @@ class _Import:
     def __init__(self, store: Store, sources: Sequence[Source], options: Options, progress: Progress | None) -> None:
         self._store, self._sources, self._options, self._progress = store, sources, options, progress
         self._outcome = Outcome(dry_run=options.dry_run)
-        names = [s.mapping.source for s in sources if s.mapping.source]
-        names += [c.name for s in sources for c in s.mapping.collections]
-        self._source = options.source or names[0]
+        self._source = options.source or next((s.mapping.source for s in sources if s.mapping.source), "")
+        if not self._source:
+            first = sources[0].mapping.collections[0].name
+            known = runs.known(store, first)
+            self._source = known.source if known is not None else fold(first)
         self._readers: list[Reader] = []
         self._files: list[File] = []
 
@@ -117,11 +125,12 @@ class _Import:
             run = self._begin(digest)
             resumed = run.position != "0:0"
             at = tuple(map(int, run.position.split(":")))
-            batching = stack.enter_context(closing(Batching(self._store, run, self._outcome, self._options.on_deleted)))
+            pairs = list(zip(self._readers, self._sources, strict=True))
+            self._files = [self._file(number, reader, source, run) for number, (reader, source) in enumerate(pairs)]
+            batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted)
+            stack.enter_context(closing(batching))
             try:
-                for number, (reader, source) in enumerate(zip(self._readers, self._sources, strict=True)):
-                    file = self._file(number, reader, source, run)
-                    self._files.append(file)
+                for number, (reader, file) in enumerate(zip(self._readers, self._files, strict=True)):
                     for batch in _joined(reader.batches(), _rows(reader)):
                         last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
                         batching.take(file, batch, known=resumed and (number, last) <= at)
@@ -149,7 +158,7 @@ class _Import:
             if path == "-":
                 path = stack.enter_context(_spooled())
             with open_input(path) as plain:
-                parts += [plain.digest(), source.map, repr(source.mapping.collections)]
+                parts += [plain.digest(), source.map, repr(source.mapping), repr(source.options)]
             reader = formats.open_sure(path, source.options)
             stack.callback(reader.close)
             self._readers.append(reader)
@@ -159,7 +168,8 @@ class _Import:
             if name is not None and name not in reader.fields:
                 fields = ", ".join(reader.fields[:12])
                 raise UsageError(f"{source.path} has no column {name!r} for --as-of; it has {fields}")
-        return content_hash("\0".join([*parts, self._options.as_of or ""]).encode()).hex()
+        said = (self._options.as_of, self._options.on_deleted, self._options.new_columns, self._options.date)
+        return content_hash("\0".join([*parts, repr(said)]).encode("utf-8", "surrogatepass")).hex()
 
     def _begin(self, digest: str) -> Run:
         """A run: the one to resume, or a new one."""
@@ -180,11 +190,12 @@ class _Import:
             elif same:
                 row = same[0].position.partition(":")[2]
                 outcome.notes.append(
-                    f"run {same[0].id} of this file was interrupted after row {row}; --resume goes on with it"
+                    f"run {same[0].id} of this file came to row {row} and was interrupted, or is under way elsewhere; --resume goes on with it"
                 )
-            ledger.forget_others(core, [r.id for r in waiting])
             stamp = core.clock.tick(core.now_ms())
-            id_ = str(uuid5(NAMESPACE, f"run {stamp.hex()} {digest}"))[:13]
+            seconds = millis(stamp) // 1000
+            id_ = f"{seconds:08x}-{str(uuid5(NAMESPACE, f'run {stamp.hex()} {digest}'))[:4]}"
+            ledger.forget_old(core, f"{max(0, seconds - KEEP_SECONDS):08x}", [r.id for r in waiting])
             files = ["standard input" if s.path == "-" else Path(s.path).name for s in self._sources]
             maps = "\n".join(s.map for s in self._sources if s.map)
             began = _iso(millis(stamp))
@@ -223,17 +234,18 @@ class _Import:
 
     def _look_again(self, batching: Batching, run: Run) -> None:
         """Take the rows that waited for others: as long as one of them finds its record, the next may too."""
-        while True:
+        for turn in range(PASSES + 1):
             with self._store.transaction() as core:
                 rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
             if not rows:
                 return
             left = len(rows)
-            for final in (False, True):
+            for final in (False, True) if turn < PASSES else (True,):
                 for number, file in enumerate(self._files):
                     some = [row for row in rows if row.source == number]
                     for start in range(0, len(some), BATCH_ROWS):
                         batching.take_again(file, ledger.batch(some[start : start + BATCH_ROWS]), final=final)
+                        self._look(self._readers[number])
                 with self._store.transaction() as core:
                     rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
                 if len(rows) < left:

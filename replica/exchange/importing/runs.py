@@ -8,9 +8,11 @@ stays beside it, in the engine's own tables.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocol.hlc import NODE_BYTES, STAMP_BYTES
 from protocol.record import fold
 from replica.errors import UsageError
 from replica.store import adopt, put
@@ -36,6 +38,8 @@ _COLUMNS = {
     "undone": "TEXT",
     "as_of": "TEXT",
 }
+TEXT_MAX = 4_000_000
+"""Characters of a part of a run, as it is believed."""
 RUNNING, FINISHED, UNDONE = "running", "finished", "undone"
 
 
@@ -89,14 +93,9 @@ def vars_of(known: Known) -> dict[str, Any]:
     return {name: getattr(known, name) for name in Known.__slots__}
 
 
-def prepare(store: Store) -> None:
-    """Make the table of runs if it is not here. Raises UsageError if a table of somebody else's has its name."""
-    with store.transaction() as core:
-        ensure(core)
-
-
 def ensure(core: Core) -> None:
-    """The same, in the caller's transaction."""
+    """Make the table of runs if it is not here, in the caller's transaction. Raises UsageError if a table of somebody else's
+    has its name."""
     table = core.by_name.get(TABLE)
     if table is not None and table.shape is not None:
         have = {c.folded for c in (*table.shape.key, *table.shape.columns)}
@@ -121,22 +120,33 @@ def runs(store: Store) -> list[Run]:
 
 
 def read(core: Core) -> list[Run]:
-    """The same, in the caller's transaction. A row that makes no sense, by somebody's hand, is left out."""
+    """The same, in the caller's transaction. Members write here, by hand too: a row that makes no sense is left out."""
     table = core.by_name.get(TABLE)
     if table is None or table.shape is None:
         return []
+    if set(_COLUMNS) - {c.folded for c in (*table.shape.key, *table.shape.columns)}:
+        return []
+    fits = " AND ".join(f"typeof({n}) = 'text' AND length({n}) < {TEXT_MAX}" for n in _COLUMNS)
     found = []
-    sql = f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY began DESC, id"
-    for row in core.rows(sql):
-        values = dict(zip(_COLUMNS, row, strict=True))
+    for row in core.rows(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE {fits} ORDER BY began DESC, id"):
         try:
-            known = [_known(item) for item in json.loads(values.pop("collections"))]
-            files, counts = json.loads(values.pop("files")), json.loads(values.pop("counts"))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            found.append(_parsed(dict(zip(_COLUMNS, row, strict=True))))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
-        if all(isinstance(v, str) for v in values.values()):
-            found.append(Run(**values, collections=known, files=list(files), counts=dict(counts)))
     return found
+
+
+def _parsed(values: dict[str, Any]) -> Run:
+    """A run of its row. Raises one of many errors for what is none."""
+    known = [_known(item) for item in json.loads(values.pop("collections"))]
+    files, counts = json.loads(values.pop("files")), json.loads(values.pop("counts"))
+    run = Run(**values, collections=known, files=list(map(str, files)), counts={str(k): int(v) for k, v in counts.items()})
+    sizes = (len(bytes.fromhex(run.stamp)), len(bytes.fromhex(run.node)), len(bytes.fromhex(run.undone)))
+    if sizes[0] != STAMP_BYTES or sizes[1] != NODE_BYTES or sizes[2] not in {0, STAMP_BYTES}:
+        raise ValueError("stamps and nodes have their sizes")
+    if not re.fullmatch(r"[0-9]{1,9}:[0-9]{1,12}", run.position) or run.state not in {RUNNING, FINISHED, UNDONE}:
+        raise ValueError("no such position or state")
+    return run
 
 
 def _known(item: dict[str, Any]) -> Known:
@@ -156,15 +166,27 @@ def known(store: Store, collection: str) -> Known | None:
         return known_in(core, collection)
 
 
-def known_in(core: Core, collection: str) -> Known | None:
-    """The same, in the caller's transaction."""
+def known_in(core: Core, collection: str, source: str | None = None) -> Known | None:
+    """The same, in the caller's transaction; of this source, if it imported into it. What does not fit the table that is
+    here is not believed."""
     wanted = fold(collection)
-    return next((k for run in read(core) for k in run.collections if fold(k.collection) == wanted), None)
+    found = [k for run in read(core) for k in run.collections if fold(k.collection) == wanted and _fits(core, k)]
+    return next((k for k in found if k.source == source), found[0] if found else None)
+
+
+def _fits(core: Core, known: Known) -> bool:
+    table = core.by_name.get(fold(known.collection))
+    if table is None or table.shape is None:
+        return False
+    keys, columns = {c.folded for c in table.shape.key}, {c.folded for c in table.shape.columns}
+    if known.id is not None and (keys != {fold(known.id)} or fold(known.id) in set(map(fold, known.fields))):
+        return False
+    return bool(known.key) and {*map(fold, known.key)} <= keys | columns
 
 
 def pardoned(core: Core) -> frozenset[bytes]:
     """Stamps of deletes that undid an import: to import such a record again is no resurrection."""
-    return frozenset(bytes.fromhex(run.undone) for run in read(core) if run.undone)
+    return frozenset(bytes.fromhex(run.undone) for run in read(core) if run.state == UNDONE)
 
 
 def named(store: Store, name: str) -> Run:

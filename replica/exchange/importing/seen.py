@@ -34,26 +34,31 @@ class Seen:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._db: sqlite3.Connection | None = None
 
-    def add(self, keys: Sequence[str], lines: Sequence[int], hashes: Sequence[int]) -> list[First | None]:
+    def look(self, keys: Sequence[str]) -> list[First | None]:
         """For each key: where it was before, or None if it is new here. Empty keys are always new."""
         numbers = [_number(key) if key else None for key in keys]
-        far = self._look_up([n for n in numbers if n is not None and n not in self._near])
+        near = self._near
+        if not near and self._db is None:
+            return [None] * len(keys)
+        far = self._look_up([n for n in numbers if n is not None and n not in near])
         out: list[First | None] = []
-        near, near_lines, near_hashes = self._near, self._lines, self._hashes
-        for number, line, hash_ in zip(numbers, lines, hashes, strict=True):
-            if number is None:
-                out.append(None)
-                continue
-            at = near.get(number)
-            first = far.get(number) if at is None else First(near_lines[at], near_hashes[at])
-            out.append(first)
-            if first is None:
-                near[number] = len(near_lines)
-                near_lines.append(line)
-                near_hashes.append(hash_)
-        if len(near) > self._limit:
-            self._spill()
+        for number in numbers:
+            at = None if number is None else near.get(number)
+            if at is not None:
+                out.append(First(self._lines[at], self._hashes[at]))
+            else:
+                out.append(None if number is None else far.get(number))
         return out
+
+    def keep(self, keys: Sequence[str], lines: Sequence[int], hashes: Sequence[int]) -> None:
+        """Remember keys that are new, and where they are. Empty ones are left out."""
+        for key, line, hash_ in zip(keys, lines, hashes, strict=True):
+            if key and _number(key) not in self._near:
+                self._near[_number(key)] = len(self._lines)
+                self._lines.append(line)
+                self._hashes.append(hash_)
+        if len(self._near) > self._limit:
+            self._spill()
 
     def _look_up(self, numbers: Sequence[int]) -> dict[int, First]:
         if self._db is None:
@@ -74,7 +79,7 @@ class Seen:
             self._db.execute("CREATE TABLE seen(key INTEGER PRIMARY KEY, line INTEGER, hash INTEGER)")
         self._db.execute("BEGIN")
         rows = ((number, self._lines[at], self._hashes[at]) for number, at in sorted(self._near.items()))
-        self._db.executemany("INSERT INTO seen VALUES (?, ?, ?)", rows)
+        self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
         self._near.clear()
         del self._lines[:], self._hashes[:]

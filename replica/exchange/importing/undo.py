@@ -7,11 +7,12 @@ Nothing is taken out of the past, so the undo replicates as any edit does. One t
 1. What nobody touched since is as it was before the run.
 2. What somebody edited since is kept, and listed with the editor.
 3. To import the file again after its undo brings the records back.
+4. Records that two nodes made of one file stay until both runs are undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,8 @@ class Undone:
     restored: int = 0
     kept: int = 0
     listed: list[Kept] = field(default_factory=list)
+    also: list[str] = field(default_factory=list)
+    """Other runs of the same file: while one of them stands, so do the records that both made."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -82,9 +85,12 @@ def undo(store: Store, name: str) -> Undone:
             run.undone = core.clock.tick(core.now_ms()).hex()
             runs.write(core, run)
     now = bytes.fromhex(run.undone)
-    for part in _noted(store, run):
+    twins = [r for r in runs.runs(store) if r.id != run.id and (r.digest, r.source) == (run.digest, run.source)]
+    done.also = [r.id for r in twins if r.state != runs.UNDONE]
+    own = frozenset(bytes.fromhex(r.stamp) for r in (run, *twins))
+    for part in _noted(store, [] if done.also else sorted(own), run):
         with store.transaction() as core:
-            _take_back(core, part, now, done)
+            _take_back(core, part, now, own, done)
             gone = [(run.id, key) for key, _, _ in part]
             core.db.executemany("DELETE FROM _replica_import WHERE run = ? AND key = ?", gone)
     with store.transaction() as core:
@@ -93,19 +99,24 @@ def undo(store: Store, name: str) -> Undone:
     return done
 
 
-def _noted(store: Store, run: Run) -> Iterator[list[tuple[bytes, bytes, bytes | None]]]:
-    """(key, stamp, what stood there before) of what the run wrote, in parts: as it was noted, and the records that were
-    born with its stamp."""
-    stamp, last = bytes.fromhex(run.stamp), b""
+def _noted(
+    store: Store, births: Sequence[bytes], run: Run
+) -> Iterator[list[tuple[bytes, bytes, bytes | None]]]:
+    """(key, stamp, what stood there before) of what the run wrote, in parts: as it was noted, and the records with these
+    stamps of birth."""
     while rows := store.query("SELECT key, stamp, before FROM _replica_import WHERE run = ? LIMIT ?", (run.id, ROWS)):
         yield rows
     sql = "SELECT key, born, NULL FROM _replica_record WHERE born = ? AND born > floor AND key > ? ORDER BY key LIMIT ?"
-    while rows := store.query(sql, (stamp, last, ROWS)):
-        last = rows[-1][0]
-        yield rows
+    for stamp in births:
+        last = b""
+        while rows := store.query(sql, (stamp, last, ROWS)):
+            last = rows[-1][0]
+            yield rows
 
 
-def _take_back(core: Core, rows: list[tuple[Any, ...]], now: bytes, done: Undone) -> None:
+def _take_back(
+    core: Core, rows: list[tuple[Any, ...]], now: bytes, own: frozenset[bytes], done: Undone
+) -> None:
     states = load(core, [key for key, _, _ in rows])
     deltas = []
     for key, stamp, before in rows:
@@ -113,7 +124,7 @@ def _take_back(core: Core, rows: list[tuple[Any, ...]], now: bytes, done: Undone
         if state is None or not state.record.live:
             continue  # Deleted since: that is taken back already.
         if before is None:
-            delta = _unmake(core, state, stamp, now, done)
+            delta = _unmake(core, state, {stamp, *own}, now, done)
         else:
             delta = _restore(core, state, stamp, msgpack.unpackb(before), now, done)
         if delta is not None:
@@ -121,14 +132,15 @@ def _take_back(core: Core, rows: list[tuple[Any, ...]], now: bytes, done: Undone
     apply(core, deltas, core.now_ms())
 
 
-def _unmake(core: Core, state: State, stamp: bytes, now: bytes, done: Undone) -> Delta | None:
+def _unmake(core: Core, state: State, own: set[bytes], now: bytes, done: Undone) -> Delta | None:
+    """Delete a record of the run (`own`: its stamps), unless somebody wrote in it since."""
     record = state.record
-    later = sorted(n for n, (at, _) in record.registers.items() if at > stamp)
-    if later or record.born > stamp:
+    later = sorted(n for n, (at, _) in record.registers.items() if at not in own)
+    if later or record.born not in own:
         _keep(core, state, later, done)
         return None
     done.deleted += 1
-    return Delta(record.collection, record.id, max(now, stamp), b"", (), b"", b"", ())
+    return Delta(record.collection, record.id, now, b"", (), b"", b"", ())
 
 
 def _restore(

@@ -36,7 +36,8 @@ def xml(path: Path) -> Reader:
 @pytest.mark.parametrize("opened", [jsonl, xml])
 def test_batches_of_long_rows_are_small(opened: Callable[[Path], Reader], tmp_path: Path) -> None:
     reader = opened(tmp_path / "file")
-    sizes, numbers = [], []
+    sizes: list[int] = []
+    numbers: list[int] = []
     for batch in reader.batches():
         sizes.append(chars(batch.rows))
         numbers += batch.numbers

@@ -32,7 +32,11 @@ from replica.exchange.rows import BATCH_ROWS, MISSING, Batch, Finding, ReadOptio
 from replica.libraries import library
 
 MEMORY: Final = "160MB"
-ROWS_OF_GROUP: Final = 20_480
+ROWS_OF_GROUP: Final = 8_192
+BYTES_OF_GROUP: Final = 16 << 20
+"""Of the rows that are packed together, which lie in memory until then: fewer rows where they are wide."""
+VECTOR: Final = 2_048
+"""Rows that DuckDB takes at once: no group is smaller."""
 META: Final = "replica"
 
 _AS_IT_IS: Final = frozenset(
@@ -260,7 +264,7 @@ class ParquetWriter:
         self._spool = Path(self._folder.name) / "rows"
         self._file = self._spool.open("w", encoding="ascii", newline="\n")
         self._kinds: list[set[str]] = [set() for _ in self._fields]
-        self._longest = 0
+        self._longest = self._bytes = self._rows = 0
 
     def write(self, rows: Iterable[Row]) -> None:
         """Add rows, in the order of the fields."""
@@ -288,6 +292,8 @@ class ParquetWriter:
             cells.append(cell)
         line = ",".join(cells)
         self._longest = max(self._longest, len(line))
+        self._bytes += len(line)
+        self._rows += 1
         # A row of one column that is null would be an empty line, which is no row.
         return line + ",\n"
 
@@ -309,13 +315,14 @@ class ParquetWriter:
             for i, (name, kinds) in enumerate(zip(names, self._kinds, strict=True))
         )
         line = max(1 << 21, self._longest + 64)
+        group = max(VECTOR, min(ROWS_OF_GROUP, BYTES_OF_GROUP * self._rows // max(1, self._bytes)))
         try:
             with duckdb.connect(":memory:", config={"threads": 1}) as database:
                 database.execute(
                     f"COPY (SELECT {wanted} FROM read_csv({_text(str(self._spool))}, columns={{{columns}}}, header=false,"
                     f" auto_detect=false, delim=',', quote='', escape='', nullstr='', parallel=false, max_line_size={line},"
                     f" buffer_size={4 * line})) TO {_text(str(made))} (FORMAT parquet, COMPRESSION zstd,"
-                    f" ROW_GROUP_SIZE {ROWS_OF_GROUP}{meta})"
+                    f" ROW_GROUP_SIZE {group}{meta})"
                 )
             with made.open("rb") as file:
                 while piece := file.read(1 << 20):

@@ -14,8 +14,8 @@ from typing import Any
 
 from replica import show
 from replica.errors import FileRefused, Unsure, UsageError
-from replica.exchange.importing.outcome import BUCKETS, Outcome
 from replica.exchange.formats.output import refuse_same
+from replica.exchange.importing.outcome import BUCKETS, Outcome
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import ReadOptions
 from replica.progress import Bar
@@ -216,7 +216,8 @@ def _undo(options: argparse.Namespace) -> int:
         f"run {done.run} undone: {done.deleted} records deleted that it had made, {done.restored} as they were before"
     )
     if done.also:
-        print(f"  records that it made stay: the same file was imported by run {', '.join(done.also)} too; undo that as well")
+        others = ", ".join(done.also)
+        print(f"  records that it made stay: run {others} imported the same file, undo that as well")
     for kept in done.listed:
         what, by = f" {', '.join(kept.fields)}" if kept.fields else "", clean(", ".join(kept.by))
         print(

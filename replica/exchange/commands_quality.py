@@ -19,8 +19,8 @@ from dataclasses import asdict
 from typing import Any
 
 from replica import show
-from replica.exchange.importing import runs
 from replica.exchange.formats.output import refuse_same
+from replica.exchange.importing import runs
 from replica.exchange.quality.compare import LIST_MAX, Asked, Check, Result, compare, ratio
 from replica.exchange.quality.page import compare_page, profile_page
 from replica.exchange.quality.profile import FieldProfile, Profile, profile

@@ -139,6 +139,32 @@ def test_standard_input_is_a_file_like_any(
     assert (code, json.loads(out)["created"]) == (0, 3)
 
 
+def test_no_output_replaces_what_is_read(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "c.csv", CONTACTS)
+    common = ("--collection", "contacts", "--key", "id")
+    assert run(capsys, "import", store, file, *common)[0] == 0
+    before = file.read_bytes(), store.read_bytes()[:100]
+    for arguments in (
+        ["import", store, file, *common, "--rejects", file, "--dry-run"],
+        ["import", store, file, *common, "--rejects", store],
+        ["export", store, "contacts", store, "--format", "csv"],
+        ["profile", file, "--html", file],
+        ["compare", f"{store}:contacts", file, "--key", "id", "--html", store],
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert (code, "would replace" in err) == (2, True), arguments
+    assert (file.read_bytes(), store.read_bytes()[:100]) == before
+
+
+def test_a_disk_that_is_full_is_told(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    assert run(capsys, "import", store, write(tmp_path / "c.csv", CONTACTS), "--collection", "c", "--key", "id")[0] == 0
+    code, _, err = run(capsys, "export", store, "c", "/dev/full", "--format", "csv")
+    assert code == 4
+    assert "Traceback" not in err
+
+
 # --- a real process ---------------------------------------------------------------------------------------------------
 
 

@@ -14,9 +14,11 @@ from replica.errors import MapRefused, UsageError
 from replica.exchange.importing import ledger, runs
 from replica.exchange.importing import run as importing
 from replica.exchange.importing.batches import Batching
+from replica.exchange.importing.run import Options, Source, run_import
 from replica.exchange.importing.undo import undo
-from replica.exchange.rows import MISSING, Batch
-from tests.exchange.imports import counts, take, write
+from replica.exchange.maps import mapfile
+from replica.exchange.rows import MISSING, Batch, ReadOptions
+from tests.exchange.imports import CSV, counts, take, write
 from tests.store.harness import Machine, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -294,6 +296,172 @@ parent = {from = "parent", refers = "accounts"}
     assert a.rows(sql) == [("branch", "root"), ("leaf", "branch"), ("root", None)]
 
 
+def test_an_account_of_a_row_that_is_rejected_comes_with_the_next_row_that_names_it(
+    machine: Make, tmp_path: Path
+) -> None:
+    a = machine()
+    map = MAP.replace('name = {from = "name", required = true}', 'name = {from = "name", unique = true}')
+    take(a.store, write(tmp_path / "0.csv", "account,account name,parent,id,name\nA0,Zero,,c0,Ana\n"), map=map)
+    text = "account,account name,parent,id,name\nA1,One,,c1,Ana\nA1,One,,c2,Bo\n"
+    outcome = take(a.store, write(tmp_path / "1.csv", text), map=map)
+    assert counts(outcome) == (1, 0, 0, 0, 1)
+    sql = "SELECT c.name, x.title FROM contacts c JOIN accounts x ON x.id = c.account ORDER BY 1"
+    assert a.rows(sql) == [("Ana", "Zero"), ("Bo", "One")]
+
+
+def test_the_first_row_of_a_key_that_is_not_rejected_counts(machine: Make, tmp_path: Path) -> None:
+    a = machine(schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, age INTEGER);")
+    outcome = take(a.store, write(tmp_path / "1.csv", "id,age\n1,abc\n1,5\n1,6\n"))
+    assert counts(outcome) == (1, 0, 0, 1, 1)
+    assert a.rows("SELECT * FROM contacts") == [("1", 5)]
+
+
+def test_a_value_of_a_row_that_is_rejected_is_free(machine: Make, tmp_path: Path) -> None:
+    a = machine(schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, mail TEXT, age INTEGER);")
+    map = """version = 1
+[[collection]]
+name = "contacts"
+key = "id"
+[collection.fields]
+id = "id"
+mail = {from = "mail", unique = true}
+age = "age"
+"""
+    outcome = take(a.store, write(tmp_path / "1.csv", "id,mail,age\n1,a@x,abc\n2,a@x,5\n3,a@x,6\n"), map=map)
+    assert counts(outcome) == (1, 0, 0, 0, 2)
+    assert a.rows("SELECT * FROM contacts") == [("2", "a@x", 5)]
+
+
+PEOPLE = """version = 1
+source = "erp"
+[[collection]]
+name = "people"
+key = "id"
+[collection.fields]
+id = "id"
+firm = {from = "firm", refers = "firms"}
+boss = {from = "boss", refers = "people", exists = true}
+"""
+FIRMS = """version = 1
+source = "erp"
+[[collection]]
+name = "firms"
+key = "id"
+[collection.fields]
+id = "id"
+head = {from = "head", refers = "people"}
+"""
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_files_whose_records_refer_to_each_other_come_in_any_order(machine: Make, tmp_path: Path, order: int) -> None:
+    a = machine()
+    people = write(tmp_path / "p.csv", "id,firm,boss\n1,f,2\n2,f,1\n3,f,3\n4,f,9\n")
+    firms = write(tmp_path / "f.csv", "id,head\nf,3\n")
+    pairs = [(people, PEOPLE), (firms, FIRMS)][:: -1 if order else 1]
+    sources = [Source(str(f), mapfile.parse(m, "m", None), CSV, m) for f, m in pairs]
+    outcome = run_import(a.store, sources, Options())
+    assert counts(outcome) == (4, 0, 0, 0, 1)
+    assert "no such record" in outcome.rejected[0].reasons[0]
+    sql = "SELECT p.id, b.id, f.id, h.id FROM people p JOIN people b ON b.record_id = p.boss "
+    sql += "JOIN firms f ON f.record_id = p.firm JOIN people h ON h.record_id = f.head ORDER BY 1"
+    assert a.rows(sql) == [("1", "2", "f", "3"), ("2", "1", "f", "3"), ("3", "3", "f", "3")]
+
+
+def test_a_relation_to_an_earlier_import_means_the_records_of_its_source(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    take(a.store, write(tmp_path / "f.csv", "id\nf\n"), into="firms")
+    people = PEOPLE.replace('source = "erp"\n', "").replace(", exists = true", "")
+    take(a.store, write(tmp_path / "p.csv", "id,firm,boss\n1,f,\n"), map=people)
+    assert a.rows("SELECT p.id, f.id FROM people p JOIN firms f ON f.record_id = p.firm") == [("1", "f")]
+
+
+def test_a_collection_is_one_whatever_the_case_of_its_name(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    file = write(tmp_path / "1.csv", CONTACTS)
+    take(a.store, file, source="crm")
+    assert counts(take(a.store, file, into="Contacts")) == (0, 0, 3, 0, 0)
+
+
+def test_keys_compare_trimmed_in_tables_of_the_users_own_too(machine: Make, tmp_path: Path) -> None:
+    a = machine(
+        schema="CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT); INSERT INTO contacts VALUES ('1', 'Ana');"
+    )
+    assert counts(take(a.store, write(tmp_path / "1.csv", "id,name\n1 ,Ana\n"))) == (0, 0, 1, 0, 0)
+    b = machine("b", "CREATE TABLE contacts(k TEXT PRIMARY KEY, nr TEXT); INSERT INTO contacts VALUES ('x', 'A1');")
+    assert counts(take(b.store, write(tmp_path / "2.csv", "nr\nA1 \n"), key="nr")) == (0, 1, 0, 0, 0)
+
+
+def test_two_files_of_one_run_may_each_say_a_part(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    files = [write(tmp_path / "1.csv", "id,name\n1,Ana\n"), write(tmp_path / "2.csv", "id,phone\n1,555\n")]
+    take(a.store, *files)
+    assert a.rows("SELECT id, name, phone FROM contacts") == [("1", "Ana", "555")]
+
+
+def test_a_run_remembers_its_collections_though_its_last_batch_is_all_rejected(
+    machine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_rows", lambda _: 3)
+    monkeypatch.setattr("replica.exchange.importing.run._joined", _cut)
+    a = machine()
+    take(a.store, write(tmp_path / "1.csv", CONTACTS + ",x,\n,y,\n,z,\n"))
+    assert counts(take(a.store, write(tmp_path / "2.csv", "id,phone\n1,555\n"))) == (0, 1, 0, 0, 0)
+
+
+def test_numbers_of_text_files_are_the_numbers_that_are_here(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    json = write(tmp_path / "1.json", '[{"id": 1, "n": 0.5}, {"id": 2, "n": -1}]')
+    take(a.store, json, read=ReadOptions())
+    root = a.store.root()
+    assert counts(take(a.store, write(tmp_path / "1.csv", "id,n\n1,0.5\n2,-1\n"))) == (0, 0, 2, 0, 0)
+    assert a.store.root() == root
+
+
+def test_rows_that_differ_in_a_number_alone_differ(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    outcome = take(a.store, write(tmp_path / "1.json", '[{"id": 1, "n": -1}, {"id": 1, "n": -2}]'), read=ReadOptions())
+    assert counts(outcome) == (1, 0, 0, 1, 0)
+    assert "other values" in outcome.rejected[0].reasons[0]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE replica_imports SET counts = '[1]'",
+        "UPDATE replica_imports SET files = '5'",
+        "UPDATE replica_imports SET undone = 'zz'",
+        "UPDATE replica_imports SET stamp = '00'",
+        "UPDATE replica_imports SET position = 'x'",
+        "UPDATE replica_imports SET state = NULL",
+        "UPDATE replica_imports SET began = x'00'",
+        "UPDATE replica_imports SET collections = printf('%.*c', 100000, '[')",
+        'UPDATE replica_imports SET collections = replace(collections, \'"id": "record_id"\', \'"id": "nonsense"\')',
+        "UPDATE replica_imports SET collections = replace(collections, '[\"id\"]', '[\"nose\"]')",
+        "ALTER TABLE replica_imports DROP COLUMN map",
+    ],
+)
+def test_a_run_of_somebody_that_makes_no_sense_is_not_believed(machine: Make, tmp_path: Path, sql: str) -> None:
+    a = machine()
+    file = write(tmp_path / "1.csv", CONTACTS)
+    take(a.store, file)
+    a.sql(sql)
+    runs.runs(a.store)
+    known = runs.known(a.store, "contacts")
+    assert known is None or known.id == "record_id"
+    if "ALTER" not in sql:
+        take(a.store, write(tmp_path / "2.csv", "id\n9\n"), into="others")
+        assert len(runs.runs(a.store)) >= 1
+
+
+def test_times_to_come_are_refused(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    file = write(tmp_path / "1.csv", "id,changed\n1,2999-01-01\n2,2023-01-01\n")
+    outcome = take(a.store, file, as_of="changed")
+    assert counts(outcome) == (1, 0, 0, 0, 1)
+    assert "still to come" in outcome.rejected[0].reasons[0]
+
+
 # --- dry run, rejects, undo -------------------------------------------------------------------------------------------
 
 
@@ -349,6 +517,30 @@ def test_undo_puts_back_what_nobody_touched_and_keeps_the_rest(machine: Make, tm
     with pytest.raises(UsageError, match="undone already"):
         undo(a.store, run)
     assert counts(take(b.store, file)) == (1, 3, 0, 0, 0)
+
+
+def test_records_that_two_nodes_made_of_one_file_stay_until_both_runs_are_undone(machine: Make, tmp_path: Path) -> None:
+    a, b = machine("a"), machine("b")
+    file = write(tmp_path / "1.csv", CONTACTS)
+    first = take(a.store, file).run
+    b.clock.ms += 5
+    second = take(b.store, file).run
+    meet(a, b)
+    done = undo(b.store, second)
+    assert (done.deleted, done.also) == (0, [first])
+    meet(a, b)
+    assert len(shown(a)) == 3
+    assert undo(a.store, first).deleted == 3
+    meet(a, b)
+    assert shown(b) == []
+
+
+def test_lines_that_could_not_be_read_are_not_lost_by_a_second_round(machine: Make, tmp_path: Path) -> None:
+    a = machine()
+    one, two = tmp_path / "r1.csv", tmp_path / "r2.csv"
+    take(a.store, write(tmp_path / "1.csv", "id,name\n1,Ana\n2,b,extra\n"), rejects=str(one))
+    take(a.store, one, rejects=str(two))
+    assert "2,b,extra" in two.read_text(encoding="utf-8")
 
 
 def test_records_of_a_run_can_be_undone_on_any_node(machine: Make, tmp_path: Path) -> None:

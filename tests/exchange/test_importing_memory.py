@@ -68,8 +68,9 @@ def test_keys_are_known_with_line_and_hash_in_memory_and_beyond() -> None:
     seen = Seen(limit=3)
     keys = [f"k{i}" for i in range(10)]
     for i, key in enumerate(keys):
-        assert seen.add([key, ""], [i, 0], [-i, 0]) == [None, None]
-    assert seen.add(keys, [99] * 10, [0] * 10) == [First(i, -i) for i in range(10)]
+        assert seen.look([key, ""]) == [None, None]
+        seen.keep([key, ""], [i, 0], [-i, 0])
+    assert seen.look(keys) == [First(i, -i) for i in range(10)]
     seen.close()
 
 

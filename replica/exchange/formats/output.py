@@ -103,7 +103,11 @@ class Output:
 
     def discard(self) -> None:
         """Give up: the old file is as it was, and nothing lies beside it."""
-        if self._part is not None:
+        if self._part is None:
+            if self.name != "standard output":
+                with contextlib.suppress(OSError):
+                    self._file.close()
+        else:
             with contextlib.suppress(OSError):  # What cannot be flushed is thrown away anyway.
                 if self._packer is not None:
                     self._packer.close()

@@ -39,12 +39,13 @@ class MapsRows(Protocol):
 
 @dataclass(slots=True)
 class File:
-    """One file of a run. `find`: finds or makes the tables of its targets, by folded name."""
+    """One file of a run. `find`: finds or makes the tables of its targets, by folded
+    name, given those of the files before."""
 
     number: int
     mapper: MapsRows
     stamps: Stamps
-    find: Callable[[Core], dict[str, Place]]
+    find: Callable[[Core, dict[str, Place]], dict[str, Place]]
 
 
 class _Excluded(Exception):
@@ -222,7 +223,7 @@ class Batching:
         places = self._places
         if any(not work.out(s) for m in work.mapped for s in m.sources):
             # Of all files: their records may refer to each other in any order.
-            places = places or {f.number: f.find(core) for f in self._files}
+            places = places or self._find(core)
             done = self._upsert(core, file, work, places)
         fates = _fates(done)
         counts = self._counts(work, fates)
@@ -249,6 +250,12 @@ class Batching:
             self._tell(work, done)
 
         return committed
+
+    def _find(self, core: Core) -> dict[int, dict[str, Place]]:
+        found: dict[int, dict[str, Place]] = {}
+        for file in self._files:
+            found[file.number] = file.find(core, {name: p for some in found.values() for name, p in some.items()})
+        return found
 
     def _upsert(
         self, core: Core, file: File, work: _Work, places: dict[int, dict[str, Place]]

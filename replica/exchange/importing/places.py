@@ -59,10 +59,12 @@ class Place:
         return Known(self.table, source, self.target.key, self.id, tuple(fields), refers)
 
 
-def place(core: Core, target: Target, source: str, *, text: bool, new_columns: str | None) -> Place:
+def place(
+    core: Core, target: Target, source: str, *, text: bool, new_columns: str | None, before: Place | None = None
+) -> Place:
     """Find or make the table of a target, in the caller's transaction. `text`: fields without a type are text;
     `new_columns`: what to do about fields without a column, "add", "ignore" or "refuse" (None: add to tables that an import
-    made, else refuse). Raises UsageError."""
+    made, else refuse); `before`: the place of an earlier file of the run. Raises UsageError."""
     absorb.absorb_all(core)
     table = core.by_name.get(fold(target.collection))
     shape = table.shape if table is not None else None
@@ -92,7 +94,7 @@ def place(core: Core, target: Target, source: str, *, text: bool, new_columns: s
             raise UsageError(f"table {target.collection!r} is here, but not replicated: run `replica adopt FILE` first")
         return _make(core, target, key, text=text)
     assert table is not None
-    made = known.id if known is not None else None
+    made = before.id if before is not None else known.id if known is not None else None
     if made is None or fold(made) not in {c.folded for c in shape.key}:
         own = tuple(positions.get(c.folded, -1) for c in shape.key)
         how = How.OWN if {*own} == {*key} else How.LOOKUP

@@ -190,7 +190,8 @@ class _Import:
             elif same:
                 row = same[0].position.partition(":")[2]
                 outcome.notes.append(
-                    f"run {same[0].id} of this file came to row {row} and was interrupted, or is under way elsewhere; --resume goes on with it"
+                    f"run {same[0].id} of this file came to row {row} and was interrupted, or is "
+                    "under way elsewhere; --resume goes on with it"
                 )
             stamp = core.clock.tick(core.now_ms())
             seconds = millis(stamp) // 1000
@@ -215,11 +216,17 @@ class _Import:
             at = reader.fields.index(column)
             return stamps([row[at] for row in batch.rows], self._source, millis(stamp))
 
-        def find(core: Core) -> dict[str, Place]:
+        def find(core: Core, earlier: dict[str, Place]) -> dict[str, Place]:
             found = {}
             for target in mapper.targets:
-                text = reader.format in _TEXT
-                made = place(core, target, self._source, text=text, new_columns=self._options.new_columns)
+                made = place(
+                    core,
+                    target,
+                    self._source,
+                    text=reader.format in _TEXT,
+                    new_columns=self._options.new_columns,
+                    before=earlier.get(fold(target.collection)),
+                )
                 found[fold(target.collection)] = made
                 note = f"{made.table} has no column for {', '.join(made.left_out)}: left out"
                 if made.left_out and note not in self._outcome.notes:

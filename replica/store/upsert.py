@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from protocol import limits
-from protocol.record import Delta, fold, pack_ids
+from protocol.hlc import base_stamp
+from protocol.record import Delta, fold, gather, pack_ids
 from protocol.values import Value, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store.apply import apply
@@ -34,6 +35,9 @@ from replica.store.leap import leap
 from replica.store.put import uncaptured
 from replica.store.show import PlainRows, engine_writes
 from replica.store.state import SHOWN, State, load, write_new
+
+_UNSPOKEN = base_stamp(bytes(8))
+"""Stamp of a default: below every stamp of a write."""
 
 
 class Fate(IntEnum):
@@ -106,12 +110,14 @@ def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, 
 
 
 class _New(NamedTuple):
-    """A record to be made, of this row, with values for all columns."""
+    """A record to be made, of this row, with values for all columns. `silent`: positions of those that the source does not
+    speak of, which show their defaults: whoever speaks of them is heard."""
 
     row: int
     id: bytes
     stamp: bytes
     values: tuple[Any, ...]
+    silent: frozenset[int] = frozenset()
 
 
 class _Upsert:
@@ -187,9 +193,10 @@ class _Upsert:
         before = self._held()
         if self._new and not (self._core.bold and self._insert(keys)):
             names, collection = self._table.names, self._table.collection
-            for i, id_, stamp, values in self._new:
-                self._deltas.append(Delta(collection, id_, b"", stamp, names, stamp if names else b"", b"", values))
-                self._at.append(i)
+            for new in self._new:
+                stamps = [_UNSPOKEN if at in new.silent else new.stamp for at in range(len(names))]
+                self._deltas.append(Delta(collection, new.id, b"", new.stamp, names, *gather(stamps), new.values))
+                self._at.append(new.row)
         result = apply(self._core, self._deltas, self._core.now_ms())
         conflicts = {}
         if result.refused:
@@ -269,12 +276,14 @@ class _Upsert:
             if stamp <= floor:
                 stamp = self._core.clock.tick(self._core.now_ms())
         self._fates[i] = Fate.CREATED
-        names, values = self._table.names, new
+        names, values, silent = self._table.names, new, frozenset[int]()
         if self._names != names or rows.keep in new:
             given = dict(zip(self._names, new, strict=True))
             some = [given.get(n, rows.keep) for n in names]
             values = tuple(self._default(n) if v is rows.keep else v for n, v in zip(names, some, strict=True))
-        self._new.append(_New(i, id_, stamp, values))
+            if not floor:  # Else what is silent would be as dead as the delete is old.
+                silent = frozenset(at for at, v in enumerate(some) if v is rows.keep)
+        self._new.append(_New(i, id_, stamp, values, silent))
 
     def _default(self, name: str) -> Any:
         """What a new row shows in a column that the source does not speak of."""
@@ -287,11 +296,11 @@ class _Upsert:
     def _insert(self, keys: Mapping[int, bytes]) -> bool:
         """Write all new records at once, if their table stores them as they are. Returns whether that was possible."""
         core, table, new = self._core, self._table, self._new
-        rows = [(*self._pks[i], *values) for i, _, _, values in new]
+        rows = [(*self._pks[i], *values) for i, _, _, values, _ in new]
         columns = list(zip(*rows, strict=True))
-        if not table.plain or self._graves or not PlainRows(table).hold(columns):
+        if not table.plain or self._graves or any(n.silent for n in new) or not PlainRows(table).hold(columns):
             return False
-        mine = [keys[i] for i, _, _, _ in new]
+        mine = [keys[n.row] for n in new]
         width = len(self._shape.key)
         shadows = fresh_rows(core, table, mine, [n.id for n in new], [n.stamp for n in new], columns[width:])
         if not write_new(core, shadows):
@@ -336,7 +345,7 @@ class _Upsert:
 
     def _note(self, run: str, own: bytes, keys: Mapping[int, bytes]) -> None:
         """Keep what the run wrote, so that it can be undone: see `undo`."""
-        rows: list[tuple[object, ...]] = [(run, keys[i], stamp, None) for i, _, stamp, _ in self._new if stamp != own]
+        rows: list[tuple[object, ...]] = [(run, keys[n.row], n.stamp, None) for n in self._new if n.stamp != own]
         for i, old in self._before.items():
             packed = msgpack.packb({n: pack_value(v) for n, v in old.items()})
             rows.append((run, keys[i], self._rows.stamps[i], packed))

@@ -519,6 +519,20 @@ def test_undo_puts_back_what_nobody_touched_and_keeps_the_rest(machine: Make, tm
     assert counts(take(b.store, file)) == (1, 3, 0, 0, 0)
 
 
+def test_what_a_source_does_not_speak_of_shows_its_default_and_any_other_is_heard(
+    machine: Make, tmp_path: Path
+) -> None:
+    schema = "CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT, phone TEXT DEFAULT 'none');"
+    a, b = machine("a", schema), machine("b", schema)
+    run = take(a.store, write(tmp_path / "1.csv", "id,name\n1,Ana\n2,Bo\n")).run
+    take(b.store, write(tmp_path / "2.csv", "id,phone,t\n1,555,2020-01-01\n"), as_of="t", new_columns="ignore")
+    meet(a, b)
+    check_equal([a, b])
+    assert a.rows("SELECT * FROM contacts ORDER BY id") == [("1", "Ana", "555"), ("2", "Bo", "none")]
+    done = undo(a.store, run)
+    assert (done.deleted, done.kept) == (1, 1)
+
+
 def test_records_that_two_nodes_made_of_one_file_stay_until_both_runs_are_undone(machine: Make, tmp_path: Path) -> None:
     a, b = machine("a"), machine("b")
     file = write(tmp_path / "1.csv", CONTACTS)

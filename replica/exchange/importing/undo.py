@@ -18,6 +18,7 @@ from typing import Any
 
 import msgpack
 
+from protocol.hlc import is_base
 from protocol.record import Delta, fold
 from protocol.values import unpack_value
 from replica.errors import UsageError
@@ -135,7 +136,7 @@ def _take_back(
 def _unmake(core: Core, state: State, own: set[bytes], now: bytes, done: Undone) -> Delta | None:
     """Delete a record of the run (`own`: its stamps), unless somebody wrote in it since."""
     record = state.record
-    later = sorted(n for n, (at, _) in record.registers.items() if at not in own)
+    later = sorted(n for n, (at, _) in record.registers.items() if at not in own and not is_base(at))
     if later or record.born not in own:
         _keep(core, state, later, done)
         return None

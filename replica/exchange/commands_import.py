@@ -144,9 +144,17 @@ def _sources(store: Store, options: argparse.Namespace, read: ReadOptions) -> li
         theirs = {f.name: getattr(mine.read, f.name) for f in fields(ReadOptions)}
         both = ReadOptions(**{n: merged[n] if merged[n] is not None else theirs[n] for n in merged})
         if options.country:
+            _check_country(options.country.upper())
             mine = replace(mine, country=options.country.upper())
         sources.append(Source(name, mine, both, texts[at]))
     return sources
+
+
+def _check_country(country: str) -> None:
+    from replica.exchange.maps.contact_types import countries
+
+    if country not in countries():
+        raise UsageError(f"{country!r} is no country of two letters, such as DE or CN")
 
 
 def _adapted(found: Mapping, collection: str | None, key: list[str] | None, blank: str | None) -> Mapping:

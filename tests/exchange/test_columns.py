@@ -142,3 +142,12 @@ def test_memory_does_not_grow_with_the_file() -> None:
     assert found.rows == 20 * BATCH_ROWS
     assert found.more
     assert len(found._seen) == found.distinct == 20_000
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [(["x", ""], "boolean"), (["Y", "N"], "boolean"), (["X", "Y"], ""), (["no", "0"], "")],
+)
+def test_a_column_of_two_words_for_yes_is_no_answer(texts: list[str], kind: str) -> None:
+    (found,) = profile(Listed(["x"], [(text,) for text in texts * 5]))
+    assert found.type()[0] == kind

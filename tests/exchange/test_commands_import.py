@@ -233,3 +233,12 @@ def test_ctrl_c_ends_at_once_and_says_how_to_go_on(store: Path, tmp_path: Path) 
     assert process.returncode == 130
     assert "--resume goes on" in err
     assert "Traceback" not in err
+
+
+def test_a_country_that_nobody_knows_is_refused(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, map = write(tmp_path / "c.csv", CONTACTS), write(tmp_path / "m.toml", AMBIGUOUS)
+    code, _, err = run(capsys, "import", store, file, "--map", map, "--country", "XX")
+    assert (code, "'XX' is no country" in err) == (2, True)
+    assert run(capsys, "import", store, file, "--map", map, "--max-errors", "1", "--country", "at")[0] == 2  # no "born"

@@ -255,7 +255,9 @@ class Profile:
         """The type that nearly all values are of, and how sure; "" for text."""
         if not self.filled:
             return "", 0.0
-        few = self.distinct <= 3 and not self.more
+        words = {text.casefold().strip() for text in self._seen}
+        one_each = len(words & set(TRUE)) <= 1 and len(words & set(FALSE)) <= 1  # "x" and "y" are names, not yes and yes.
+        few = self.distinct <= 3 and not self.more and one_each
         order = ["email", "date", "datetime", *(["boolean"] if few else []), "integer", "number"]
         for kind in order:
             share = self.share(kind) + (self.share("date") if kind == "datetime" else 0)

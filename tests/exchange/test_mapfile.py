@@ -16,6 +16,7 @@ from replica.exchange.maps.mapmodel import Condition, Lookup, Split
 from replica.exchange.maps.mapping import load
 from replica.exchange.maps.steps import NORMAL
 from tests.exchange.listed import mapped, one
+from tests.exchange.pace import spent
 
 FULL = """
 version = 1
@@ -177,7 +178,7 @@ def test_whatever_is_no_map_is_refused(text: str) -> None:
 def test_a_pattern_takes_linear_time() -> None:
     began = time.process_time()
     _, problems = one('pattern = "(a+)+b"', ["a" * 50_000 + "c", "aab", "ab\n", "", None, "ab\ud800"])
-    assert time.process_time() - began < 1
+    assert spent(began) < 1
     assert [[rule for rule, _ in found] for found in problems] == [["pattern"], [], ["pattern"], [], [], ["pattern"]]
 
 

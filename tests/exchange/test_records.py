@@ -90,11 +90,14 @@ def test_3_time_is_linear_where_a_quote_is_never_closed() -> None:
     took = []
     for count in (20_000, 80_000):
         text = '1,"never closed\n' + "2,y\n" * count
-        began = time.process_time()
-        rows, _, broken = joined(records(cut(text, 1 << 14), Dialect(), 2, 0))
-        took.append(time.process_time() - began)
-        assert len(rows) == count
-        assert len(broken) == 1
+        times = []
+        for _ in range(3):  # The best: a neighbour on this core may slow any one of them.
+            began = time.process_time()
+            rows, _, broken = joined(records(cut(text, 1 << 14), Dialect(), 2, 0))
+            times.append(time.process_time() - began)
+            assert len(rows) == count
+            assert len(broken) == 1
+        took.append(min(times))
     assert took[1] < 12 * took[0] + 0.05
     assert ROW_MAX == 16 << 20
 

@@ -173,7 +173,11 @@ class Batching:
             seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
             here: dict[str, First] = {}
             repeated = work.repeated[mapped.target] = set()
-            for record, (text, before) in enumerate(zip(keys.texts, seen.look(keys.texts), strict=True)):
+            known = seen.look(keys.texts)
+            if not work.reasons and not any(known) and len(set(keys.texts)) == len(keys.texts):
+                new.update(mapped.sources)
+                continue
+            for record, (text, before) in enumerate(zip(keys.texts, known, strict=True)):
                 source = mapped.sources[record]
                 if source in work.reasons:
                     continue

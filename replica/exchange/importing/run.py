@@ -50,7 +50,7 @@ KEEP_SECONDS = 86_400
 PASSES = 100
 """How often rows that wait are looked at again: a chain of so many, each the other's child, in the worst order."""
 
-CELLS = 200_000
+CELLS = 250_000
 CHARS = 8 << 20
 """Cells and characters of a batch, about: what is made of them on the way is several times as large."""
 
@@ -292,7 +292,7 @@ class _Import:
 def _rows(reader: Reader) -> int:
     """Rows of a batch: the more, the fewer times a page of the store is written; but memory is for cells."""
     cells = CELLS // 2 if reader.format == "parquet" else CELLS  # Its library takes as much as half a batch.
-    return max(1_000, min(4 * BATCH_ROWS, cells // max(1, len(reader.fields))))
+    return max(1_000, min(5 * BATCH_ROWS, cells // max(1, len(reader.fields))))
 
 
 def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:

@@ -52,12 +52,18 @@ class Seen:
 
     def keep(self, keys: Sequence[str], lines: Sequence[int], hashes: Sequence[int]) -> None:
         """Remember keys that are new, and where they are. Empty ones are left out."""
-        for key, line, hash_ in zip(keys, lines, hashes, strict=True):
-            if key and _number(key) not in self._near:
-                self._near[_number(key)] = len(self._lines)
-                self._lines.append(line)
-                self._hashes.append(hash_)
-        if len(self._near) > self._limit:
+        near, numbers = self._near, list(map(_number, keys))
+        if "" not in keys and near.keys().isdisjoint(numbers) and len(set(numbers)) == len(numbers):
+            near.update(zip(numbers, range(len(self._lines), len(self._lines) + len(numbers)), strict=True))
+            self._lines.extend(lines)
+            self._hashes.extend(hashes)
+        else:
+            for key, number, line, hash_ in zip(keys, numbers, lines, hashes, strict=True):
+                if key and number not in near:
+                    near[number] = len(self._lines)
+                    self._lines.append(line)
+                    self._hashes.append(hash_)
+        if len(near) > self._limit:
             self._spill()
 
     def _look_up(self, numbers: Sequence[int]) -> dict[int, First]:

@@ -533,12 +533,15 @@ def test_what_a_source_does_not_speak_of_shows_its_default_and_any_other_is_hear
     assert (done.deleted, done.kept) == (1, 1)
 
 
-def test_records_that_two_nodes_made_of_one_file_stay_until_both_runs_are_undone(machine: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_of", [None, "changed"])
+def test_records_that_two_nodes_made_of_one_file_stay_until_both_runs_are_undone(
+    machine: Make, tmp_path: Path, as_of: str | None
+) -> None:
     a, b = machine("a"), machine("b")
-    file = write(tmp_path / "1.csv", CONTACTS)
-    first = take(a.store, file).run
+    file = write(tmp_path / "1.csv", "id,name,mail,changed\n" + "".join(f"{i},n,m,2023-01-01\n" for i in range(3)))
+    first = take(a.store, file, as_of=as_of).run
     b.clock.ms += 5
-    second = take(b.store, file).run
+    second = take(b.store, file, as_of=as_of).run
     meet(a, b)
     done = undo(b.store, second)
     assert (done.deleted, done.also) == (0, [first])

@@ -76,11 +76,6 @@ def is_select(text: str) -> bool:
     return bool(_SELECT.match(_SKIPPED.sub(" ", text))) and bool(re.search(r"\s|\(", text.strip()))
 
 
-def columns_of(core: Core, table: Table) -> list[str]:
-    """Local names of a table's columns in the order that the group agreed on; those it does not know last, by name."""
-    return [local for local, _ in _agreed(core, table)]
-
-
 def _agreed(core: Core, table: Table) -> list[tuple[str, str]]:
     """(local name, agreed spelling) of each column, in the agreed order."""
     assert table.shape is not None

@@ -67,6 +67,7 @@ class Undone:
             "restored": self.restored,
             "kept": self.kept,
             "listed": listed,
+            "also_imported_by": self.also,
         }
 
 
@@ -124,6 +125,8 @@ def _take_back(
         state = states.get(key)
         if state is None or not state.record.live:
             continue  # Deleted since: that is taken back already.
+        if before is None and done.also:
+            continue
         if before is None:
             delta = _unmake(core, state, {stamp, *own}, now, done)
         else:

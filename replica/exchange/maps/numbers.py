@@ -32,7 +32,6 @@ _GROUPED = {
 }
 """Groups of three; of two before the last, as in India: 12,34,567."""
 _GAPS = re.compile(r"[0-9]{1,3}(?:[\s\u00a0\u202f\u2009'’][0-9]{3})+(?![0-9])")
-_SHAPE = re.compile(r"[0-9][0-9.,]*|[.,][0-9]+\Z")
 _LOST = re.compile(r"\s*[+-]?[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}\s*\Z")
 
 

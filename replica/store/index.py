@@ -18,6 +18,7 @@ from typing import Any
 from protocol import limits
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
 from replica.errors import StoreError
+from replica.store import history
 from replica.store.core import Core, uncollected
 
 SCAN_MAX = 32_768
@@ -65,13 +66,13 @@ def nodes(core: Core, prefixes: Sequence[str]) -> dict[str, Node]:
 def first_keys(core: Core, heads: Sequence[bytes]) -> dict[bytes, bytes]:
     """Head of a key -> the first key that begins so, if there is one."""
     bounds = [(head, head + b"\xff" * 16) for head in heads]
-    parts = _select_ranges(core, "n, min(key)", bounds, " GROUP BY n")
+    parts = select_ranges(core, "n, min(key)", bounds, " GROUP BY n")
     return {heads[start + n]: key for start, rows in parts for n, key in rows}
 
 
 def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Entry]]]:
     """All entries below each of these prefixes, ascending."""
-    for start, rows in _select_ranges(core, "n, key, digest", [key_range(prefix) for prefix in prefixes]):
+    for start, rows in select_ranges(core, "n, key, digest", [key_range(prefix) for prefix in prefixes]):
         some = prefixes[start : start + RANGES]
         below: list[list[Entry]] = [[] for _ in some]
         for n, key, digest in rows:
@@ -79,7 +80,7 @@ def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Ent
         yield from zip(some, below, strict=True)
 
 
-def _select_ranges(
+def select_ranges(
     core: Core, columns: str, bounds: Sequence[tuple[bytes, bytes]], tail: str = ""
 ) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
     """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on).
@@ -108,16 +109,19 @@ def flush(core: Core) -> None:
     if digest != before:
         core.set_meta("root", digest)
     core.set_meta("count", count)
+    history.write(core)
 
 
 def rebuild(core: Core) -> None:
     """Make the stored trie anew from the records, in the caller's transaction, whatever became of it."""
     core.dirty.clear()
+    core.toggled.lose()
     digest, count, rows = build(core)
     core.db.execute("DELETE FROM _replica_trie")
     core.db.executemany("INSERT INTO _replica_trie VALUES (?, ?, ?)", rows)
     core.set_meta("root", digest)
     core.set_meta("count", count)
+    history.write(core)
 
 
 def build(core: Core) -> tuple[bytes, int, list[_Row]]:

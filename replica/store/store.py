@@ -391,10 +391,12 @@ class Store:
         with self._core.transaction(index.flush) as _:
             now = self._core.now_ms()
             self._db.execute(
-                "INSERT INTO _replica_peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
+                "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
                 "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
                 "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
+                "agreed = coalesce(excluded.agreed, agreed), "
                 "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
-                 outcome.offset_ms, outcome.sent, outcome.received),
+                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip

@@ -11,7 +11,7 @@ their turn deepest first. SPEC section 10.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from protocol import limits, messages
@@ -44,6 +44,10 @@ class Applied(NamedTuple):
     refused: list[Refusal]
 
 
+Items = dict[bytes, set[bytes]]
+"""Record key -> stamps: what the events of these stamps wrote in these records."""
+
+
 class Port(Protocol):
     """What a session needs of a store. Every call is atomic; the state may move between calls."""
 
@@ -71,12 +75,35 @@ class Port(Protocol):
     def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records in key order; none if this store and that of the
-        node `peer` were equal once."""
+    def sample(self, limit: int) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records in key order."""
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
+
+    def node_name(self, node: bytes) -> str:
+        """What the group calls a node."""
+
+    def came_since(self, root: bytes) -> int | None:
+        """How many items came since this was the root; None if it is not remembered that it was."""
+
+    def news(self, root: bytes) -> Items:
+        """Those items; none if that is not remembered."""
+
+    def counters(self) -> bytes:
+        """The estimator of this store's items."""
+
+    def cells(self, width: int) -> bytes:
+        """The sketch of its items, folded to a width."""
+
+    def extension(self, width: int) -> bytes:
+        """What widens `cells(width)`."""
+
+    def heads(self) -> list[bytes]:
+        """The first 4 bytes of every item's fingerprint, ascending."""
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """The first 4 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for here."""
 
 
 class Agenda:
@@ -92,6 +119,7 @@ class Agenda:
         self._deltas: dict[bytes, bytes] = {}
         self._whole: dict[bytes, None] = {}
         self._streams: dict[str, frozenset[bytes]] = {}
+        self._items: Items = {}
         self._at_once = 16
         self._asked: set[bytes] = set()
         self._answered: set[tuple[bool, bytes]] = set()
@@ -107,7 +135,7 @@ class Agenda:
         """Nothing to say."""
         return not (
             self._frontier or self._absent or self._asks or self._answers or self._wants
-            or self._deltas or self._streams or self._whole
+            or self._deltas or self._streams or self._whole or self._items
         )  # fmt: skip
 
     def hear_nodes(self, count: int) -> None:
@@ -116,7 +144,8 @@ class Agenda:
         if self._nodes_heard > limits.NODES_HEARD_MAX or len(self._frontier) + len(self._absent) > limits.BACKLOG_MAX:
             raise LimitExceeded("the peer describes nodes without end")
 
-    def _hear(self, items: int, slices: int) -> None:
+    def hear(self, items: int, slices: int) -> None:
+        """Count what the peer asks for in this turn. Raises LimitExceeded past the allowed number."""
         self._heard += 8 * items + slices
         if self._heard > limits.HEARD_PER_TURN_MAX:
             raise LimitExceeded("the peer asks without end")
@@ -136,6 +165,11 @@ class Agenda:
     def send(self, keys: Sequence[bytes]) -> None:
         """Send these records whole."""
         self._whole.update(dict.fromkeys(keys))
+
+    def send_items(self, items: Iterable[tuple[bytes, set[bytes]]]) -> None:
+        """Send what these stamps wrote in these records."""
+        for key, stamps in items:
+            self._items.setdefault(key, set()).update(stamps)
 
     def ask(self, keys: Sequence[bytes]) -> None:
         """Ask what the peer has of these records that we have not."""
@@ -179,7 +213,7 @@ class Agenda:
         """Note what the peer lacks of the records it asks about, and what we lack of them. Where stamps tell nothing
         (too many, the same ones, the last attempts) whole records go both ways. A question that is put again costs nothing,
         and records of a million stamps in all are looked at in a turn: what is asked beyond goes whole."""
-        self._hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
+        self.hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
         questions: dict[bytes, Question] = {}
         for asked in have.questions:
             if (have.answer, asked.key) not in self._answered:
@@ -209,7 +243,7 @@ class Agenda:
     def wanted(self, want: Want) -> None:
         """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more. It can
         want no more leaves in a turn than it may hear described in one."""
-        self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
+        self.hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
         self._leaves_wanted += len(want.leaves)
         if self._leaves_wanted > limits.NODES_HEARD_MAX:
             raise LimitExceeded("the peer wants more leaves than were described to it")
@@ -282,6 +316,15 @@ class Agenda:
         for part in _chunks(list(deltas), SCAN):
             for record in self._store.records(part):
                 yield from self._delta(record, deltas)
+        items, self._items = self._items, {}
+        for part in _chunks(sorted(items), SCAN):  # The schema first.
+            known = self._store.stamps(part)
+            whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
+            yield from self._encoded(whole_ones)
+            for record in self._store.records([key for key in part if key in known and not known[key] <= items[key]]):
+                stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
+                if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
+                    yield record.encode(stamps)
         whole, self._whole = self._whole, {}
         yield from self._encoded(list(whole))
         streams, self._streams = self._streams, {}

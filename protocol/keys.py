@@ -19,6 +19,8 @@ from protocol.values import pack_any
 DIGEST_BYTES = 16
 KEY_BYTES = 16
 NONCE_BYTES = 16
+INSTANCE_BYTES = 8
+"""A nonce begins with them: random, the same in all connections of one process."""
 PROOF_BYTES = 32
 SECRET_BYTES = 32
 SKETCH_BYTES = 96

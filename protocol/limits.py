@@ -2,7 +2,7 @@
 node takes into its state, it can also send.
 """
 
-VERSION = 1
+VERSION = 2
 
 DRIFT_MS_MAX = 600_000
 """A stamp further ahead of our wall clock is put off. Ten minutes: ordinary clocks err by seconds, and one node that
@@ -101,6 +101,19 @@ than a failure."""
 
 SKETCH_COUNTERS = 64
 """Of the estimator, a byte each: they err by 17 %, and 128 would still err by 12."""
+
+LISTED_MAX = 262_144
+"""Fingerprints in a list of all of them, 1 MB: in larger stores that differ in a quarter the trie is as good."""
+
+LISTED_FREELY = 64
+"""A store of no more items lists them, since its smallest sketch is as large."""
+
+PICKED_PER_FRAME_MAX = 262_144
+"""Fingerprints that one frame asks for: all that a peer listed."""
+
+NEWS_FACTOR, NEWS_FREELY = 2, 64
+"""News are sent unasked if they are no more than this times the estimated difference, or if one side has no more than so
+many: what both got by another way, and would be sent in vain, is among the news of each."""
 
 ARRAYS_PER_RECORD_MAX = 3
 """The record itself and its two lists: a deeper nest is a bomb."""

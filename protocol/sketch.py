@@ -38,6 +38,11 @@ WIDTHS = tuple(
 """Cells of one sub-table that a sketch can be folded to, ascending: 8, 12, 16, 24 … 4,096, 6,144, 12,288."""
 
 
+def cells_size(width: int) -> int:
+    """Bytes of the cells at a width."""
+    return SUBTABLES * CELL_BYTES * width
+
+
 class Sketch:
     """Cells and counters of a set, at full width."""
 

@@ -61,9 +61,10 @@ def when(core: Core, root: bytes) -> int | None:
     return row[0] if row and row[0] is not None else None
 
 
-def since(core: Core, seq: int) -> Iterator[tuple[bytes, bytes]]:
-    """(items that came, items that went) in each transaction after that one, in order."""
-    yield from core.db.execute("SELECT came, went FROM _replica_history WHERE seq > ? ORDER BY seq", (seq,))
+def since(core: Core, seq: int) -> tuple[bytes, bytes, int]:
+    """Items that came and items that went after that transaction, and the number of the newest. One may come and go."""
+    rows = core.db.execute("SELECT came, went, seq FROM _replica_history WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+    return b"".join([row[0] for row in rows]), b"".join([row[1] for row in rows]), rows[-1][2] if rows else seq
 
 
 def remembers(core: Core, seq: int) -> bool:
@@ -78,17 +79,19 @@ def count_since(core: Core, seq: int) -> int:
 
 
 def news(core: Core, seq: int) -> dict[bytes, set[bytes]]:
-    """Record key -> stamps that came since and did not go again."""
+    """Record key -> stamps that came since and did not go again. (One that went never comes back: the joins only grow.)"""
+    came, went, _ = since(core, seq)
     found: dict[bytes, set[bytes]] = {}
-    for came, went in since(core, seq):
-        for items, put in ((went, False), (came, True)):
-            for at in range(0, len(items), ITEM):
-                key, stamp = items[at : at + STAMP], items[at + STAMP : at + ITEM]
-                if put:
-                    found.setdefault(key, set()).add(stamp)
-                elif key in found:
-                    found[key].discard(stamp)
+    for key, stamp in _apart(came):
+        found.setdefault(key, set()).add(stamp)
+    for key, stamp in _apart(went):
+        if key in found:
+            found[key].discard(stamp)
     return {key: stamps for key, stamps in found.items() if stamps}
+
+
+def _apart(items: bytes) -> Iterator[tuple[bytes, bytes]]:
+    return ((items[at : at + STAMP], items[at + STAMP : at + ITEM]) for at in range(0, len(items), ITEM))
 
 
 def items(core: Core, size: int = 65_536) -> Iterator[bytes]:

@@ -18,14 +18,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from protocol.descent import Applied
+from protocol.descent import Applied, Items
 from protocol.keys import Keys, Secrets
 from protocol.record import Delta, Record, decode
 from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, sample, schema
+from replica.store import absorb, ddl, history, index, put, report, sample, schema
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.connection import connect
@@ -33,6 +33,7 @@ from replica.store.core import Change, Collision, Core, uncollected
 from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
+from replica.store.sketched import Sketched
 from replica.store.state import stamps_of
 from replica.store.verify import verify
 
@@ -126,6 +127,7 @@ class Store:
         except BaseException:
             self._db.close()
             raise
+        self._sketched = Sketched(self._core)
 
     def close(self) -> None:
         """Close the file. A store that is not closed loses nothing."""
@@ -311,13 +313,59 @@ class Store:
             finally:
                 core.bold = core.remote = False
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records; none if `peer` and this node were equal once."""
-        return [] if self.knows(peer) else self._read(lambda: sample.first(self._core, limit))
+    def sample(self, limit: int) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records."""
+        return self._read(lambda: sample.first(self._core, limit))
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
         return self._read(lambda: sample.compare(self._core, entries))
+
+    @_reporting
+    def node_name(self, node: bytes) -> str:
+        """What the group calls a node."""
+        return ddl.node_name(self._core, node)
+
+    def came_since(self, root: bytes) -> int | None:
+        """How many items came since this was the root; None: not remembered."""
+
+        def count() -> int | None:
+            seq = history.when(self._core, root)
+            return None if seq is None else history.count_since(self._core, seq)
+
+        return self._read(count)
+
+    def news(self, root: bytes) -> Items:
+        """Those items."""
+
+        def read() -> Items:
+            seq = history.when(self._core, root)
+            return {} if seq is None else history.news(self._core, seq)
+
+        return self._read(read)
+
+    def counters(self) -> bytes:
+        """The estimator of the items here."""
+        return self._read(lambda: self._sketched.now().counters())
+
+    @uncollected()
+    def cells(self, width: int) -> bytes:
+        """The sketch of the items here, folded to a width."""
+        return self._read(lambda: self._sketched.now().cells(width))
+
+    def extension(self, width: int) -> bytes:
+        """What widens `cells(width)`."""
+        return self._read(lambda: self._sketched.now().extension(width))
+
+    @uncollected()
+    def heads(self) -> list[bytes]:
+        """The first 4 bytes of every item's fingerprint."""
+        return self._read(self._sketched.heads)
+
+    @_reporting
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """The items here that these beginnings of fingerprints may stand for."""
+        return self._sketched.locate(heads)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 
@@ -378,10 +426,11 @@ class Store:
             core.set_meta("home", url)
 
     @_reporting
-    def knows(self, node: bytes) -> bool:
-        """Whether this node and that one were equal once."""
-        row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()
-        return bool(row and row[0])
+    def agreed(self, url: str) -> bytes:
+        """The root at which this node and the one at this address were equal last; empty if they never were."""
+        sql = "SELECT agreed FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
+        row = self._db.execute(sql, (url,)).fetchone()
+        return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
     def remember(self, outcome: Outcome, url: str | None) -> None:
         """Keep how a session went, for `status`."""
@@ -390,6 +439,9 @@ class Store:
             return
         with self._core.transaction(index.flush) as _:
             now = self._core.now_ms()
+            if outcome.misled:
+                self._sketched.forget()
+            self._sketched.keep()
             self._db.execute(
                 "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
                 "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from protocol import limits, trie
-from protocol.descent import Applied, Refusal
+from protocol.descent import Applied, Items, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
 from protocol.keys import CLIENT, SERVER, Keys, Secrets
+from protocol.prints import ItemHash
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.session import Outcome, Self, Session
+from protocol.sketch import Sketch
 from protocol.trie import Entry, Inner, Leaf, Node, key_range
 from protocol.values import Value, pack_plain, pack_value
 
@@ -23,6 +25,7 @@ NOW_MS = 1_800_000_000_000
 GROUP = Secrets(bytes(range(16)), bytes(range(32)), bytes(range(32, 64)))
 KEYS = Keys(GROUP)
 NONCES = (b"c" * 16, b"s" * 16)
+HASHES = ItemHash(KEYS.sketch())
 
 
 def fragment(
@@ -48,6 +51,8 @@ class MemoryStore:
         self._entries: list[Entry] = []
         self._root = trie.EMPTY
         self._stale = False
+        self.past: dict[bytes, frozenset[tuple[bytes, bytes]]] = {trie.EMPTY: frozenset()}
+        """Root that was once -> items of then."""
         for record in records:
             self.take(record)
 
@@ -84,6 +89,7 @@ class MemoryStore:
             self._entries = sorted(self._digests.items())
             self._root = trie.digest(KEYS.trie, self._entries)
             self._stale = False
+            self.past[self._root] = frozenset(self.items())
         return self._entries
 
     # --- the port ---------------------------------------------------------------------------------------------------
@@ -150,7 +156,54 @@ class MemoryStore:
         names, values = tuple(delta.names[i] for i in near), tuple(delta.values[i] for i in near)
         return delta._replace(names=names, values=values, stamps=packed, which=which)
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """(record key, stamp), ascending."""
+        return sorted((key, stamp) for key, record in self.state.items() for stamp in record.stamps())
+
+    def node_name(self, node: bytes) -> str:
+        return node.hex()
+
+    def came_since(self, root: bytes) -> int | None:
+        self._sorted()
+        return len(set(self.items()) - self.past[root]) if root in self.past else None
+
+    def news(self, root: bytes) -> Items:
+        found: Items = {}
+        for key, stamp in set(self.items()) - self.past[root]:
+            found.setdefault(key, set()).add(stamp)
+        return found
+
+    def sketch(self) -> Sketch:
+        """Of all items."""
+        made = Sketch(HASHES)
+        made.add(self.prints())
+        return made
+
+    def prints(self) -> Sequence[int]:
+        """Of `items`, in their order."""
+        return HASHES.prints(b"".join([key + stamp for key, stamp in self.items()]))
+
+    def counters(self) -> bytes:
+        return self.sketch().counters()
+
+    def cells(self, width: int) -> bytes:
+        return self.sketch().cells(width)
+
+    def extension(self, width: int) -> bytes:
+        return self.sketch().extension(width)
+
+    def heads(self) -> list[bytes]:
+        return sorted((print_ >> 32).to_bytes(4, "big") for print_ in self.prints())
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        found: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for item, print_ in zip(self.items(), self.prints(), strict=True):
+            whole = print_.to_bytes(8, "big")
+            for head in {whole, whole[:4]} & set(heads):
+                found.setdefault(head, []).append(item)
+        return found
+
+    def sample(self, limit: int) -> list[Entry]:
         return [(key, self.state[key].born) for key, _ in self._sorted() if self._adopted(key)][:limit]
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
@@ -190,11 +243,16 @@ class Talk:
 
 
 def session(
-    role: str, store: MemoryStore, *, keys: Keys = KEYS, sample: bool = False, instance: bytes = b""
+    role: str,
+    store: MemoryStore,
+    *,
+    keys: Keys = KEYS,
+    sample: bool = False,
+    agreed: bytes = b"",
+    nonces: tuple[bytes, bytes] = NONCES,
 ) -> Session:
     """One side of a conversation over the common nonces."""
-    me = Self(role[:1].encode() * 8, instance or role[:1].encode() * 16, role)
-    return Session(role, keys, store, me, NONCES, sample=sample)
+    return Session(role, keys, store, Self(role[:1].encode() * 8, role), nonces, sample=sample, agreed=agreed)
 
 
 def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms: int = NOW_MS) -> Talk:
@@ -224,6 +282,8 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
     return talk
 
 
-def sync(a: MemoryStore, b: MemoryStore, *, sample: bool = False, now_ms: int = NOW_MS) -> Talk:
-    """A whole conversation; `a` dials."""
-    return run(session(CLIENT, a, sample=sample), session(SERVER, b), now_ms=now_ms)
+def sync(
+    a: MemoryStore, b: MemoryStore, *, sample: bool = False, agreed: bytes = b"", now_ms: int = NOW_MS
+) -> Talk:
+    """A whole conversation; `a` dials. `agreed`: where it believes that both were equal last."""
+    return run(session(CLIENT, a, sample=sample, agreed=agreed), session(SERVER, b), now_ms=now_ms)

@@ -23,7 +23,6 @@ from protocol.errors import LimitExceeded, Malformed
 from protocol.keys import Keys
 from protocol.messages import HEAD, Cells, Hello, Listing, Message, More, Pick
 from protocol.prints import ItemHash
-from protocol.trie import EMPTY
 
 
 class Way(Enum):
@@ -34,6 +33,11 @@ class Way(Enum):
     NEWS = "news"
     SKETCH = "sketch"
     LISTING = "list"
+
+
+def _lopsided(mine: int, theirs: int) -> bool:
+    """Whether one side has next to nothing: then each sends all that it has."""
+    return min(mine, theirs) <= limits.LEAF_MAX and max(mine, theirs) > limits.COMPARED_MAX
 
 
 class Reconciler:
@@ -62,19 +66,19 @@ class Reconciler:
 
     # --- greeting -----------------------------------------------------------------------------------------------------
 
-    def introduction(self, root: bytes, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
+    def introduction(self, count: int, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
         """(agreed root, news since, estimator, first cells) for the client's HELLO, as far as they are known."""
-        if root == EMPTY:
+        if not count:
             return b"", 0, b"", b""
         news = self._store.came_since(agreed) if agreed else None
         if news is not None:
             return agreed, news, self._store.counters() if news > limits.NEWS_FREELY else b"", b""
         return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
 
-    def welcome(self, hello: Hello, root: bytes, count: int) -> tuple[bytes, int, bytes, bytes]:
+    def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
         """The same for the server's, who has heard the client's: notes what follows from that."""
-        if EMPTY in {root, hello.root}:
-            self._stream(hello.root == EMPTY)
+        if _lopsided(count, hello.count):
+            self._stream(count)
         elif self._store.came_since(hello.root) is not None:  # The peer is where this store once was.
             self._send_news(hello.root)
         elif hello.agreed and (news := self._store.came_since(hello.agreed)) is not None and self._pays(hello, news):
@@ -86,21 +90,23 @@ class Reconciler:
             return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
         return b"", 0, b"", b""
 
-    def welcomed(self, hello: Hello, root: bytes, count: int, agreed: bytes) -> None:
+    def welcomed(self, hello: Hello, count: int, agreed: bytes) -> None:
         """The client hears the server's."""
         if hello.agreed and hello.agreed != agreed:
             raise Malformed("the peer remembers an agreement that nobody named")
-        if root == EMPTY or not hello.count:
-            self._stream(not hello.count)
+        if _lopsided(count, hello.count):
+            self._stream(count)
         elif hello.agreed:
             self._send_news(agreed)
         elif hello.counters:
             self._compare(hello, count)
 
-    def _stream(self, to_peer: bool) -> None:
+    def _stream(self, count: int) -> None:
         self.way = Way.STREAM
-        if to_peer:
+        if count > limits.LEAF_MAX:
             self._agenda.send_below("")
+        else:  # What is here now: when the turn comes, it is far more.
+            self._agenda.send([key for key, _ in self._store.entries("", b"", limits.LEAF_MAX)])
 
     def _send_news(self, root: bytes) -> None:
         self.way = Way.NEWS

@@ -172,7 +172,7 @@ class Session:
         proof, me = self._keys.proof(CLIENT, *self._nonces), self._me
         if root == self._agreed:
             return messages.encode(Probe(proof, me.node, now_ms, root))
-        short = self._short.introduction(root, self._agreed)
+        short = self._short.introduction(count, self._agreed)
         sample = tuple(self._store.sample(limits.SAMPLE_MAX)) if self._sample else ()
         return messages.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
 
@@ -260,14 +260,15 @@ class Session:
             self._compare_sample(hello)
             self._answer(hello, now_ms)
         else:
-            self._short.welcomed(hello, self.outcome.root, self.outcome.count, self._agreed)
+            self._short.welcomed(hello, self.outcome.count, self._agreed)
             self.state = State.LISTENING
 
     def _on_probe(self, probe: Probe, now_ms: int) -> None:
         if self._role == CLIENT:
             raise Malformed("a server does not probe")
         self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
-        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, 0, probe.root, probe.root), now_ms)
+        count = self._store.root()[1]  # It was ours then, and little has changed.
+        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root, probe.root), now_ms)
 
     def _on_same(self, same: Same, now_ms: int) -> None:
         if self._role == SERVER:
@@ -294,7 +295,7 @@ class Session:
             self._last.append(Same(self._me.node, now_ms))
             self._close(IN_SYNC, "", root)
             return
-        short = self._short.welcome(hello, root, count)
+        short = self._short.welcome(hello, count)
         self._last.append(Hello(limits.VERSION, b"", self._me.node, self._me.name, now_ms, count, b"", *short))
         self._speak()
 

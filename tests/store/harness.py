@@ -14,8 +14,9 @@ from random import Random
 from typing import Any
 
 from protocol.keys import CLIENT, SERVER, Secrets
+from protocol.outcome import Outcome
 from protocol.record import Record, unpack_id
-from protocol.session import Outcome, Self, Session
+from protocol.session import Self, Session
 from protocol.values import Value
 from replica.store import catalog
 from replica.store.core import Core
@@ -173,10 +174,8 @@ def meet(
     each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(
-            role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s
-        )
-        for n, (role, m, s) in enumerate([(CLIENT, a, sample), (SERVER, b, False)])
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s)
+        for role, m, s in [(CLIENT, a, sample), (SERVER, b, False)]
     )
     frame: bytes | None = one.open(a.clock())
     if next(left) > 0 and frame is not None:

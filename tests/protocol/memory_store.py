@@ -6,16 +6,20 @@ The store keeps whole `Record`s in a dict and computes every digest from the def
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from unittest import mock
 
 from protocol import limits, trie
 from protocol.descent import Applied, Items, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
 from protocol.keys import CLIENT, SERVER, Keys, Secrets
+from protocol.messages import Hello
 from protocol.outcome import Outcome
 from protocol.prints import ItemHash
+from protocol.reconcile import Reconciler
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.session import Self, Session
 from protocol.sketch import Sketch
@@ -170,7 +174,7 @@ class MemoryStore:
 
     def news(self, root: bytes) -> Items:
         found: Items = {}
-        for key, stamp in set(self.items()) - self.past[root]:
+        for key, stamp in set(self.items()) - self.past[root] if root in self.past else ():
             found.setdefault(key, set()).add(stamp)
         return found
 
@@ -213,6 +217,26 @@ class MemoryStore:
 
     def _adopted(self, key: bytes) -> bool:
         return key in self.state and all(is_base(stamp) for stamp in self.state[key].stamps())
+
+
+class Mute(Reconciler):
+    """A side that knows no short way and says so, as it may: what differs is left to the trie."""
+
+    def introduction(self, count: int, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
+    def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
+    def welcomed(self, hello: Hello, count: int) -> None:
+        pass
+
+
+@contextmanager
+def trie_alone() -> Iterator[None]:
+    """Sessions that begin in here are mute."""
+    with mock.patch("protocol.session.Reconciler", Mute):
+        yield
 
 
 def key_of(record: Record | Delta) -> bytes:

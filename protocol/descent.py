@@ -97,10 +97,10 @@ class Port(Protocol):
         """What widens `cells(width)`."""
 
     def heads(self) -> list[bytes]:
-        """The first 4 bytes of every item's fingerprint, ascending."""
+        """The first 5 bytes of every item's fingerprint, ascending."""
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
-        """The first 4 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for here."""
+        """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
 
 
 class Agenda:

@@ -103,7 +103,7 @@ SKETCH_COUNTERS = 64
 """Of the estimator, a byte each: they err by 17 %, and 128 would still err by 12."""
 
 LISTED_MAX = 262_144
-"""Fingerprints in a list of all of them, 1 MB: in larger stores that differ in a quarter the trie is as good."""
+"""Fingerprints in a list of all of them, 1.3 MB: in larger stores that differ in a quarter the trie is as good."""
 
 LISTED_FREELY = 64
 """A store of no more items lists them, since its smallest sketch is as large."""

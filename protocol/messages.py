@@ -24,7 +24,10 @@ _INNER = 0xFF
 QUESTION_KEY_BYTES = 6
 QUESTION_STAMP_BYTES = 3
 HEAD = 4
-"""Bytes of a fingerprint that stand for it where one side knows the others."""
+"""Bytes of a fingerprint that ask for it: what else they stand for is sent in vain."""
+LISTED = 5
+"""Bytes of a fingerprint in a list: what else they stand for is missed. The first 3 are the same for a whole record, and
+one more would hide one new version of a record in 256 behind its old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ class More:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The first 4 bytes of all my fingerprints, ascending."""
+    """The first 5 bytes of all my fingerprints, ascending."""
 
     heads: tuple[bytes, ...]
 
@@ -396,21 +399,21 @@ def _more(width: int) -> More:
     return More(width)
 
 
-def _heads(data: bytes, at_most: int) -> tuple[bytes, ...]:
-    count, rest = divmod(len(data), HEAD)
+def _heads(data: bytes, size: int, at_most: int) -> tuple[bytes, ...]:
+    count, rest = divmod(len(data), size)
     if rest:
         raise Malformed("a packed item is cut short")
     if count > at_most:
         raise LimitExceeded(f"{count} fingerprints in one frame: at most {at_most}")
-    return tuple([data[at : at + HEAD] for at in range(0, len(data), HEAD)])
+    return tuple([data[at : at + size] for at in range(0, len(data), size)])
 
 
 def _listing(data: bytes) -> Listing:
-    return Listing(_heads(data, limits.LISTED_MAX))
+    return Listing(_heads(data, LISTED, limits.LISTED_MAX))
 
 
 def _pick(data: bytes) -> Pick:
-    return Pick(_heads(data, limits.PICKED_PER_FRAME_MAX))
+    return Pick(_heads(data, HEAD, limits.PICKED_PER_FRAME_MAX))
 
 
 def _nodes(attempt: int, data: bytes) -> Nodes:

@@ -183,7 +183,7 @@ class Reconciler:
             return  # No honest peer lists so few items to so many records; the trie finds them.
         mine, theirs = set(self._store.heads()), set(message.heads)
         self._settle(mine - theirs)
-        self._pick(theirs - mine)
+        self._pick({head[:HEAD] for head in theirs - mine})
 
     def on_pick(self, message: Pick) -> None:
         """Note what the peer lacks."""

@@ -78,15 +78,15 @@ class Sketched:
         self._core.db.execute("DELETE FROM _replica_sketch")
 
     def heads(self) -> list[bytes]:
-        """The first 4 bytes of every fingerprint, ascending."""
+        """The first 5 bytes of every fingerprint, ascending."""
         found: list[int] = []
         for items in history.items(self._core):
-            found += [fingerprint >> 32 for fingerprint in self._family.prints(items)]
+            found += [fingerprint >> 24 for fingerprint in self._family.prints(items)]
         found.sort()
-        return [head.to_bytes(4, "big") for head in found]
+        return [head.to_bytes(5, "big") for head in found]
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
-        """The first 4 or all 8 bytes of a fingerprint -> the items here, as (record key, stamp), that it may stand for.
+        """The first 4, 5 or all 8 bytes of a fingerprint -> the items here, as (record key, stamp), that it may stand for.
         Nothing, where there is none."""
         wanted = set(heads)
         width = len(heads[0]) if heads else 8

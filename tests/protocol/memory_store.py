@@ -198,13 +198,13 @@ class MemoryStore:
         return self.sketch().extension(width)
 
     def heads(self) -> list[bytes]:
-        return sorted((print_ >> 32).to_bytes(4, "big") for print_ in self.prints())
+        return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints())
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for item, print_ in zip(self.items(), self.prints(), strict=True):
             whole = print_.to_bytes(8, "big")
-            for head in {whole, whole[:4]} & set(heads):
+            for head in {whole, whole[:4], whole[:5]} & set(heads):
                 found.setdefault(head, []).append(item)
         return found
 

@@ -97,6 +97,7 @@ def cells(draw: st.DrawFn) -> Cells:
 
 
 heads = st.lists(sized(4), max_size=5).map(tuple)
+longer_heads = st.lists(sized(5), max_size=5).map(tuple)
 
 anything: st.SearchStrategy[Message] = st.one_of(
     st.builds(
@@ -108,7 +109,7 @@ anything: st.SearchStrategy[Message] = st.one_of(
     st.builds(Same, sized(8), numbers),
     cells(),
     st.builds(More, st.sampled_from([width for width in WIDTHS if wider(width) is not None])),
-    st.builds(Listing, heads),
+    st.builds(Listing, longer_heads),
     st.builds(Pick, heads),
     nodes(),
     haves(),
@@ -223,7 +224,7 @@ def claiming(size: int, payload: bytes) -> bytes:
         (pack(10, 12_288, True, b""), "no sketch is 12288 cells wide"),
         (pack(11, 0), "a sketch 0 cells wide cannot be widened"),
         (pack(11, 12_288), "a sketch 12288 cells wide cannot be widened"),
-        (pack(12, b"x" * 5), "cut short"),
+        (pack(12, b"x" * 4), "cut short"),
         (pack(13, b"x" * 7), "cut short"),
         (pack(3, 0, b"\x21"), "a prefix of 33 nibbles: at most 32"),
         (pack(3, 0, b"\x01\xab\x00"), "padded with zero"),
@@ -265,7 +266,7 @@ def test_what_cannot_be_said_is_refused_in_words(frame: bytes, why: str) -> None
     [
         (b"x" * (limits.FRAME_BYTES_MAX + 1), "a frame of 4259841 bytes: at most 4259840"),
         (hello(sample=bytes(32 * 65)), "too many items in one frame"),
-        (pack(12, bytes(4 * 262_145)), "262145 fingerprints in one frame: at most 262144"),
+        (pack(12, bytes(5 * 262_145)), "262145 fingerprints in one frame: at most 262144"),
         (pack(13, bytes(4 * 262_145)), "262145 fingerprints in one frame: at most 262144"),
         (pack(3, 0, b"\x00\x00" * 4_097), "too many items in one frame"),
         (pack(4, 0, False, b"abcdef\x00" * 16_385), "too many items in one frame"),
@@ -315,11 +316,11 @@ def test_a_hello_is_smaller_than_its_limit_and_an_acquaintances_than_200_bytes()
 
 
 def test_what_one_side_may_say_in_one_frame_the_other_takes() -> None:
-    everything = tuple(n.to_bytes(4, "big") for n in range(limits.LISTED_MAX))
+    everything = tuple(n.to_bytes(5, "big") for n in range(limits.LISTED_MAX))
     for message in (
         Cells(limits.SKETCH_WIDTH, False, bytes(cells_size(limits.SKETCH_WIDTH))),
         Listing(everything),
-        Pick(everything[: limits.PICKED_PER_FRAME_MAX]),
+        Pick(tuple(head[1:] for head in everything[: limits.PICKED_PER_FRAME_MAX])),
     ):
         assert decode(encode(message)) == message
 

@@ -313,7 +313,7 @@ def messages() -> Case:
     family = ItemHash(KEYS.sketch())
     sketch = Sketch(family)
     sketch.add(family.prints(b"".join(key + digest for key, digest in _entries(3))))
-    heads = tuple(sorted(f.to_bytes(8, "big")[:4] for f in family.prints(b"".join(map(b"".join, _entries(3))))))
+    prints = tuple(sorted(f.to_bytes(8, "big") for f in family.prints(b"".join(map(b"".join, _entries(3))))))
     counters, small = sketch.counters(), sketch.cells(limits.SKETCH_WIDTH_MIN)
     version, me = limits.VERSION, (NODE, "laptop 7", wall, 300)
     first, *rest = _entries(300)
@@ -338,8 +338,8 @@ def messages() -> Case:
         ("cells that widen", Cells(8, True, sketch.extension(8))),
         ("cells that widen 12", Cells(12, True, sketch.extension(12))),
         ("more", More(24)),
-        ("listing", Listing(heads)),
-        ("pick", Pick(heads[:2])),
+        ("listing", Listing(tuple(f[:5] for f in prints))),
+        ("pick", Pick(tuple(f[:4] for f in prints[:2]))),
         ("inner node", Nodes(0, (Described("", True, inner),))),
         ("leaf", Nodes(0, (Described("a7f", False, leaf),))),
         ("empty leaf", Nodes(4, (Described("00", False, ()),))),
@@ -365,7 +365,7 @@ def messages() -> Case:
         ("cells that are too few", pack_plain([10, 12, False, small])),
         ("cells beyond the full width", pack_plain([10, 12_288, True, small])),
         ("more than the full width", pack_plain([11, 12_288])),
-        ("listing cut short", pack_plain([12, b"abcde"])),
+        ("listing cut short", pack_plain([12, b"abcdef"])),
         ("pick cut short", pack_plain([13, b"abc"])),
         ("not an array", b"\x01"), ("empty array", b"\x90"), ("unknown message", b"\x91\x63"), ("no shape", b"\x91\x07"),
         ("prefix of 33 nibbles", pack_plain([3, 0, b"\x21" + bytes(17) + b"\0"])),

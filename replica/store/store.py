@@ -213,6 +213,7 @@ class Store:
                     absorb.full_diff(core, table)
             absorb.surface(core)
             index.rebuild(core)
+            self._sketched.forget()
 
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
@@ -383,7 +384,7 @@ class Store:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Every difference between the tables and what is stored about them; empty if all is well."""
-        return self._read(lambda: list(verify(self._core, progress)))
+        return self._read(lambda: list(verify(self._core, progress)) or list(self._sketched.differences()))
 
     def why(self, table: str, key: list[str], field: str | None = None) -> report.Json:
         """Who wrote what is in a record, and what it overwrote. Raises UsageError."""

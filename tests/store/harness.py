@@ -57,6 +57,7 @@ class Machine:
     def _open(self) -> None:
         self.store = Store(self.path, durable=False, now_ms=self.clock, random=self._random.randbytes)
         self.core.db.execute("PRAGMA synchronous = OFF")
+        self.store.counters()  # From here on the sketch follows the history; `verify` holds it against the records.
         self.db = foreign(self.path)
 
     @classmethod
@@ -173,10 +174,8 @@ def meet(
     each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(
-            role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s
-        )
-        for n, (role, m, s) in enumerate([(CLIENT, a, sample), (SERVER, b, False)])
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s)
+        for role, m, s in [(CLIENT, a, sample), (SERVER, b, False)]
     )
     frame: bytes | None = one.open(a.clock())
     if next(left) > 0 and frame is not None:

@@ -1,11 +1,8 @@
-"""Where two tries differ, and what each side has to say about it.
+"""What a side has to say in its next turn, and what it needs of a store to say it.
 
-`compare` takes described nodes of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
-turns the notes into messages. If both sides have an inner node, the differing children are described in turn. If one is
-a leaf, the records below are told apart by fingerprints: what the peer cannot have in any version is sent whole, what
-it has in another version is asked about with the stamps that we have seen (so that only newer fields travel), and
-what we have in no version is wanted. Everything noted in one turn is said in the next, but for trie nodes, which wait
-their turn deepest first. SPEC section 10.
+The short ways (`reconcile`), the trie (`compare`) and the peer's questions leave notes on the agenda; `Agenda.speech`
+turns them into messages. Everything noted in one turn is said in the next, but for trie nodes, which wait their turn
+deepest first. SPEC section 10.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Record
-from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
+from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
@@ -354,50 +351,6 @@ class Agenda:
             yield record.encode()
         elif missing:
             yield record.encode(missing)
-
-
-def compare(described: Sequence[Described], attempt: int, agenda: Agenda) -> None:
-    """Note what follows from these nodes of the peer's trie."""
-    mine = agenda.nodes([theirs.prefix for theirs in described])
-    for theirs in described:
-        _compare(theirs, mine[theirs.prefix], attempt, agenda)
-
-
-def _compare(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    if not theirs.inner:
-        _compare_leaf(theirs, mine, attempt, agenda)
-    elif isinstance(mine, Leaf):
-        agenda.describe(theirs.prefix)
-    else:
-        where = cut(attempt)
-        for digit, child, slice_ in zip(NIBBLES, mine.children, theirs.slices, strict=True):
-            if child[where] == slice_:
-                continue
-            prefix = theirs.prefix + digit
-            if not slice_:
-                agenda.send_below(prefix)
-            elif child:
-                agenda.describe(prefix)
-            else:
-                agenda.absent(prefix)
-
-
-def _compare_leaf(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    their_prints = frozenset(theirs.slices)
-    several = limits.COMPARED_MAX + 1
-    entries: Sequence[Entry] = mine.entries if isinstance(mine, Leaf) else agenda.entries(theirs.prefix, several)
-    if len(entries) > limits.COMPARED_MAX:  # Most of it is news to them, so it goes whole.
-        agenda.send_below(theirs.prefix, their_prints)
-        agenda.want(theirs.prefix, theirs.slices, attempt)
-        return
-    my_prints = agenda.prints(entries, attempt)
-    news = [key for (key, _), p in zip(entries, my_prints, strict=True) if p not in their_prints]
-    lacking = [p for p in theirs.slices if p not in my_prints]
-    if lacking:
-        agenda.ask(news)
-        agenda.want(theirs.prefix, lacking, attempt)
-    else:
-        agenda.send(news)
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

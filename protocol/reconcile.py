@@ -49,9 +49,11 @@ class Reconciler:
         self._waiting: list[Message] = []
         self._theirs = b""
         """The peer's cells that were too few."""
-        self._said_width = 0
+        self._said_width, self._said_root = 0, b""
         self._asked_width = 0
         self._listed = False
+        self._named: bytes | None = None
+        """The agreed root in our HELLO, if there was one; None without a HELLO."""
         self.way = Way.NONE
 
     @property
@@ -68,10 +70,12 @@ class Reconciler:
 
     def introduction(self, count: int, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
         """(agreed root, news since, estimator, first cells) for the client's HELLO, as far as they are known."""
+        self._named = b""
         if not count:
             return b"", 0, b"", b""
         news = self._store.came_since(agreed) if agreed else None
         if news is not None:
+            self._named = agreed
             return agreed, news, self._store.counters() if news > limits.NEWS_FREELY else b"", b""
         return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
 
@@ -90,16 +94,16 @@ class Reconciler:
             return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
         return b"", 0, b"", b""
 
-    def welcomed(self, hello: Hello, count: int, agreed: bytes) -> None:
-        """The client hears the server's."""
-        if hello.agreed and hello.agreed != agreed:
+    def welcomed(self, hello: Hello, count: int) -> None:
+        """The client hears the server's. After PROBE it has written nothing since, so there is nothing to stream."""
+        if hello.agreed and hello.agreed != self._named:
             raise Malformed("the peer remembers an agreement that nobody named")
-        if _lopsided(count, hello.count):
-            self._stream(count)
-        elif hello.agreed:
-            self._send_news(agreed)
+        if hello.agreed:
+            self._send_news(hello.agreed)
         elif hello.counters:
             self._compare(hello, count)
+        elif self._named is not None and _lopsided(count, hello.count):
+            self._stream(count)
 
     def _stream(self, count: int) -> None:
         self.way = Way.STREAM
@@ -126,11 +130,13 @@ class Reconciler:
         most = max(count, hello.count)
         width = sketch.size_for(difference)
         if most <= limits.LISTED_FREELY or (4 * difference > most and most <= limits.LISTED_MAX):
-            self.way = Way.LISTING
-            self._waiting.append(Listing(tuple(self._store.heads())))
+            heads = self._store.heads()
+            if len(heads) <= limits.LISTED_MAX:  # A record of many stamps is many items.
+                self.way = Way.LISTING
+                self._waiting.append(Listing(tuple(heads)))
         elif width is not None and 4 * difference <= most:
             self.way = Way.SKETCH
-            self._said_width = width
+            self._said_width, self._said_root = width, self._store.root()[0]
             self._waiting.append(Cells(width, False, self._store.cells(width)))
 
     # --- what the peer says -------------------------------------------------------------------------------------------
@@ -146,7 +152,7 @@ class Reconciler:
             raise Malformed("a second sketch in one session")
         else:
             theirs, width = message.cells, message.width
-        self._theirs, self._asked_width = theirs, 0
+        self._theirs, self._asked_width, self.way = theirs, 0, Way.SKETCH
         if not self._peeled(self._store.cells(width), theirs) and sketch.wider(width) is not None:
             self._asked_width = width
             self._waiting.append(More(width))
@@ -160,9 +166,11 @@ class Reconciler:
         return True
 
     def on_more(self, message: More) -> None:
-        """Widen what was said."""
+        """Widen what was said, if it is still true: cells of two sets together are of none."""
         if message.width != self._said_width:
             raise Malformed("the peer asks to widen a sketch that was not sent")
+        if self._store.root()[0] != self._said_root:
+            return
         self._waiting.append(Cells(message.width, True, self._store.extension(message.width)))
         self._said_width = sketch.wider(message.width) or 0
 

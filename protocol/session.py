@@ -24,12 +24,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 from protocol import limits, messages
-from protocol.descent import Agenda, Port, compare
+from protocol.compare import compare
+from protocol.descent import Agenda, Port
 from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Keys
 from protocol.messages import (
@@ -48,14 +48,8 @@ from protocol.messages import (
     Same,
     Want,
 )
-from protocol.reconcile import Reconciler, Way
-
-IN_SYNC = "in sync"
-REFUSED = "differ"
-UNEXPLAINED = "differ, unexplained"
-CHANGING = "caught up, still changing"
-ENDINGS = frozenset({IN_SYNC, REFUSED, UNEXPLAINED, CHANGING})
-"""The ways in which a session can end without an error."""
+from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
+from protocol.reconcile import Reconciler
 
 
 class State(Enum):
@@ -84,49 +78,6 @@ class Self(NamedTuple):
 
     node: bytes
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end. `instance`: random, of its process. `count`: of its records, as it said."""
-
-    node: bytes
-    instance: bytes
-    name: str
-    count: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a session went. `code` is one of the words above, or of an error; counts are records."""
-
-    code: str = "cut"
-    text: str = "the connection ended before the session did"
-    peer: Peer | None = None
-    offset_ms: int = 0
-    sent: int = 0
-    received: int = 0
-    changed: int = 0
-    held: int = 0
-    refused: int = 0
-    reasons: list[str] = field(default_factory=list)
-    round_trips: int = 0
-    rounds: int = 0
-    """Descents of the trie."""
-    way: Way = Way.NONE
-    """How this side knew what to send before that."""
-    root: bytes = b""
-    count: int = 0
-
-    @property
-    def in_sync(self) -> bool:
-        """Both roots were equal at the end."""
-        return self.code == IN_SYNC
-
-    @property
-    def misled(self) -> bool:
-        """What was found by a sketch or a list was not all, so that the trie was asked."""
-        return self.way in {Way.SKETCH, Way.LISTING} and self.rounds > 0
 
 
 class Session:
@@ -260,7 +211,7 @@ class Session:
             self._compare_sample(hello)
             self._answer(hello, now_ms)
         else:
-            self._short.welcomed(hello, self.outcome.count, self._agreed)
+            self._short.welcomed(hello, self.outcome.count)
             self.state = State.LISTENING
 
     def _on_probe(self, probe: Probe, now_ms: int) -> None:
@@ -268,7 +219,7 @@ class Session:
             raise Malformed("a server does not probe")
         self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
         count = self._store.root()[1]  # It was ours then, and little has changed.
-        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root, probe.root), now_ms)
+        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root), now_ms)
 
     def _on_same(self, same: Same, now_ms: int) -> None:
         if self._role == SERVER:
@@ -323,7 +274,7 @@ class Session:
         yield from self._short.speech()
         yield from self._agenda.speech(self._round)
         root, count = self._store.root()
-        self.outcome.root, self.outcome.count, self.outcome.way = root, count, self._short.way
+        self.outcome.root, self.outcome.count = root, count
         idle = self._agenda.empty
         yield End(root, count, idle, self._round_changed, self._refused, tuple(self._reasons) if idle else ())
 
@@ -409,7 +360,7 @@ class Session:
     def _close(self, code: str, text: str, root: bytes) -> None:
         self.state = State.CLOSED
         self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
-        self.outcome.count = self._store.root()[1]
+        self.outcome.count, self.outcome.way = self._store.root()[1], self._short.way
         self.outcome.refused = self._refused + self._peer_refused
         self.outcome.reasons = [*self._reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import PeerFault, ReplicaError
-from protocol.session import CHANGING, Session
+from protocol.outcome import CHANGING
+from protocol.session import Session
 from replica import invite as invites
 from replica import show
 from replica.errors import MapRefused, StoreError, UsageError

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
-from protocol.session import IN_SYNC, Outcome
+from protocol.outcome import IN_SYNC, Outcome
 
 if TYPE_CHECKING:
     from replica.transport import Traffic

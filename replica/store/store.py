@@ -20,8 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from protocol.descent import Applied, Items
 from protocol.keys import Keys, Secrets
+from protocol.outcome import Outcome
 from protocol.record import Delta, Record, decode
-from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite

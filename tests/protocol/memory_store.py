@@ -14,9 +14,10 @@ from protocol.descent import Applied, Items, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
 from protocol.keys import CLIENT, SERVER, Keys, Secrets
+from protocol.outcome import Outcome
 from protocol.prints import ItemHash
 from protocol.record import Delta, Record, decode, gather, pack_id
-from protocol.session import Outcome, Self, Session
+from protocol.session import Self, Session
 from protocol.sketch import Sketch
 from protocol.trie import Entry, Inner, Leaf, Node, key_range
 from protocol.values import Value, pack_plain, pack_value

@@ -14,8 +14,9 @@ from random import Random
 from typing import Any
 
 from protocol.keys import CLIENT, SERVER, Secrets
+from protocol.outcome import Outcome
 from protocol.record import Record, unpack_id
-from protocol.session import Outcome, Self, Session
+from protocol.session import Self, Session
 from protocol.values import Value
 from replica.store import catalog
 from replica.store.core import Core

@@ -16,9 +16,29 @@ from blake3 import blake3
 from protocol import limits, trie
 from protocol.hlc import Clock, base_stamp, pack
 from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
-from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Question, Records, Sample, Want, encode
+from protocol.messages import (
+    Bye,
+    Cells,
+    Described,
+    End,
+    Have,
+    Hello,
+    Listing,
+    Message,
+    More,
+    Nodes,
+    Pick,
+    Probe,
+    Question,
+    Records,
+    Same,
+    Want,
+    encode,
+)
 from protocol.messages import question as question_about
+from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id
+from protocol.sketch import Sketch
 from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value
 from tests.vectors import HERE
 
@@ -262,7 +282,8 @@ def message_from(case: Case) -> Message:
         case "Have":
             return Have(fields[0], fields[1], tuple(Question(*asked) for asked in fields[2]))
     kinds: dict[str, Callable[..., Message]] = {
-        "Hello": Hello, "Sample": Sample, "Want": Want, "Records": Records, "End": End, "Bye": Bye,
+        "Hello": Hello, "Probe": Probe, "Same": Same, "Cells": Cells, "More": More, "Listing": Listing, "Pick": Pick,
+        "Want": Want, "Records": Records, "End": End, "Bye": Bye,
     }  # fmt: skip
     return kinds[case["kind"]](*fields)
 
@@ -287,7 +308,14 @@ def messages() -> Case:
     nonces, wall = (b"client's nonce..", b"server's nonce.."), 1_800_000_000_000
     root = trie.digest(KEYS.trie, _entries(300))
     row = bytes.fromhex(records()["records"][0]["bytes"])
-    hello = (SECRETS.group, NODE, b"instance of it..", "laptop 7", wall, 300, root)
+    other = trie.digest(KEYS.trie, _entries(18))
+    proof, sample = KEYS.proof(CLIENT, *nonces), tuple((key, BORN) for key, _ in _entries(2))
+    family = ItemHash(KEYS.sketch())
+    sketch = Sketch(family)
+    sketch.add(family.prints(b"".join(key + digest for key, digest in _entries(3))))
+    heads = tuple(sorted(f.to_bytes(8, "big")[:4] for f in family.prints(b"".join(map(b"".join, _entries(3))))))
+    counters, small = sketch.counters(), sketch.cells(limits.SKETCH_WIDTH_MIN)
+    version, me = limits.VERSION, (NODE, "laptop 7", wall, 300)
     first, *rest = _entries(300)
     leaf = tuple(trie.slice_of(trie.fingerprint(KEYS.trie, entry), 0) for entry in (first, rest[0]))
     children = trie.split([first, *rest], 0)
@@ -297,9 +325,21 @@ def messages() -> Case:
     late = tuple(trie.fingerprint(KEYS.trie, entry) for entry in (first,))
     asked = question_about(first[0], [BORN, EDIT], 0, KEYS.trie)
     said: list[tuple[str, Message]] = [
-        ("client's hello", Hello(1, KEYS.proof(CLIENT, *nonces), *hello)),
-        ("server's hello", Hello(1, b"", *hello)),
-        ("sample", Sample((first, rest[0]))),
+        ("client's hello", Hello(version, proof, *me, root, other, 3)),
+        ("hello of much news", Hello(version, proof, *me, root, other, 65, counters)),
+        ("hello to a stranger", Hello(version, proof, *me, root, b"", 0, counters, small)),
+        ("hello with a sample", Hello(version, proof, *me, root, sample=sample)),
+        ("server's hello", Hello(version, b"", *me)),
+        ("server's hello that remembers", Hello(version, b"", *me, b"", other, 2)),
+        ("server's hello to a stranger", Hello(version, b"", *me, b"", b"", 0, counters, small)),
+        ("probe", Probe(proof, NODE, wall, root)),
+        ("same", Same(NODE, wall + 1)),
+        ("cells", Cells(8, False, small)),
+        ("cells that widen", Cells(8, True, sketch.extension(8))),
+        ("cells that widen 12", Cells(12, True, sketch.extension(12))),
+        ("more", More(24)),
+        ("listing", Listing(heads)),
+        ("pick", Pick(heads[:2])),
         ("inner node", Nodes(0, (Described("", True, inner),))),
         ("leaf", Nodes(0, (Described("a7f", False, leaf),))),
         ("empty leaf", Nodes(4, (Described("00", False, ()),))),
@@ -316,6 +356,17 @@ def messages() -> Case:
     ]
     batch = pack_plain([6, 1, raw_zstd(len(row).to_bytes(4, "big") + row)])
     refused = [
+        ("hello of a short root", pack_plain([1, 2, proof, *me, root[1:], b"", 0, b"", b"", b""])),
+        ("hello of 63 counters", pack_plain([1, 2, proof, *me, root, b"", 0, counters[1:], b"", b""])),
+        ("hello of too few cells", pack_plain([1, 2, proof, *me, root, b"", 0, b"", small[8:], b""])),
+        ("hello of half a sample", pack_plain([1, 2, proof, *me, root, b"", 0, b"", b"", bytes(48)])),
+        ("probe without proof", pack_plain([2, b"", NODE, wall, root])),
+        ("cells 9 wide", pack_plain([10, 9, False, bytes(288)])),
+        ("cells that are too few", pack_plain([10, 12, False, small])),
+        ("cells beyond the full width", pack_plain([10, 12_288, True, small])),
+        ("more than the full width", pack_plain([11, 12_288])),
+        ("listing cut short", pack_plain([12, b"abcde"])),
+        ("pick cut short", pack_plain([13, b"abc"])),
         ("not an array", b"\x01"), ("empty array", b"\x90"), ("unknown message", b"\x91\x63"), ("no shape", b"\x91\x07"),
         ("prefix of 33 nibbles", pack_plain([3, 0, b"\x21" + bytes(17) + b"\0"])),
         ("odd prefix not padded", pack_plain([3, 0, b"\x01\xab\x00"])),
@@ -359,6 +410,6 @@ def text(cases: Case) -> str:
 
 
 if __name__ == "__main__":
-    assert limits.VERSION == 1
+    assert limits.VERSION == 2
     for file, cases in build().items():
         (HERE / f"{file}.json").write_text(text(cases), encoding="utf-8")

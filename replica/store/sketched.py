@@ -36,9 +36,16 @@ class Sketched:
         self._unsaved = 0
         """Items that would be hashed again if this process ended now."""
 
-    def now(self) -> Sketch:
-        """The sketch of what is there."""
+    def now(self, since: bytes = b"") -> Sketch:
+        """The sketch of what is there; or, which takes less, of what came and went since a root: for two who had it both,
+        the one tells as much as the other. Of nothing, if that root is not remembered."""
         core = self._core
+        if since:
+            sketch, seq = Sketch(self._family), history.when(core, since)
+            came, went, _ = history.since(core, seq) if seq is not None else (b"", b"", 0)
+            sketch.add(self._prints(came))
+            sketch.remove(self._prints(went))
+            return sketch
         if self._sketch is None or not history.remembers(core, self._seq):
             self._load()
         sketch = self._sketch

@@ -345,18 +345,18 @@ class Store:
 
         return self._read(read)
 
-    def counters(self) -> bytes:
-        """The estimator of the items here."""
-        return self._read(lambda: self._sketched.now().counters())
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of the items here, or of those that came and went since that was the root."""
+        return self._read(lambda: self._sketched.now(since).counters())
 
     @uncollected()
-    def cells(self, width: int) -> bytes:
-        """The sketch of the items here, folded to a width."""
-        return self._read(lambda: self._sketched.now().cells(width))
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
+        return self._read(lambda: self._sketched.now(since).cells(width))
 
-    def extension(self, width: int) -> bytes:
-        """What widens `cells(width)`."""
-        return self._read(lambda: self._sketched.now().extension(width))
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
+        return self._read(lambda: self._sketched.now(since).extension(width))
 
     @uncollected()
     def heads(self) -> list[bytes]:

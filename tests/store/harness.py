@@ -169,14 +169,15 @@ def meet(
     *,
     cut: int | None = None,
     sample: bool = False,
+    agreed: bytes = b"",
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[Outcome, Outcome]:
-    """One session, which `a` dials, to its end; or until `cut` frames went over the wire. `meanwhile`: what happens after
-    each frame."""
+    """One session, which `a` dials, to its end; or until `cut` frames went over the wire. `agreed`: where `a` believes that
+    both were equal last; `meanwhile`: what happens after each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s)
-        for role, m, s in [(CLIENT, a, sample), (SERVER, b, False)]
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s, agreed=r)
+        for role, m, s, r in [(CLIENT, a, sample, agreed), (SERVER, b, False, b"")]
     )
     frame: bytes | None = one.open(a.clock())
     if next(left) > 0 and frame is not None:

@@ -206,3 +206,22 @@ def test_who_agreed_once_is_remembered_by_address(machine: Make) -> None:
     a.store.remember(outcome, "ws://b")
     assert a.store.agreed("ws://b") == a.store.root()[0] == b.store.root()[0]
     assert a.store.agreed("ws://c") == b""
+
+
+def test_what_both_got_from_a_third_is_not_sent_again(machine: Make) -> None:
+    a, b, c = (machine(name, T) for name in "abc")
+    a.store.put_many("t", [("0", 0, 0)])
+    for one, two in ((a, b), (a, c), (b, c), (a, b)):
+        meet(one, two)
+    agreed = a.store.root()[0]
+    c.store.put_many("t", [(f"k{n}", n, n) for n in range(400)])
+    meet(a, c)
+    meet(b, c)
+    a.sql("UPDATE t SET a = 'a' WHERE id < 'k13'")
+    b.sql("UPDATE t SET b = 'b' WHERE id > 'k98'")
+    there = len(a.store.news(agreed)), len(b.store.news(agreed))
+    one, two = meet(a, b, agreed=agreed)
+    assert there == (401, 400)
+    assert (one.in_sync, one.way, two.way, one.rounds) == (True, Way.SKETCH, Way.SKETCH, 0)
+    assert one.sent + two.sent < 60
+    assert a.dump() == b.dump()

@@ -100,7 +100,7 @@ SKETCH_DIFFERENCE_MAX = 33_000
 than a failure."""
 
 SKETCH_COUNTERS = 64
-"""Of the estimator, a byte each: they err by 17 %, and 128 would still err by 12."""
+"""Of the estimator, a byte each: they err by 18 %, and 128 would still err by 12."""
 
 ARRAYS_PER_RECORD_MAX = 3
 """The record itself and its two lists: a deeper nest is a bomb."""

@@ -41,20 +41,21 @@ class Sketched:
         the one tells as much as the other. Of nothing, if that root is not remembered."""
         core = self._core
         if since:
-            sketch, seq = Sketch(self._family), history.when(core, since)
+            seq = history.when(core, since)
             came, went, _ = history.since(core, seq) if seq is not None else (b"", b"", 0)
-            sketch.add(self._prints(came))
-            sketch.remove(self._prints(went))
-            return sketch
+            return self._follow(Sketch(self._family), came, went)
         if self._sketch is None or not history.remembers(core, self._seq):
             self._load()
-        sketch = self._sketch
-        if sketch is None:
+        if self._sketch is None:
             return self._build()
-        came, went, self._seq = history.since(core, self._seq)
+        came, went, seq = history.since(core, self._seq)
+        self._seq = seq
+        self._unsaved += (len(came) + len(went)) // ITEM
+        return self._follow(self._sketch, came, went)
+
+    def _follow(self, sketch: Sketch, came: bytes, went: bytes) -> Sketch:
         sketch.add(self._prints(came))
         sketch.remove(self._prints(went))
-        self._unsaved += (len(came) + len(went)) // ITEM
         return sketch
 
     def _load(self) -> None:

@@ -88,11 +88,11 @@ def main() -> int:
     peers, work = options.peers.resolve(), options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     runner = _runner(peers)
-    jobs = options.job or list(JOBS)
-    if unknown := [job for job in jobs if job not in runner.JOBS]:
+    wanted = options.job or list(JOBS)
+    if unknown := [job for job in wanted if job not in runner.JOBS]:
         raise SystemExit(f"no such job: {', '.join(unknown)}; there are {', '.join(runner.JOBS)}")
     try:
-        jobs = _ready(peers, work, jobs, runner)
+        jobs = _ready(peers, work, wanted, runner)
         data = workplace.data(peers, work, options.records)
     except workplace.Missing as missing:
         raise SystemExit(f"the peers cannot be made ready: {missing}") from None
@@ -102,10 +102,10 @@ def main() -> int:
         rounds = [_round(runner, work, jobs) for _ in range(options.rounds)]
     finally:
         shutil.rmtree(store)
-    return _tell(rounds, runner, work, json.loads((data / "edits.json").read_text(encoding="utf-8")))
+    return _tell(rounds, wanted, runner, work, json.loads((data / "edits.json").read_text(encoding="utf-8")))
 
 
-def _tell(rounds: list[Round], runner: Any, work: Path, edits: Result) -> int:
+def _tell(rounds: list[Round], wanted: list[str], runner: Any, work: Path, edits: Result) -> int:
     def quiet(phase: Result) -> float:
         return float(runner.q(phase, QUIET_MS)) or 1e-9
 
@@ -118,6 +118,8 @@ def _tell(rounds: list[Round], runner: Any, work: Path, edits: Result) -> int:
     (work / "latest.json").write_text(told, encoding="utf-8")
     missed = [figure.name for figure in found if not figure.ok]
     print(f"missed: {', '.join(missed)}" if missed else "every floor is met")
+    if absent := [job for job in wanted if not all(job in one for one in rounds)]:
+        print(f"not run in every round, so not compared there: {', '.join(absent)}")
     return 1 if missed or not all(OURS in one for one in rounds) else 0
 
 

@@ -1,8 +1,8 @@
 """What it takes two copies that never met to find what differs: bytes on the socket and round trips, at any distance.
 
 `d` records differ, half of them of either side's making; the name that the copy tells is one of them. *Scattered*: one
-field of `d` records all over the table was edited, so that each side has a version that the other has not: 2 d versions.
-*Newest*: `d` records are new: d versions.
+field of records all over the table was edited, so that each side has stamps that the other has not. *Newest*: records
+that one side has and the other has not, all written last.
 """
 
 from __future__ import annotations

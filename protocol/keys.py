@@ -21,6 +21,7 @@ KEY_BYTES = 16
 NONCE_BYTES = 16
 PROOF_BYTES = 32
 SECRET_BYTES = 32
+SKETCH_BYTES = 96
 CLIENT, SERVER = "client", "server"
 SYSTEM_PREFIX = b"_replica."
 SYSTEM_HEAD = b"\0\0"
@@ -46,7 +47,7 @@ def content_hash(data: bytes) -> bytes:
 class Keys:
     """The subkeys of a group. Raises OurFault unless every secret has its length."""
 
-    __slots__ = ("_digest", "_proof", "_record", "_trie", "group")
+    __slots__ = ("_digest", "_proof", "_record", "_sketch", "_trie", "group")
 
     def __init__(self, secrets: Secrets) -> None:
         if (len(secrets.group), len(secrets.digest_secret), len(secrets.access_key)) != (16, 32, 32):
@@ -55,6 +56,7 @@ class Keys:
         self._record = _subkey(secrets.digest_secret, "record key")
         self._digest = _subkey(secrets.digest_secret, "digest")
         self._trie = _subkey(secrets.digest_secret, "trie")
+        self._sketch = _subkey(secrets.digest_secret, "sketch")
         self._proof = _subkey(secrets.access_key, "proof")
 
     def record_key(self, collection: bytes, id_: bytes) -> bytes:
@@ -84,6 +86,10 @@ class Keys:
     def trie(self, tagged: bytes) -> bytes:
         """Hash of a trie node or of a leaf's entry; the first byte of `tagged` says which: 16 bytes."""
         return blake3(tagged, key=self._trie).digest(DIGEST_BYTES)
+
+    def sketch(self) -> bytes:
+        """What the hashes of a sketch are made of (prints.ItemHash): 96 bytes."""
+        return blake3(b"", key=self._sketch).digest(SKETCH_BYTES)
 
     def proof(self, role: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
         """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session."""

@@ -26,6 +26,7 @@ from tests.bench.exchange import exchange
 from tests.bench.figure import Figure, tell
 from tests.bench.local import bulk, lone
 from tests.bench.remote import first, million
+from tests.bench.sketches import sketches
 from tests.bench.writers import writers
 
 FOLDER = Path(".bench")
@@ -35,6 +36,7 @@ BENCHES: dict[str, tuple[Callable[[Path, int], Iterator[Figure]], int, int]] = {
     "writers": (writers, 100_000, 10_000),
     "first": (first, 100_000, 10_000),
     "exchange": (exchange, 100_000, 10_000),
+    "sketches": (sketches, 1_000_000, 100_000),
     "million": (million, 1_000_000, 100_000),
 }
 """Name -> (what runs, records, records of --quick)."""

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.figure import tell
@@ -38,15 +39,24 @@ def _run(*command: str | Path, folder: Path) -> None:
         raise Missing(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{last}")
 
 
+def _content(files: Sequence[Path]) -> bytes:
+    return b"".join(file.read_bytes() for file in files)
+
+
+def _is_done(done: Path, wanted: Sequence[Path]) -> bool:
+    return done.exists() and done.read_bytes() == _content(wanted)
+
+
 def python(peers: Path, work: Path) -> None:
     """The peers' packages and this one, in `work`/venv. Raises Missing."""
     done = work / "venv" / ".done"
-    if not done.exists():
+    wanted = (peers / "requirements.txt", ROOT / "constraints.txt", ROOT / "pyproject.toml")
+    if not _is_done(done, wanted):
         tell(f"installing Python packages below {work}")
         venv.create(work / "venv", with_pip=True, clear=True)
         pip = work / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"
         _run(*pip, "-r", peers / "requirements.txt", "-c", ROOT / "constraints.txt", "-e", ROOT, folder=work)
-        done.touch()
+        done.write_bytes(_content(wanted))
 
 
 def node(peers: Path, work: Path) -> None:
@@ -59,10 +69,11 @@ def node(peers: Path, work: Path) -> None:
     for file in peers.iterdir():
         if file.is_file():
             shutil.copyfile(file, folder / file.name)
-    if not (folder / ".done").exists():
+    done, wanted = folder / ".done", (peers / "package.json",)
+    if not _is_done(done, wanted):
         tell(f"installing Node packages below {work}")
         _run("npm", "install", "--no-audit", "--no-fund", folder=folder)
-        (folder / ".done").touch()
+        done.write_bytes(_content(wanted))
 
 
 def data(peers: Path, work: Path, records: int) -> Path:

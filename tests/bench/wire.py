@@ -17,7 +17,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 RECORDS = 6
-NAMES = {1: "hello", 2: "sample", 3: "nodes", 4: "have", 5: "want", RECORDS: "records", 7: "end", 8: "bye"}
+NAMES = {
+    1: "hello", 2: "probe", 3: "nodes", 4: "have", 5: "want", RECORDS: "records", 7: "end", 8: "bye", 9: "same", 10: "cells",
+    11: "more", 12: "list", 13: "pick",
+}  # fmt: skip
 """Number of a message -> how it is called here."""
 
 _END = b"\r\n\r\n"

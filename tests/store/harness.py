@@ -20,7 +20,7 @@ from protocol.session import Self, Session
 from protocol.values import Value
 from replica.store import catalog
 from replica.store.core import Core
-from replica.store.ddl import NODES
+from replica.store.ddl import NODES, SYSTEM
 from replica.store.store import Store, initialize
 
 NOW_MS = 1_700_000_000_000
@@ -222,6 +222,9 @@ def check_inside(machine: Machine) -> None:
          f"(SELECT key FROM _replica_record WHERE flags & {shown})", "held by one that is not shown"),
     ):  # fmt: skip
         assert machine.rows(sql) == [], what
+    systems = [t.tbl for t in machine.core.tables.values() if t.collection in SYSTEM]
+    hidden = f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {shown} AND tbl NOT IN "
+    assert machine.store.held_count() == machine.value(f"{hidden} ({','.join(map(str, systems))})")
     for table in machine.core.tables.values():
         if table.shape is not None and table.shape.rowid_alias:
             sql = f"SELECT key, id FROM _replica_record WHERE tbl = ? AND flags & {shown}"

@@ -24,13 +24,14 @@ from time import perf_counter
 
 from tests.bench.exchange import exchange
 from tests.bench.figure import Figure, tell
-from tests.bench.local import bulk, lone
+from tests.bench.local import bulk, group, lone
 from tests.bench.remote import first, million
 
 FOLDER = Path(".bench")
 BENCHES: dict[str, tuple[Callable[[Path, int], Iterator[Figure]], int, int]] = {
     "bulk": (bulk, 100_000, 10_000),
     "lone": (lone, 100_000, 10_000),
+    "group": (group, 20_000, 20_000),
     "first": (first, 100_000, 10_000),
     "exchange": (exchange, 100_000, 10_000),
     "million": (million, 1_000_000, 100_000),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 
+from replica.node import Node
 from replica.store.store import Store, initialize
 from tests.bench.contacts import CREATE, INSERT, Contact, contacts, edits
 from tests.bench.figure import Figure, median, tell
@@ -89,6 +92,45 @@ def bulk(folder: Path, count: int) -> Iterator[Figure]:
     yield Figure("bulk.plain_sql", own, "x bare", "another program's executemany, captured", 0.4, 0.7, more=True)
     whole = share("absorbed")
     yield Figure("bulk.plain_sql_absorbed", whole, "x bare", "that and its absorption", 0.15, 0.25, more=True)
+
+
+WRITERS, EACH, ROUNDS = 32, 30, 5
+
+
+def group(folder: Path, count: int) -> Iterator[Figure]:
+    """Writes of one row each through a node, FULL: by one task, and by 32 at once, in turn; acknowledged writes a second,
+    medians."""
+    rows = list(contacts(count))
+    shares: dict[str, list[float]] = {"insert": [], "update": []}
+    alone: dict[str, list[float]] = {"insert": [], "update": []}
+    new, known = iter(rows[count // 2 :]), iter(rows[: count // 2])
+
+    async def insert(node: Node, times: int) -> None:
+        for row in itertools.islice(new, times):
+            await node.put_many("contacts", [row])
+
+    async def update(node: Node, times: int) -> None:
+        for row in itertools.islice(known, times):
+            await node.execute("UPDATE contacts SET phone = ? WHERE id = ?", ("+385 1 234", row[0]))
+
+    async def measure() -> None:
+        async with Node(folder / "group.db") as node:
+            for _ in range(ROUNDS):
+                for name, write in (("insert", insert), ("update", update)):
+                    began = perf_counter()
+                    await write(node, 4 * EACH)
+                    between = perf_counter()
+                    await asyncio.gather(*[write(node, EACH) for _ in range(WRITERS)])
+                    one, many = between - began, perf_counter() - between
+                    alone[name].append(4 * EACH / one)
+                    shares[name].append(WRITERS * EACH / many / alone[name][-1])
+
+    with new_store(folder / "group.db") as store:
+        store.put_many("contacts", rows[: count // 2])
+    asyncio.run(measure())
+    for name, share in shares.items():
+        how = f"{WRITERS} writers; one alone does {median(alone[name]):.0f} writes/s"
+        yield Figure(f"group.{name}", median(share), "x one", how, 8, more=True)
 
 
 def lone(folder: Path, count: int) -> Iterator[Figure]:

@@ -10,7 +10,6 @@ test each:
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from protocol.record import Delta, Record, decode
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, history, index, put, report, sample, schema
+from replica.store import absorb, ddl, history, index, put, report, sample, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.connection import connect
@@ -39,10 +38,6 @@ from replica.store.verify import verify
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
-_CONTROL = re.compile(
-    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
-    re.I | re.S,
-)
 
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
@@ -230,14 +225,14 @@ class Store:
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
-        if control := _CONTROL.match(sql):
-            raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self.transaction() as core:
-            cursor = core.db.execute(sql, parameters)
-            rows = cursor.fetchall() if cursor.description else []
-            columns = [d[0] for d in cursor.description or ()]
+            done = together.statement(sql, parameters)(core)
             absorb.absorb_all(core)
-        return columns, rows
+        return done
+
+    def together(self, writes: Sequence[together.Write]) -> list[together.Done]:
+        """Group commit: run these writes, each as if alone, in as few transactions as may be."""
+        return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""

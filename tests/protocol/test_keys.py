@@ -62,6 +62,7 @@ def test_many_hashes_at_once_are_those_that_come_one_by_one(collection: str) -> 
     ids, name = [pack_id([i]) for i in range(9)], pack_plain(collection)
     assert KEYS.record_keys(name, ids) == [KEYS.record_key(name, id_) for id_ in ids]
     assert KEYS.digests(ids) == [KEYS.digest(id_) for id_ in ids]
+    assert KEYS.tries(ids) == [KEYS.trie(id_) for id_ in ids]
 
 
 def test_the_systems_own_records_come_first_in_key_order() -> None:

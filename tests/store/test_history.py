@@ -211,8 +211,8 @@ def test_who_agreed_once_is_remembered_by_address(machine: Make) -> None:
 def test_what_both_got_from_a_third_is_not_sent_again(machine: Make) -> None:
     a, b, c = (machine(name, T) for name in "abc")
     a.store.put_many("t", [("0", 0, 0)])
-    for one, two in ((a, b), (a, c), (b, c), (a, b)):
-        meet(one, two)
+    for pair in ((a, b), (a, c), (b, c), (a, b)):
+        meet(*pair)
     agreed = a.store.root()[0]
     c.store.put_many("t", [(f"k{n}", n, n) for n in range(400)])
     meet(a, c)

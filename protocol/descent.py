@@ -87,14 +87,14 @@ class Port(Protocol):
     def news(self, root: bytes) -> Items:
         """Those items; none if that is not remembered."""
 
-    def counters(self) -> bytes:
-        """The estimator of this store's items."""
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of this store's items: of all, or of those that came and went since that was the root."""
 
-    def cells(self, width: int) -> bytes:
-        """The sketch of its items, folded to a width."""
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
 
-    def extension(self, width: int) -> bytes:
-        """What widens `cells(width)`."""
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
 
     def heads(self) -> list[bytes]:
         """The first 5 bytes of every item's fingerprint, ascending."""

@@ -100,7 +100,7 @@ SKETCH_DIFFERENCE_MAX = 33_000
 than a failure."""
 
 SKETCH_COUNTERS = 64
-"""Of the estimator, a byte each: they err by 17 %, and 128 would still err by 12."""
+"""Of the estimator, a byte each: they err by 18 %, and 128 would still err by 12."""
 
 LISTED_MAX = 262_144
 """Fingerprints in a list of all of them, 1.3 MB: in larger stores that differ in a quarter the trie is as good."""

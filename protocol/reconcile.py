@@ -52,6 +52,8 @@ class Reconciler:
         self._said_width, self._said_root = 0, b""
         self._asked_width = 0
         self._listed = False
+        self._since = b""
+        """The root since when the sketches of this session count; empty: always."""
         self._named: bytes | None = None
         """The agreed root in our HELLO, if there was one; None without a HELLO."""
         self.way = Way.NONE
@@ -76,7 +78,7 @@ class Reconciler:
         news = self._store.came_since(agreed) if agreed else None
         if news is not None:
             self._named = agreed
-            return agreed, news, self._store.counters() if news > limits.NEWS_FREELY else b"", b""
+            return agreed, news, self._store.counters(agreed) if news > limits.NEWS_FREELY else b"", b""
         return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
 
     def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
@@ -85,10 +87,14 @@ class Reconciler:
             self._stream(count)
         elif self._store.came_since(hello.root) is not None:  # The peer is where this store once was.
             self._send_news(hello.root)
-        elif hello.agreed and (news := self._store.came_since(hello.agreed)) is not None and self._pays(hello, news):
-            self._send_news(hello.agreed)
-            return hello.agreed, news, b"", b""
-        elif hello.counters:
+        elif hello.agreed and (news := self._store.came_since(hello.agreed)) is not None:
+            if self._pays(hello, news):
+                self._send_news(hello.agreed)
+                return hello.agreed, news, b"", b""
+            self._since = hello.agreed
+            self._compare(hello, count)
+            return hello.agreed, news, self._store.counters(hello.agreed), b""
+        elif hello.counters and not hello.agreed:
             self._compare(hello, count)
         else:  # Nothing is known of the client but that it differs: now it is the one to find out in what.
             return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
@@ -98,7 +104,9 @@ class Reconciler:
         """The client hears the server's. After PROBE it has written nothing since, so there is nothing to stream."""
         if hello.agreed and hello.agreed != self._named:
             raise Malformed("the peer remembers an agreement that nobody named")
-        if hello.agreed:
+        if hello.agreed and hello.counters:  # Most of it came to both by other ways: the sketch is of what came since.
+            self._since = hello.agreed
+        elif hello.agreed:
             self._send_news(hello.agreed)
         elif hello.counters:
             self._compare(hello, count)
@@ -120,24 +128,26 @@ class Reconciler:
         """Whether to send what came since is not much more than what differs."""
         if not hello.counters or news <= limits.NEWS_FREELY:
             return True
-        difference = sketch.estimate(self._store.counters(), hello.counters)
-        return news + hello.news <= limits.NEWS_FACTOR * difference + limits.NEWS_FREELY
+        difference = sketch.estimate(self._store.counters(hello.agreed), hello.counters)
+        in_vain = news + hello.news > limits.NEWS_FACTOR * difference + limits.NEWS_FREELY
+        return not in_vain or sketch.size_for(difference) is None
 
     def _compare(self, hello: Hello, count: int) -> None:
-        difference = sketch.estimate(self._store.counters(), hello.counters)
+        difference = sketch.estimate(self._store.counters(self._since), hello.counters)
         if hello.cells and self._peeled(self._store.cells(limits.SKETCH_WIDTH_MIN), hello.cells):
             return
         most = max(count, hello.count)
         width = sketch.size_for(difference)
-        if most <= limits.LISTED_FREELY or (4 * difference > most and most <= limits.LISTED_MAX):
+        listed = most <= limits.LISTED_FREELY or (4 * difference > most and most <= limits.LISTED_MAX)
+        if listed and not self._since:
             heads = self._store.heads()
             if len(heads) <= limits.LISTED_MAX:  # A record of many stamps is many items.
                 self.way = Way.LISTING
                 self._waiting.append(Listing(tuple(heads)))
-        elif width is not None and 4 * difference <= most:
+        elif width is not None and (self._since or 4 * difference <= most):
             self.way = Way.SKETCH
             self._said_width, self._said_root = width, self._store.root()[0]
-            self._waiting.append(Cells(width, False, self._store.cells(width)))
+            self._waiting.append(Cells(width, False, self._store.cells(width, self._since)))
 
     # --- what the peer says -------------------------------------------------------------------------------------------
 
@@ -153,7 +163,7 @@ class Reconciler:
         else:
             theirs, width = message.cells, message.width
         self._theirs, self._asked_width, self.way = theirs, 0, Way.SKETCH
-        if not self._peeled(self._store.cells(width), theirs) and sketch.wider(width) is not None:
+        if not self._peeled(self._store.cells(width, self._since), theirs) and sketch.wider(width) is not None:
             self._asked_width = width
             self._waiting.append(More(width))
 
@@ -171,7 +181,8 @@ class Reconciler:
             raise Malformed("the peer asks to widen a sketch that was not sent")
         if self._store.root()[0] != self._said_root:
             return
-        self._waiting.append(Cells(message.width, True, self._store.extension(message.width)))
+        extension = self._store.extension(message.width, self._since)
+        self._waiting.append(Cells(message.width, True, extension))
         self._said_width = sketch.wider(message.width) or 0
 
     def on_listing(self, message: Listing) -> None:

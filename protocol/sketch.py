@@ -7,7 +7,7 @@ Both are linear: the XOR of two sketches is the sketch of the difference. One te
 2. The cells of a smaller width are a fold of those of a greater one; widening costs the new part alone.
 3. Cells that hold no more than their width allows are peeled, at the rates that size_for was measured for.
 4. Peeling yields only fingerprints that pass their check and lie at their positions, and it ends, on any cells.
-5. The estimate errs by 14 to 17 % (standard deviation), and never calls a difference beyond capacity small.
+5. The estimate errs by 18 % (standard deviation), and never calls a difference of twice the capacity small.
 
 Sources: Goodrich and Mitzenmacher, "Invertible Bloom lookup tables" (2011); Eppstein et al., "What's the difference?"
 (2011); Alon, Matias and Szegedy, "The space complexity of approximating the frequency moments" (1996).

@@ -35,12 +35,14 @@ from replica.errors import UsageError
 from replica.host import Host
 from replica.invite import Invite
 from replica.invite import decode as decode_invite
+from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.core import Change
 from replica.store.put import Row
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from replica.transport import Listener
+from replica.waiting import Waiting
 from replica.words import log
 
 _T = TypeVar("_T")
@@ -53,6 +55,9 @@ STRANGERS_MAX = 256
 
 POLL_SECONDS = 0.5
 """How often a serving node looks for writes of other programs."""
+
+FEW_ROWS = 512
+"""So few rows share a transaction with other writes; more have one of their own."""
 
 CHANGES_MAX = 100_000
 """Changes that wait for a slow listener; past that it is told that it missed some."""
@@ -97,6 +102,7 @@ class Node:
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
+        self._waiting = Waiting(self.call, lambda writes: self.store.together(writes))  # noqa: PLW0108
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
@@ -173,7 +179,7 @@ class Node:
 
     async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Run one SQL statement that may write; returns its rows."""
-        _, rows = await self.call(self.store.execute, sql, parameters)
+        _, rows = await self._waiting.write(together.statement(sql, parameters))
         return rows
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -185,6 +191,8 @@ class Node:
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows, all or nothing."""
+        if isinstance(rows, list | tuple) and len(rows) <= FEW_ROWS:
+            return await self._waiting.write(together.Rows(table, rows))
         return await self.call(self.store.put_many, table, rows)
 
     async def adopt(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from replica.errors import StoreError
 from replica.store.core import Core
 from replica.store.toggled import ITEM, STAMP, distinct
 
@@ -98,11 +99,19 @@ def items(core: Core, size: int = 65_536) -> Iterator[bytes]:
     """All items there are, in the order of keys, some thousands at a time."""
     cursor = core.db.execute("SELECT key, floor, born, stamps FROM _replica_record ORDER BY key")
     while rows := cursor.fetchmany(size):
-        yield b"".join(
-            [
-                key + born
-                if stamps == born and not floor
-                else b"".join([key + stamp for stamp in sorted(distinct(floor, born, stamps))])
-                for key, floor, born, stamps in rows
-            ]
-        )
+        try:
+            yield b"".join(
+                [
+                    key + born
+                    if stamps == born and not floor
+                    else b"".join([key + stamp for stamp in distinct(floor, born, stamps)])
+                    for key, floor, born, stamps in rows
+                ]
+            )
+        except TypeError as error:
+            raise damaged(core) from error
+
+
+def damaged(core: Core) -> StoreError:
+    """What to say of records whose keys or stamps are no bytes."""
+    return StoreError(f"{core.path} is damaged: a record's stamps make no sense; `replica verify` says which")

@@ -12,8 +12,9 @@ the session that finds out a descent of the trie, and is then forgotten. One tes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from protocol.errors import OurFault
 from protocol.prints import HEAD_BYTES, ItemHash
 from protocol.sketch import FULL_BYTES, Sketch
 from replica.store import history, index
@@ -35,18 +36,26 @@ class Sketched:
         self._unsaved = 0
         """Items that would be hashed again if this process ended now."""
 
-    def now(self) -> Sketch:
-        """The sketch of what is there."""
+    def now(self, since: bytes = b"") -> Sketch:
+        """The sketch of what is there; or, which takes less, of what came and went since a root: for two who had it both,
+        the one tells as much as the other. Of nothing, if that root is not remembered."""
         core = self._core
+        if since:
+            seq = history.when(core, since)
+            came, went, _ = history.since(core, seq) if seq is not None else (b"", b"", 0)
+            return self._follow(Sketch(self._family), came, went)
         if self._sketch is None or not history.remembers(core, self._seq):
             self._load()
-        sketch = self._sketch
-        if sketch is None:
+        if self._sketch is None:
             return self._build()
-        came, went, self._seq = history.since(core, self._seq)
-        sketch.add(self._family.prints(came))
-        sketch.remove(self._family.prints(went))
+        came, went, seq = history.since(core, self._seq)
+        self._seq = seq
         self._unsaved += (len(came) + len(went)) // ITEM
+        return self._follow(self._sketch, came, went)
+
+    def _follow(self, sketch: Sketch, came: bytes, went: bytes) -> Sketch:
+        sketch.add(self._prints(came))
+        sketch.remove(self._prints(went))
         return sketch
 
     def _load(self) -> None:
@@ -59,10 +68,19 @@ class Sketched:
     def _build(self) -> Sketch:
         sketch, self._unsaved = Sketch(self._family), 0
         for items in history.items(self._core):
-            sketch.add(self._family.prints(items))
+            sketch.add(self._prints(items))
             self._unsaved += len(items) // ITEM
         self._sketch, self._seq = sketch, history.now(self._core)
         return sketch
+
+    def differences(self) -> Iterator[str]:
+        """What is wrong with it, for `verify`."""
+        newest = self._core.db.execute("SELECT root FROM _replica_history ORDER BY seq DESC LIMIT 1").fetchone()
+        if newest and newest[0] != index.root(self._core)[0]:
+            yield "the history does not end at the root of now: syncs are longer; `replica rescan` begins it anew"
+        followed = self.now().to_bytes()
+        if followed != self._build().to_bytes():
+            yield "the sketch is not that of the records: syncs are longer; `replica rescan` makes it anew"
 
     def keep(self) -> None:
         """Store the sketch if it took long to make, in a write transaction."""
@@ -77,11 +95,17 @@ class Sketched:
         self._sketch = None
         self._core.db.execute("DELETE FROM _replica_sketch")
 
+    def _prints(self, items: bytes) -> Sequence[int]:
+        try:
+            return self._family.prints(items)
+        except OurFault as error:
+            raise history.damaged(self._core) from error
+
     def heads(self) -> list[bytes]:
         """The first 5 bytes of every fingerprint, ascending."""
         found: list[int] = []
         for items in history.items(self._core):
-            found += [fingerprint >> 24 for fingerprint in self._family.prints(items)]
+            found += [fingerprint >> 24 for fingerprint in self._prints(items)]
         found.sort()
         return [head.to_bytes(5, "big") for head in found]
 
@@ -94,8 +118,12 @@ class Sketched:
         bounds = [(low, low + b"\xff" * (STAMP - HEAD_BYTES)) for low in ranges]
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for _, rows in index.select_ranges(self._core, "n, key, floor, born, stamps", bounds):
-            pairs = [(key, stamp) for _, key, *state in rows for stamp in distinct(*state)]
-            prints = self._family.prints(b"".join([key + stamp for key, stamp in pairs]))
+            try:
+                pairs = [(key, stamp) for _, key, *state in rows for stamp in distinct(*state)]
+                items = b"".join([key + stamp for key, stamp in pairs])
+            except TypeError as error:
+                raise history.damaged(self._core) from error
+            prints = self._prints(items)
             for pair, fingerprint in zip(pairs, prints, strict=True):
                 head = fingerprint.to_bytes(8, "big")[:width]
                 if head in wanted:

@@ -10,7 +10,6 @@ test each:
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from protocol.record import Delta, Record, decode
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, history, index, put, report, sample, schema
+from replica.store import absorb, ddl, history, index, put, report, sample, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.connection import connect
@@ -39,10 +38,6 @@ from replica.store.verify import verify
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
-_CONTROL = re.compile(
-    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
-    re.I | re.S,
-)
 
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
@@ -213,6 +208,7 @@ class Store:
                     absorb.full_diff(core, table)
             absorb.surface(core)
             index.rebuild(core)
+            self._sketched.forget()
 
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
@@ -229,14 +225,14 @@ class Store:
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
-        if control := _CONTROL.match(sql):
-            raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self.transaction() as core:
-            cursor = core.db.execute(sql, parameters)
-            rows = cursor.fetchall() if cursor.description else []
-            columns = [d[0] for d in cursor.description or ()]
+            done = together.statement(sql, parameters)(core)
             absorb.absorb_all(core)
-        return columns, rows
+        return done
+
+    def together(self, writes: Sequence[together.Write]) -> list[together.Done]:
+        """Group commit: run these writes, each as if alone, in as few transactions as may be."""
+        return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""
@@ -344,18 +340,18 @@ class Store:
 
         return self._read(read)
 
-    def counters(self) -> bytes:
-        """The estimator of the items here."""
-        return self._read(lambda: self._sketched.now().counters())
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of the items here, or of those that came and went since that was the root."""
+        return self._read(lambda: self._sketched.now(since).counters())
 
     @uncollected()
-    def cells(self, width: int) -> bytes:
-        """The sketch of the items here, folded to a width."""
-        return self._read(lambda: self._sketched.now().cells(width))
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
+        return self._read(lambda: self._sketched.now(since).cells(width))
 
-    def extension(self, width: int) -> bytes:
-        """What widens `cells(width)`."""
-        return self._read(lambda: self._sketched.now().extension(width))
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
+        return self._read(lambda: self._sketched.now(since).extension(width))
 
     @uncollected()
     def heads(self) -> list[bytes]:
@@ -383,7 +379,7 @@ class Store:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Every difference between the tables and what is stored about them; empty if all is well."""
-        return self._read(lambda: list(verify(self._core, progress)))
+        return self._read(lambda: list(verify(self._core, progress)) or list(self._sketched.differences()))
 
     def why(self, table: str, key: list[str], field: str | None = None) -> report.Json:
         """Who wrote what is in a record, and what it overwrote. Raises UsageError."""

@@ -58,18 +58,18 @@ class Lying(MemoryStore):
     def news(self, root: bytes) -> Items:
         return super().news(root) if self._lies["memory"] in {"true", "none"} else self._part()
 
-    def counters(self) -> bytes:
+    def counters(self, since: bytes = b"") -> bytes:
         match self._lies["counters"]:
             case "true":
-                return super().counters()
+                return super().counters(since)
             case "zeros":
                 return bytes(limits.SKETCH_COUNTERS)
             case "random":
                 return self._random.randbytes(limits.SKETCH_COUNTERS)
-        return MemoryStore.counters(self.other)
+        return MemoryStore.counters(self.other, since)
 
-    def cells(self, width: int) -> bytes:
-        true = super().cells(width)
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        true = super().cells(width, since)
         match self._lies["cells"]:
             case "true":
                 return true
@@ -79,12 +79,12 @@ class Lying(MemoryStore):
                 return self._random.randbytes(len(true))
             case "one twice":
                 return true[len(true) // 2 :] * 2
-        return MemoryStore.cells(self.other, width)
+        return MemoryStore.cells(self.other, width, since)
 
-    def extension(self, width: int) -> bytes:
+    def extension(self, width: int, since: bytes = b"") -> bytes:
         wide = sketch.wider(width)
         assert wide is not None
-        cells = self.cells(wide)
+        cells = self.cells(wide, since)
         size = len(cells) // 4
         return b"".join(cells[at + 8 * width : at + size] for at in range(0, len(cells), size))
 

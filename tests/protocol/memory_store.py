@@ -178,24 +178,26 @@ class MemoryStore:
             found.setdefault(key, set()).add(stamp)
         return found
 
-    def sketch(self) -> Sketch:
-        """Of all items."""
+    def sketch(self, since: bytes = b"") -> Sketch:
+        """Of all items, or of those that came and went since a root."""
+        now, then = set(self.items()), self.past.get(since, frozenset()) if since else frozenset()
         made = Sketch(HASHES)
-        made.add(self.prints())
+        made.add(_prints(now - then))
+        made.remove(_prints(then - now))
         return made
 
     def prints(self) -> Sequence[int]:
         """Of `items`, in their order."""
-        return HASHES.prints(b"".join([key + stamp for key, stamp in self.items()]))
+        return _prints(self.items())
 
-    def counters(self) -> bytes:
-        return self.sketch().counters()
+    def counters(self, since: bytes = b"") -> bytes:
+        return self.sketch(since).counters()
 
-    def cells(self, width: int) -> bytes:
-        return self.sketch().cells(width)
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        return self.sketch(since).cells(width)
 
-    def extension(self, width: int) -> bytes:
-        return self.sketch().extension(width)
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        return self.sketch(since).extension(width)
 
     def heads(self) -> list[bytes]:
         return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints())
@@ -237,6 +239,10 @@ def trie_alone() -> Iterator[None]:
     """Sessions that begin in here are mute."""
     with mock.patch("protocol.session.Reconciler", Mute):
         yield
+
+
+def _prints(items: Iterable[tuple[bytes, bytes]]) -> Sequence[int]:
+    return HASHES.prints(b"".join([key + stamp for key, stamp in items]))
 
 
 def key_of(record: Record | Delta) -> bytes:

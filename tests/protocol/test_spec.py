@@ -55,7 +55,7 @@ def test_no_example_hides_elsewhere() -> None:
     assert re.findall(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b", prose) == []
 
 
-@pytest.mark.parametrize("file", ["hlc", "values", "records", "keys", "trie", "messages"])
+@pytest.mark.parametrize("file", ["hlc", "values", "records", "keys", "trie", "sketch", "messages"])
 def test_the_vectors_are_what_their_generator_writes(file: str) -> None:
     assert (HERE / f"{file}.json").read_text(encoding="utf-8") == make.text(make.build()[file])
 

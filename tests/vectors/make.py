@@ -227,7 +227,7 @@ def keys() -> Case:
             {"name": f"subkey {use}", "secret": secret, "context": f"replica 1 {use}",
              "bytes": blake3(getattr(SECRETS, secret), derive_key_context=f"replica 1 {use}").hexdigest()}
             for secret, use in [("digest_secret", "record key"), ("digest_secret", "digest"), ("digest_secret", "trie"),
-                                ("access_key", "proof")]
+                                ("digest_secret", "sketch"), ("access_key", "proof")]
         ],
         "hashes": [
             {"name": name, "use": use, "of": [a.hex() for a in args], "bytes": make[use](*args).hex()}
@@ -262,6 +262,58 @@ def tries() -> Case:
              "bytes": trie.fingerprint(KEYS.trie, entry).hex()}
         ],
     }  # fmt: skip
+
+
+def sketches() -> Case:
+    """Fingerprints and sketches of sets: item i is the 32 bytes of unkeyed BLAKE3 of i in 4 bytes: key, stamp. Wide
+    cells stand as their content hash."""
+    family = ItemHash(KEYS.sketch())
+
+    def item(i: int) -> bytes:
+        return blake3(i.to_bytes(4, "big")).digest(32)
+
+    def sketch(first: int, last: int) -> Sketch:
+        made = Sketch(family)
+        made.add(family.prints(b"".join(map(item, range(first, last + 1)))))
+        return made
+
+    schema = KEYS.record_key(b"\xae_replica.table", pack_id(["contacts"]))
+    items = [("item 0", item(0)), ("item 1", item(1)), ("a stamp of a schema record", schema + BORN),
+             ("another stamp of it", schema + EDIT), ("zeros", bytes(32)), ("ones", b"\xff" * 32)]  # fmt: skip
+    three, many = sketch(0, 2), sketch(0, 16)
+    apart = [sketch(0, 11), sketch(5, 16)]
+    return {
+        "hashes": [{"name": "what the hashes are made of", "bytes": KEYS.sketch().hex()}],
+        "prints": [
+            {"name": f"fingerprint of {name}", "item": of.hex(), "positions": list(family.positions(made)),
+             "bytes": made.to_bytes(8, "big").hex()}
+            for name, of in items for made in family.prints(of)
+        ],
+        "cells": [
+            {"name": f"cells of items 0 to {last}, {width} wide", "items": [0, last], "width": width,
+             "bytes": made.cells(width).hex()}
+            for made, last, width in [(three, 2, 8), (many, 16, 8), (many, 16, 12), (many, 16, 16)]
+        ],
+        "wide": [
+            {"name": f"hash of the cells of items 0 to 16, {width} wide", "items": [0, 16], "width": width,
+             "bytes": content_hash(many.cells(width)).hex()}
+            for width in (1_024, 4_096, 6_144, 12_288)
+        ],
+        "extensions": [
+            {"name": "from 8 to 16 cells", "items": [0, 16], "width": 8, "bytes": many.extension(8).hex()},
+        ],
+        "estimators": [{"name": "counters of items 0 to 16", "items": [0, 16], "bytes": many.counters().hex()}],
+        "differences": [
+            {"name": "items 0 to 11 and 5 to 16", "width": 12, "mine": apart[0].cells(12).hex(),
+             "theirs": apart[1].cells(12).hex(), "counters": [one.counters().hex() for one in apart],
+             "estimate": sum((a - b) ** 2 for a, b in zip(*(map(_signed, one.counters()) for one in apart), strict=True)),
+             "bytes": "".join(sorted(f"{f:016x}" for i in (*range(5), *range(12, 17)) for f in family.prints(item(i))))}
+        ],
+    }  # fmt: skip
+
+
+def _signed(counter: int) -> int:
+    return counter - 256 if counter > 127 else counter
 
 
 def message_from(case: Case) -> Message:
@@ -393,6 +445,7 @@ def build() -> dict[str, Case]:
         "records": records(),
         "keys": keys(),
         "trie": tries(),
+        "sketch": sketches(),
         "messages": messages(),
     }
 

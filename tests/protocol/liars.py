@@ -110,15 +110,25 @@ class Lying(MemoryStore):
 
 
 def couple(
-    seed: int, common: int, edits: tuple[int, int], lies: tuple[Mapping[str, str], Mapping[str, str]]
+    seed: int,
+    common: int,
+    edits: tuple[int, int],
+    lies: tuple[Mapping[str, str], Mapping[str, str]],
+    shared: int = 0,
 ) -> tuple[Lying, Lying, list[bytes]]:
-    """Two stores that were equal once, changed in two steps each; and the roots of the past, the common one first."""
+    """Two stores that were equal once, changed in two steps each; and the roots of the past, the common one first. Both
+    got `shared` events from a third in the meantime."""
     base, random = MemoryStore(), Random(seed)
     fill(base, Clock(b"founder."), common)
     records = [record.encode() for record in base.state.values()]
     a, b = (Lying(records, how, seed) for how in lies)
     a.other, b.other = b, a
     roots = [MemoryStore.root(a)[0], MemoryStore.root(b)[0]]
+    third = MemoryStore(records)
+    change(third, Clock(b"third..."), random, shared, common)
+    for store in (a, b) if shared else ():
+        for record in third.state.values():
+            store.take(record.encode())
     for _ in range(2):
         for store, count, name in ((a, edits[0], b"node-a.."), (b, edits[1], b"node-b..")):
             change(store, Clock(name), random, count // 2 + count % 2, common)

@@ -91,6 +91,7 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
         st.tuples(st.sampled_from([0, 1, 5, 25, 90]), st.sampled_from([0, 1, 5, 25, 90])),
         st.one_of(st.tuples(honest, honest), st.tuples(lies, honest), st.tuples(honest, lies), st.tuples(lies, lies)),
         st.sampled_from([*range(6), None, "garbage"]),
+        st.sampled_from([0, 0, 90]),
     )
     def search(
         seed: int,
@@ -98,8 +99,9 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
         edits: tuple[int, int],
         how: tuple[Mapping[str, str], Mapping[str, str]],
         believed: int | str | None,
+        shared: int,
     ) -> None:
-        a, b, roots = couple(seed, common, edits, how)
+        a, b, roots = couple(seed, common, edits, how, shared)
         everything = joined(a, b)
         agreed = roots[believed] if isinstance(believed, int) else ROOT if believed else b""
         talk = in_sync(run(session(CLIENT, a, agreed=agreed), session(SERVER, b)))
@@ -118,11 +120,14 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 10_000), st.sampled_from([0, 10, 40, 160]), st.integers(0, 40), st.integers(0, 40), st.booleans())
+@given(
+    st.integers(0, 10_000), st.sampled_from([0, 10, 40, 160]), st.integers(0, 40), st.integers(0, 40), st.booleans(),
+    st.sampled_from([0, 0, 90]),
+)  # fmt: skip
 def test_3_honest_hints_find_everything_without_the_trie(
-    seed: int, common: int, edits_a: int, edits_b: int, known: bool
+    seed: int, common: int, edits_a: int, edits_b: int, known: bool, shared: int
 ) -> None:
-    a, b, roots = couple(seed, common, (edits_a, edits_b), (TRUE, TRUE))
+    a, b, roots = couple(seed, common, (edits_a, edits_b), (TRUE, TRUE), shared)
     talk = in_sync(sync(a, b, agreed=roots[0] if known else b""))
     assert (talk.outcomes[0].rounds, talk.outcomes[1].rounds) == (0, 0)
     assert not talk.outcomes[0].misled
@@ -221,7 +226,9 @@ def test_1_the_peer_may_be_where_this_store_once_was_without_ever_having_met_it(
     assert len(moved(talk)) == 7
 
 
-def test_1_what_both_got_from_a_third_is_not_sent_again() -> None:
+@pytest.mark.parametrize("forgets", [None, 0, 1])
+@pytest.mark.parametrize("dialling", [0, 1])
+def test_1_what_both_got_from_a_third_is_not_sent_again(dialling: int, forgets: int | None) -> None:
     """Much came to each since they agreed, and hardly anything differs: a sketch costs less than all the news."""
     a, b, agreed = edited(400, 0, 0)
     for number in range(limits.NEWS_FREELY + 40):
@@ -230,9 +237,16 @@ def test_1_what_both_got_from_a_third_is_not_sent_again() -> None:
             store.update(number, stamp, {"phone": "by the third"})
     a.update(300, ann(300), {"name": "Ann's"})
     b.update(301, bob(301), {"name": "Bob's"})
-    talk = in_sync(sync(a, b, agreed=agreed))
+    stores = (b, a) if dialling else (a, b)
+    if forgets is not None:
+        stores[forgets].past.clear()
+    talk = in_sync(sync(*stores, agreed=agreed))
     assert Way.SKETCH in ways(talk)
     assert len(moved(talk)) == 2
+    assert talk.outcomes[0].round_trips == 2
+    opening = said(talk)[0]
+    assert isinstance(opening, Hello)
+    assert (opening.agreed, bool(opening.counters)) == (b"" if forgets == 0 else agreed, True)
 
 
 @pytest.mark.parametrize("forgets", ["client", "server", "both"])

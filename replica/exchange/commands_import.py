@@ -243,6 +243,10 @@ def tell(outcome: Outcome, file: str) -> None:
         print(f"  {outcome.newer:,} records were edited here after the file's time: those fields are kept")
     if outcome.deleted:
         print(f"  {outcome.deleted:,} records were deleted here: kept so (--on-deleted resurrect brings them back)")
+    if outcome.removed:
+        print(f"  {outcome.removed:,} records were deleted, as the file says")
+    if outcome.absent:
+        print(f"  {outcome.absent:,} records that were deleted elsewhere are not here")
     for note in outcome.notes:
         print(f"  {clean(note)}")
     if outcome.dry_run:
@@ -266,7 +270,9 @@ def tell(outcome: Outcome, file: str) -> None:
 def _tell_differences(outcome: Outcome) -> None:
     for one in outcome.differences:
         key = clean(one.key)
-        if not one.before:
+        if not one.after:
+            print(f"  line {one.line}: {clean(one.collection)} {key}: deleted")
+        elif not one.before:
             said = ", ".join(f"{n} = {_short(v)}" for n, v in list(one.after.items())[:6] if v not in {None, ""})
             print(f"  line {one.line}: new {clean(one.collection)} {key}: {said}")
         else:

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from protocol.record import fold
 from replica.errors import MapRefused
 from replica.exchange.exporting.export import Reverse
-from replica.exchange.exporting.since import DELETED
 from replica.exchange.maps.inverse import Inverse, inverse
 from replica.exchange.maps.mapping import load
-from replica.exchange.rows import MISSING, Row
+from replica.exchange.rows import DELETED, MISSING, Row
 
 
 def reverse(path: str, collection: str | None) -> Reverse:

@@ -103,11 +103,13 @@ class Resolver:
         if place.how is How.OWN:
             return list(zip(*(list(map(_trimmed, columns[i])) for i in place.own), strict=True))
         if place.how is How.MADE:
-            return self._made(core, out)
+            return self._made(core, out, columns)
         return self._looked_up(core, out, columns)
 
-    def _made(self, core: Core, out: Resolved) -> list[tuple[Any, ...]]:
+    def _made(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         keys = [(id_,) for id_ in self._namespace.ids(out.texts)]
+        if out.place.told is not None:
+            keys = self._told(core, out.place, keys, columns[out.place.told])
         if self._on_deleted != "new":
             return keys
         texts = list(out.texts)
@@ -121,6 +123,23 @@ class Resolver:
                 texts[i] += "\0" + floor.hex()
                 keys[i] = (self._namespace.ids([texts[i]])[0],)
         return keys
+
+    @staticmethod
+    def _told(
+        core: Core, place: Place, keys: list[tuple[Any, ...]], cells: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """The record ids that an export of another node names; where that one is not here, but a record of the external key
+        is, it is the one that is meant."""
+        given = [_trimmed(cell) if type(cell) is str else "" for cell in cells]
+        told = [(id_,) if id_ else key for id_, key in zip(given, keys, strict=True)]
+        differ = {i for i, key in enumerate(told) if key != keys[i]}
+        if not differ:
+            return keys
+        table = core.by_name[fold(place.table)]
+        column = table.key_columns[0]
+        asked = [ids[i][0] for ids in (told, keys) for i in differ if ids[i][0] is not None]
+        here = {id_ for (id_,) in core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", asked)}
+        return [keys[i] if i in differ and key[0] not in here and keys[i][0] in here else key for i, key in enumerate(told)]
 
     def _looked_up(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         place, table = out.place, core.by_name[fold(out.place.table)]
@@ -167,7 +186,8 @@ class Resolver:
             if spec.exists:
                 also = self._namespace.ids(out.texts) if place is out.place else ()
                 self._check_exists(core, out, position, ids, to, also)
-            return [MISSING if cell is MISSING else id_ for cell, id_ in zip(cells, ids, strict=True)]
+            here = self._ids_here(core, to, cells) if spec.refers is None else ()
+            return [cell if cell is MISSING or cell in here else id_ for cell, id_ in zip(cells, ids, strict=True)]
         if table is None or table.shape is None:
             for source, text in zip(out.sources, texts, strict=True):
                 if text:
@@ -187,6 +207,16 @@ class Resolver:
             if text and not there:
                 out.later.setdefault(source, []).append(f"{spec.name}: no record of {to} has the key {text!r}")
         return ids
+
+    @staticmethod
+    def _ids_here(core: Core, to: str, cells: Sequence[Any]) -> set[Any]:
+        """Cells that are ids of records already, as an export leaves those whose external key it does not know."""
+        table = core.by_name.get(fold(to))
+        if table is None or table.shape is None:
+            return set()
+        column = table.key_columns[0]
+        wanted = [cell for cell in cells if type(cell) is str and cell]
+        return {id_ for (id_,) in core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", wanted)}
 
     @staticmethod
     def _check_exists(

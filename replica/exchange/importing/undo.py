@@ -123,6 +123,10 @@ def _take_back(
     deltas = []
     for key, stamp, before in rows:
         state = states.get(key)
+        if state is not None and before is not None and state.record.floor == stamp and not state.record.live:
+            deltas.append(_rebear(state, msgpack.unpackb(before), now))
+            done.restored += 1
+            continue
         if state is None or not state.record.live:
             continue  # Deleted since: that is taken back already.
         if before is None and done.also:
@@ -160,6 +164,13 @@ def _restore(
     done.restored += 1
     values = tuple(unpack_value(before[n]) for n in mine)
     return Delta(state.record.collection, state.record.id, b"", b"", tuple(mine), now, b"", values)
+
+
+def _rebear(state: State, before: dict[str, bytes], now: bytes) -> Delta:
+    """A record that the run deleted, as it was."""
+    names = tuple(sorted(before))
+    values = tuple(unpack_value(before[n]) for n in names)
+    return Delta(state.record.collection, state.record.id, b"", now, names, now if names else b"", b"", values)
 
 
 def _keep(core: Core, state: State, fields: list[str], done: Undone) -> None:

@@ -116,6 +116,8 @@ class WriteOptions:
     for_excel: bool = False
     name: str = "records"
     """Of the sheet, or of the root element."""
+    nested: bool = False
+    """Lists and objects are elements in XML; else their JSON text."""
 
 
 class Reader(Protocol):

@@ -191,11 +191,10 @@ def _undo(options: argparse.Namespace) -> int:
         print(f"  records that it made stay: run {others} imported the same file, undo that as well")
     for kept in done.listed:
         what, by = f" {', '.join(kept.fields)}" if kept.fields else "", clean(", ".join(kept.by))
-        print(
-            f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} edited since by {by}"
-        )
-    if done.kept > len(done.listed):
-        print(f"  … and {done.kept - len(done.listed)} more that were edited since")
+        did = "deleted and made again" if kept.again else "edited"
+        print(f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} {did} since by {by}")
+    if done.kept + done.remade > len(done.listed):
+        print(f"  … and {done.kept + done.remade - len(done.listed)} more that were edited or made again since")
     return OK
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from replica.errors import FileRefused, UsageError
-from replica.exchange.formats import xlserrors
+from replica.exchange.formats import odscells, xlserrors
 from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.sheetguard import Errors, weigh
 from replica.exchange.formats.source import Source, on_disk
@@ -110,6 +110,10 @@ class SheetReader:
             sure = 1.0 if options.sheet else 0.8 if _is_table(rows) else 0.6
             self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
         self._errors(rows, path, number, found)
+        if self.format == "ods":
+            for (row, column), said in odscells.cells(path, number, self._source.name).items():
+                if row < len(rows) and column < len(rows[row]):
+                    rows[row][column] = said
         return rows
 
     def _errors(self, rows: list[list[Any]], path: Path, number: int, found: dict[str, Errors]) -> None:

@@ -19,6 +19,7 @@ from replica.exchange.importing.places import Place
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
 from replica.exchange.importing.seen import First, Seen
+from replica.exchange.importing.waiting import Waiting
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
 from replica.exchange.rows import Batch
 from replica.store.core import Collision, Core, uncollected
@@ -129,13 +130,18 @@ class Batching:
     def take(self, file: File, batch: Batch, *, known: bool = False) -> None:
         """Take the rows of a batch. `known`: they are in already, only their keys count."""
         with uncollected():
-            self._take(file, batch, known=known, again=False, final=False)
+            self._take(file, batch, known=known, again=False)
 
-    def take_again(self, file: File, batch: Batch, *, final: bool) -> None:
-        """Take rows that waited. `final`: what they wait for never comes."""
-        self._take(file, batch, known=False, again=True, final=final)
+    def take_again(self, file: File, batch: Batch) -> None:
+        """Take rows that waited: what is not here now never comes."""
+        self._take(file, batch, known=False, again=True)
 
-    def _take(self, file: File, batch: Batch, *, known: bool, again: bool, final: bool) -> None:
+    def wait(self, waiting: Waiting, file: File, batch: Batch) -> None:
+        """Note which records the rows make, and to which they refer."""
+        mapped = file.mapper.map(batch)[0]
+        waiting.take(file.number, batch.numbers, mapped, file.mapper.targets, self._places.get(file.number, {}))
+
+    def _take(self, file: File, batch: Batch, *, known: bool, again: bool) -> None:
         mapped, problems = file.mapper.map(batch)
         stamps, late = file.stamps(batch)
         work = _Work(batch, mapped, stamps, again)
@@ -172,7 +178,7 @@ class Batching:
                 for i, some_reasons in out.reasons.items():
                     work.reasons.setdefault(i, []).extend(some_reasons)
                 for i, waits in out.later.items():
-                    (work.reasons if final else work.later).setdefault(i, []).extend(waits)
+                    (work.reasons if again else work.later).setdefault(i, []).extend(waits)
 
     def _find_duplicates(self, file: File, work: _Work) -> None:
         """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
@@ -321,23 +327,29 @@ class Batching:
         every = {name: place for some in places.values() for name, place in some.items()}
         resolver = Resolver(self._run.source, every, self._on_deleted)
         done = []
+        parts = []
         for mapped in work.mapped:
             place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
             left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
-            if not left:
-                continue
-            resolved = resolver.resolve(core, place, mapped, left, work.stamps, self._pardoned)
-            if resolved.reasons or resolved.later:
-                raise _Excluded(resolved.reasons, resolved.later)
-            if resolved.twice:
-                raise _Excluded(resolved.twice, beside=True)
+            if left:
+                parts.append((place, mapped, left))
+                resolver.expect(core, place, mapped, left, self._pardoned)
+        ready = [resolver.resolve(core, *part, work.stamps, self._pardoned) for part in parts]
+        reasons, later, twice = (_merged([getattr(r, n) for r in ready]) for n in ("reasons", "later", "twice"))
+        if reasons or later:
+            raise _Excluded(reasons, {**resolver.fallen(reasons.keys() | later.keys()), **later})
+        if twice:
+            raise _Excluded(twice, beside=True)
+        for resolved in ready:
             try:
                 upserted = upsert(core, resolved.rows, self._run.id, self._own)
+                refused = upserted.reasons
             except Conflict as conflict:
-                raise _Excluded(_by_row(resolved, conflict.reasons)) from None
-            if upserted.reasons:
-                raise _Excluded(_by_row(resolved, upserted.reasons))
+                refused = conflict.reasons
+            if refused:
+                reasons = _by_row(resolved, refused)
+                raise _Excluded(reasons, resolver.fallen(reasons))
             done.append((resolved, upserted))
         return done
 
@@ -368,6 +380,15 @@ class Batching:
                     place = (file.number, batch.numbers[i], batch.lines[i])
                     asides.append(Aside(*place, kind, batch.rows[i], tuple(reasons), "", trees[i] if trees else None))
         return asides
+
+
+def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
+    """What there is to say of each row, of all its records."""
+    merged: dict[int, list[str]] = {}
+    for said in some:
+        for row, reasons in said.items():
+            merged.setdefault(row, []).extend(reasons)
+    return merged
 
 
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:

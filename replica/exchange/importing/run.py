@@ -35,6 +35,7 @@ from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
+from replica.exchange.importing.waiting import Waiting
 from replica.exchange.maps.mapmodel import Mapped, Problem
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import BATCH_ROWS, DELETED, Batch, Reader, ReadOptions, chars
@@ -47,9 +48,6 @@ Progress = Callable[[int, int, int], None]
 
 KEEP_SECONDS = 86_400
 """How long rows that a run kept aside are known, for another import may be under way."""
-
-PASSES = 100
-"""How often rows that wait are looked at again: a chain of so many, each the other's child, in the worst order."""
 
 CELLS = 250_000
 CHARS = 8 << 20
@@ -260,23 +258,18 @@ class _Import:
     # --- end ----------------------------------------------------------------------------------------------------------
 
     def _look_again(self, batching: Batching, run: Run) -> None:
-        """Take the rows that waited for others: as long as one of them finds its record, the next may too."""
-        for turn in range(PASSES + 1):
-            with self._store.transaction() as core:
-                rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-            if not rows:
-                return
-            left = len(rows)
-            for final in (False, True) if turn < PASSES else (True,):
+        """Take the rows that waited for others, each after those: what is not there then never comes."""
+        waiting = Waiting()
+        with self._store.transaction() as core:
+            for part in ledger.kept(core, run.id, [ledger.LATER]):
                 for number, file in enumerate(self._files):
-                    some = [row for row in rows if row.source == number]
-                    for start in range(0, len(some), BATCH_ROWS):
-                        batching.take_again(file, ledger.batch(some[start : start + BATCH_ROWS]), final=final)
-                        self._look(self._readers[number])
-                with self._store.transaction() as core:
-                    rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-                if len(rows) < left:
-                    break
+                    if rows := [row for row in part if row.source == number]:
+                        batching.wait(waiting, file, ledger.batch(rows))
+        for number, rows_of in waiting.batches(BATCH_ROWS):
+            with self._store.transaction() as core:
+                rows = ledger.some(core, run.id, number, rows_of)
+            batching.take_again(self._files[number], ledger.batch(rows))
+            self._look(self._readers[number])
 
     def _end(self, batching: Batching, run: Run) -> None:
         if batching.written:

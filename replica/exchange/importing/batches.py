@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from protocol.record import fold
-from replica.exchange.importing import ledger, runs
+from replica.exchange.importing import ledger, runs, telling
+from replica.exchange.importing.deletes import Deletes, Gone
 from replica.exchange.importing.identity import externals
 from replica.exchange.importing.ledger import DUPLICATE, LATER, REJECTED, Aside
-from replica.exchange.importing.outcome import SHOWN_MAX, Difference, Outcome
+from replica.exchange.importing.outcome import Outcome
 from replica.exchange.importing.places import Place
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
 from replica.exchange.importing.seen import First, Seen
+from replica.exchange.importing.waiting import Waiting
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
-from replica.exchange.rows import MISSING, Batch
+from replica.exchange.rows import Batch
 from replica.store.core import Collision, Core, uncollected
 from replica.store.store import Store
 from replica.store.upsert import Conflict, Fate, Upserted, upsert
@@ -40,12 +42,13 @@ class MapsRows(Protocol):
 @dataclass(slots=True)
 class File:
     """One file of a run. `find`: finds or makes the tables of its targets, by folded
-    name, given those of the files before."""
+    name, given those of the files before. `deletes`: its rows that say that a record was deleted, if it may have such."""
 
     number: int
     mapper: MapsRows
     stamps: Stamps
     find: Callable[[Core, dict[str, Place]], dict[str, Place]]
+    deletes: Deletes | None = None
 
 
 class _Excluded(Exception):
@@ -94,6 +97,8 @@ class _Work:
     keys: list[_Keys] = field(default_factory=list)
     repeated: dict[int, set[int]] = field(default_factory=dict)
     """Target -> indexes of records that an earlier row made already."""
+    marked: list[int] = field(default_factory=list)
+    """Rows that say that a record was deleted."""
 
     def out(self, row: int) -> bool:
         """Whether a row is left out."""
@@ -116,19 +121,27 @@ class Batching:
         """Let go of what was remembered."""
         for seen in self._seen.values():
             seen.close()
+        for file in self._files:
+            if file.deletes is not None:
+                file.deletes.close()
 
     # --- a batch ------------------------------------------------------------------------------------------------------
 
     def take(self, file: File, batch: Batch, *, known: bool = False) -> None:
         """Take the rows of a batch. `known`: they are in already, only their keys count."""
         with uncollected():
-            self._take(file, batch, known=known, again=False, final=False)
+            self._take(file, batch, known=known, again=False)
 
-    def take_again(self, file: File, batch: Batch, *, final: bool) -> None:
-        """Take rows that waited. `final`: what they wait for never comes."""
-        self._take(file, batch, known=False, again=True, final=final)
+    def take_again(self, file: File, batch: Batch) -> None:
+        """Take rows that waited: what is not here now never comes."""
+        self._take(file, batch, known=False, again=True)
 
-    def _take(self, file: File, batch: Batch, *, known: bool, again: bool, final: bool) -> None:
+    def wait(self, waiting: Waiting, file: File, batch: Batch) -> None:
+        """Note which records the rows make, and to which they refer."""
+        mapped = file.mapper.map(batch)[0]
+        waiting.take(file.number, batch.numbers, mapped, file.mapper.targets, self._places.get(file.number, {}))
+
+    def _take(self, file: File, batch: Batch, *, known: bool, again: bool) -> None:
         mapped, problems = file.mapper.map(batch)
         stamps, late = file.stamps(batch)
         work = _Work(batch, mapped, stamps, again)
@@ -137,6 +150,10 @@ class Batching:
             work.reasons[i] = [f"{p.field}: {p.message}" if p.field else p.message for p in some]
         for i, reason in late.items():
             work.reasons.setdefault(i, []).append(reason)
+        if file.deletes is not None:
+            work.marked, wrong = file.deletes.marks(batch)
+            for i, reason in wrong.items():
+                work.reasons.setdefault(i, []).append(reason)
         if known:
             with self._store.transaction() as core:
                 rejected = ledger.rejected(core, self._run.id, file.number, batch.numbers)
@@ -161,7 +178,7 @@ class Batching:
                 for i, some_reasons in out.reasons.items():
                     work.reasons.setdefault(i, []).extend(some_reasons)
                 for i, waits in out.later.items():
-                    (work.reasons if final else work.later).setdefault(i, []).extend(waits)
+                    (work.reasons if again else work.later).setdefault(i, []).extend(waits)
 
     def _find_duplicates(self, file: File, work: _Work) -> None:
         """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
@@ -193,6 +210,9 @@ class Batching:
                     differing.setdefault(source, []).append(what)
         for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
+        if work.marked and file.deletes is not None:
+            marked = [i for i in work.marked if i not in work.reasons]
+            work.duplicates.update(dict.fromkeys(file.deletes.repeated(work.batch, marked), ""))
 
     def _remember(self, file: File, work: _Work, rejected: Container[int]) -> None:
         """The keys of rows that are in, or may still come in."""
@@ -204,6 +224,8 @@ class Batching:
             else:
                 some = [(keys.texts[i], keys.lines[i], keys.hashes[i]) for i in good]
                 seen.keep([t for t, _, _ in some], [n for _, n, _ in some], [h for _, _, h in some])
+        if work.marked and file.deletes is not None:
+            file.deletes.remember(work.batch, [i for i in work.marked if i not in rejected])
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
@@ -225,11 +247,15 @@ class Batching:
         """Write it all. Returns what to do once it is committed."""
         done: list[tuple[Resolved, Upserted]] = []
         places = self._places
-        if any(not work.out(s) for m in work.mapped for s in m.sources):
+        marked = [i for i in work.marked if not work.out(i)]
+        if marked or any(not work.out(s) for m in work.mapped for s in m.sources):
             # Of all files: their records may refer to each other in any order.
             places = places or self._find(core)
             done = self._upsert(core, file, work, places)
-        fates = _fates(done)
+        gone = self._delete(core, file, work.batch, marked, work.stamps, places) if marked else Gone()
+        if gone.reasons:
+            raise _Excluded(gone.reasons)
+        fates = telling.fates(done, gone)
         counts = self._counts(work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
@@ -238,11 +264,7 @@ class Batching:
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
-            known = {fold(k.collection): k for k in self._run.collections}
-            for name, place in ((n, p) for some in places.values() for n, p in some.items()):
-                known[name] = place.known(self._run.source, known.get(name))
-            self._run.collections = list(known.values())
-            runs.write(core, self._run)
+            self._note_run(core, places)
         if asides or work.again:
             ledger.forget_rows(core, self._run.id, file.number, work.batch.numbers if work.again else ())
             ledger.keep(core, self._run.id, asides)
@@ -251,9 +273,45 @@ class Batching:
             self._places = places
             self.written = self.written or changed
             self._outcome.counts = counts
-            self._tell(work, done)
+            if not work.again:
+                self._outcome.read += len(work.batch.rows) + len(work.batch.broken)
+            telling.tell(self._outcome, work.batch, done, gone, self._place(file, places).table if marked else "")
 
         return committed
+
+    def _note_run(self, core: Core, places: dict[int, dict[str, Place]]) -> None:
+        known = {fold(k.collection): k for k in self._run.collections}
+        for name, place in ((n, p) for some in places.values() for n, p in some.items()):
+            known[name] = place.known(self._run.source, known.get(name))
+        self._run.collections = list(known.values())
+        runs.write(core, self._run)
+
+    def delete(self, file: File, batch: Batch) -> None:
+        """Delete what marked rows name, before any other row; what comes of those rows is told when they are taken."""
+        assert file.deletes is not None
+        marked, _ = file.deletes.marks(batch)
+        stamps, late = file.stamps(batch)
+        rows = [i for i in marked if i not in late]
+        if rows:
+            with self._store.transaction() as core:
+                places = self._places or self._find(core)
+                wrote = self._delete(core, file, batch, rows, stamps, places).wrote
+                if wrote:
+                    self._note_run(core, places)
+            self._places, self.written = places, self.written or wrote
+
+    def _delete(
+        self, core: Core, file: File, batch: Batch, rows: Sequence[int], stamps: Sequence[bytes],
+        places: dict[int, dict[str, Place]],
+    ) -> Gone:  # fmt: skip
+        assert file.deletes is not None
+        return file.deletes.take(core, self._place(file, places), batch, rows, stamps, self._run.id)
+
+    @staticmethod
+    def _place(file: File, places: dict[int, dict[str, Place]]) -> Place:
+        """Of the rows that say that a record was deleted."""
+        assert file.deletes is not None
+        return places[file.number][file.deletes.collection]
 
     def _find(self, core: Core) -> dict[int, dict[str, Place]]:
         found: dict[int, dict[str, Place]] = {}
@@ -269,23 +327,29 @@ class Batching:
         every = {name: place for some in places.values() for name, place in some.items()}
         resolver = Resolver(self._run.source, every, self._on_deleted)
         done = []
+        parts = []
         for mapped in work.mapped:
             place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
             left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
-            if not left:
-                continue
-            resolved = resolver.resolve(core, place, mapped, left, work.stamps, self._pardoned)
-            if resolved.reasons or resolved.later:
-                raise _Excluded(resolved.reasons, resolved.later)
-            if resolved.twice:
-                raise _Excluded(resolved.twice, beside=True)
+            if left:
+                parts.append((place, mapped, left))
+                resolver.expect(core, place, mapped, left, self._pardoned)
+        ready = [resolver.resolve(core, *part, work.stamps, self._pardoned) for part in parts]
+        reasons, later, twice = (_merged([getattr(r, n) for r in ready]) for n in ("reasons", "later", "twice"))
+        if reasons or later:
+            raise _Excluded(reasons, {**resolver.fallen(reasons.keys() | later.keys()), **later})
+        if twice:
+            raise _Excluded(twice, beside=True)
+        for resolved in ready:
             try:
                 upserted = upsert(core, resolved.rows, self._run.id, self._own)
+                refused = upserted.reasons
             except Conflict as conflict:
-                raise _Excluded(_by_row(resolved, conflict.reasons)) from None
-            if upserted.reasons:
-                raise _Excluded(_by_row(resolved, upserted.reasons))
+                refused = conflict.reasons
+            if refused:
+                reasons = _by_row(resolved, refused)
+                raise _Excluded(reasons, resolver.fallen(reasons))
             done.append((resolved, upserted))
         return done
 
@@ -300,7 +364,7 @@ class Batching:
             if row in work.duplicates:
                 counts["duplicate"] += 1
             else:
-                counts[_BUCKET[fates.get(row, Fate.UNCHANGED)]] += 1
+                counts[telling.BUCKET[fates.get(row, Fate.UNCHANGED)]] += 1
         return counts
 
     def _asides(self, file: File, work: _Work) -> list[Aside]:
@@ -317,39 +381,14 @@ class Batching:
                     asides.append(Aside(*place, kind, batch.rows[i], tuple(reasons), "", trees[i] if trees else None))
         return asides
 
-    def _tell(self, work: _Work, done: Sequence[tuple[Resolved, Upserted]]) -> None:
-        outcome = self._outcome
-        if not work.again:
-            outcome.read += len(work.batch.rows) + len(work.batch.broken)
-        for resolved, upserted in done:
-            counts = outcome.records.setdefault(resolved.place.table, {"created": 0, "updated": 0, "unchanged": 0})
-            for bucket in ("created", "updated", "unchanged"):
-                counts[bucket] += sum(1 for f in upserted.fates if _BUCKET[f] == bucket)
-            outcome.newer += upserted.fates.count(Fate.NEWER)
-            outcome.deleted += upserted.fates.count(Fate.DELETED)
-            for i, fate in enumerate(upserted.fates):
-                if len(outcome.differences) >= SHOWN_MAX:
-                    break
-                if fate in {Fate.CREATED, Fate.UPDATED}:
-                    outcome.differences.append(_difference(work, resolved, upserted, i))
 
-
-_BUCKET = {
-    Fate.CREATED: "created",
-    Fate.UPDATED: "updated",
-    Fate.UNCHANGED: "unchanged",
-    Fate.NEWER: "unchanged",
-    Fate.DELETED: "unchanged",
-}
-
-
-def _fates(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
-    """What came of each row: the most that came of one of its records."""
-    fates: dict[int, Fate] = {}
-    for resolved, upserted in done:
-        for source, fate in zip(resolved.sources, upserted.fates, strict=True):
-            fates[source] = min(fate, fates.get(source, fate))
-    return fates
+def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
+    """What there is to say of each row, of all its records."""
+    merged: dict[int, list[str]] = {}
+    for said in some:
+        for row, reasons in said.items():
+            merged.setdefault(row, []).extend(reasons)
+    return merged
 
 
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:
@@ -357,14 +396,3 @@ def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]
     for i, reason in reasons.items():
         found.setdefault(resolved.sources[i], []).append(reason)
     return found
-
-
-def _difference(work: _Work, resolved: Resolved, upserted: Upserted, i: int) -> Difference:
-    columns = {fold(n): (n, values[i]) for n, values in resolved.rows.columns.items()}
-    before = upserted.before.get(i)
-    after = {n: v for n, v in columns.values() if v is not MISSING}
-    if before is not None:
-        after = {columns[n][0]: columns[n][1] for n in before if n in columns}
-        before = {columns[n][0]: v for n, v in before.items() if n in columns}
-    line = work.batch.lines[resolved.sources[i]]
-    return Difference(resolved.place.table, resolved.texts[i], line, dict(before or {}), after)

@@ -74,7 +74,7 @@ def first(folder: Path, count: int) -> Iterator[Figure]:
     yield Figure("first.rate", median(rates), "records/s", f"{count:,} contacts", 8_000, 20_000, more=True)
     yield Figure("first.wire", median(wire), "MB", "both directions", 13 * count / 100_000)
     yield Figure("first.block", median(blocks), "ms", _BLOCK, 50)
-    yield Figure("first.memory", median(memory), "MB", "peak RSS of both processes together", None, 150)
+    yield Figure("first.memory", median(memory), "MB", "peak RSS of both processes together", 150)
     with Peer(a) as server, Peer(paths[0]) as client:
         url = server.serve()
         client.sync(url)

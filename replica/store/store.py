@@ -27,7 +27,7 @@ from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, history, index, put, report, sample, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
-from replica.store.connection import connect
+from replica.store.connection import bulk, connect
 from replica.store.core import Change, Collision, Core, uncollected
 from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
@@ -210,17 +210,19 @@ class Store:
             index.rebuild(core)
             self._sketched.forget()
 
+    @_reporting
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
     ) -> list[Adopted]:
         """Replicate existing tables: these, or all. `natural`: tables whose INTEGER PRIMARY KEY means something outside
         this database. Raises TableRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return adopt(core, tables, natural, progress)
 
+    @_reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows; all or nothing. Raises RowRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:

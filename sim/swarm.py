@@ -10,6 +10,7 @@ hundred seeds. A seed that does not end is a failure of its own kind, "hang". On
 5. A planted bug is caught only by a seed that is sound without it.
 6. A seed that uses too much CPU ends as a hang, and so does a world that stands still (sim.guard).
 7. Interrupted, it ends its workers at once, and keeps what they had finished.
+8. Nothing of a world is left when the next one begins.
 """
 
 from __future__ import annotations

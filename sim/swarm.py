@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replica.errors import UsageError
+from sim.alone import rare_collection
 from sim.bugs import BUGS
 from sim.draw import draw
 from sim.guard import HANG, Hung, Limit, limited
@@ -83,12 +84,13 @@ _last_passing: dict[Setup, list[str]] = {}
 def one(setup: Setup, seed: int, cpu_s: float = SEED_CPU_S) -> Found:
     """Run a seed; what is kept of it."""
     began = time.process_time()
-    scenario = setup.scenario(seed)
     done: Run | None = None
     limit = Limit()
-    with contextlib.suppress(Hung), limited(cpu_s, limit):
-        done = once(scenario)
-    gc.collect()  # A dead world is full of circles: the next one is faster in the memory of this one than in fresh memory.
+    with rare_collection():
+        scenario = setup.scenario(seed)
+        with contextlib.suppress(Hung), limited(cpu_s, limit):
+            done = once(scenario)
+        gc.collect()  # A dead world is full of circles: the next is faster in its memory than in fresh memory.
     if done is None or limit.place:
         text = f"not over after {cpu_s:.0f} s of CPU, in {limit.place}"
         return {"seed": seed, "ok": False, "invariant": HANG, "text": text, "cpu_s": cpu_s}

@@ -8,6 +8,7 @@ anything else. SPEC section 9; vectors: tests/vectors/messages.json.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -189,8 +190,15 @@ Message = Hello | Probe | Same | Cells | More | Listing | Pick | Nodes | Have | 
 # --- encoding ---------------------------------------------------------------------------------------------------
 
 
-def _compress(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True).compress(data)
+class _Zstd(threading.local):
+    """Of each thread its own: to make one takes longer than to use it, and two threads must not use one."""
+
+    def __init__(self) -> None:
+        self.out = zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True)
+        self.back = zstandard.ZstdDecompressor(max_window_size=1 << 23)
+
+
+_zstd = _Zstd()
 
 
 def encode(message: Message) -> bytes:
@@ -213,7 +221,7 @@ def encode(message: Message) -> bytes:
             parts = [5, message.attempt, b"".join(leaves)]
         case Records():
             sizes = b"".join([len(record).to_bytes(4, "big") for record in message.records])
-            parts = [6, len(message.records), _compress(sizes + b"".join(message.records))]
+            parts = [6, len(message.records), _zstd.out.compress(sizes + b"".join(message.records))]
         case End() as m:
             parts = [7, m.root, m.count, m.idle, m.applied, m.refused, list(m.reasons)]
         case Bye():
@@ -458,7 +466,7 @@ def _records(count: int, packed: bytes) -> Records:
         size = zstandard.frame_content_size(packed)
         if not 0 <= size <= limits.BATCH_BYTES_MAX:
             raise LimitExceeded(f"a batch that claims {size} bytes: at most {limits.BATCH_BYTES_MAX}")
-        data = zstandard.ZstdDecompressor(max_window_size=1 << 23).decompress(packed, allow_extra_data=False)
+        data = _zstd.back.decompress(packed, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Malformed(f"a batch that does not decompress: {str(error)[:100]}") from None
     sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(0, min(4 * count, len(data)), 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -363,3 +364,14 @@ def test_vectors() -> None:
     for case in cases["refused"]:
         with pytest.raises(PeerFault):
             decode(bytes.fromhex(case["bytes"]))
+
+
+def test_each_thread_packs_to_the_same_bytes_whatever_it_packed_before() -> None:
+    small, large = Records((b"abc",)), Records(tuple(bytes([n]) * 4_000 for n in range(64)))
+    first = encode(small), encode(large)
+    with pytest.raises(Malformed):
+        decode(first[1][:-9] + bytes(9))
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda n: encode(large if n % 2 else small), range(64)):
+            assert found in first
+        assert list(pool.map(decode, first * 8)) == [small, large] * 8

@@ -16,9 +16,10 @@ from struct import Struct
 from typing import Any
 
 from protocol import limits
+from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
 from replica.errors import StoreError
-from replica.store.core import Core, uncollected
+from replica.store.core import Core
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""

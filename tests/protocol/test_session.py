@@ -23,7 +23,7 @@ from protocol.errors import (
 from protocol.hlc import Clock, base_stamp, pack
 from protocol.keys import CLIENT, SERVER, Keys, content_hash
 from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Records, Sample, Want
-from protocol.record import pack_id
+from protocol.record import Delta, decode, pack_id
 from protocol.session import CHANGING, IN_SYNC, REFUSED, TRANSITIONS, UNEXPLAINED, Session, State
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from tests.protocol.memory_store import GROUP, KEYS, NONCES, NOW_MS, MemoryStore, Talk, fragment, key_of, run, sync
@@ -266,9 +266,10 @@ def test_2_frames_changed_on_the_way_never_do_worse(seed: int) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_a_message_in_the_wrong_state_is_refused_in_words(state: State) -> None:
+    record = decode(fragment(b"\x91\x01", born=bytes(16)))
     samples: list[Message] = [
         Hello(1, b"", bytes(16), bytes(8), bytes(16), "", 0, 0, ROOT), Sample(()), Nodes(0, ()), Have(0, False, ()),
-        Want(0, ()), Records((b"",)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
+        Want(0, ()), Records((record,)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
     ]  # fmt: skip
     for message in samples:
         if type(message) not in TRANSITIONS[state]:
@@ -290,9 +291,9 @@ def test_a_frame_of_another_round_is_refused(message: Message) -> None:
 def test_a_record_that_is_none_spoils_its_frame_and_nothing_else() -> None:
     store = twins(20)[0]
     server, before = listening(store), store.root()
-    good = fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"})
-    with pytest.raises(Malformed, match="array of 8"):
-        tell(server, Records((good, b"\x01")))
+    good = decode(fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"}))
+    with pytest.raises(Malformed, match="at or below the floor"):
+        tell(server, Records((good, good._replace(floor=b"\xff" * 16))))
     assert store.root() == before
 
 
@@ -530,7 +531,7 @@ def test_5_a_field_that_was_put_off_does_not_hold_up_the_others() -> None:
 
 def test_5_reasons_are_few_and_each_is_said_once() -> None:
     class Picky(MemoryStore):
-        def apply(self, records: list[bytes], now_ms: int) -> Applied:  # type: ignore[override]
+        def apply(self, records: list[Delta], now_ms: int) -> Applied:  # type: ignore[override]
             applied = super().apply(records, now_ms)
             worded = [r._replace(reason=f"reason {i % 30}") for i, r in enumerate(applied.refused)]
             return applied._replace(refused=worded)

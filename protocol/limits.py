@@ -17,8 +17,9 @@ HELLO_BYTES_MAX = 4_096
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """The canonical encoding of one record. Anything larger stays local (SPEC section 4)."""
 
-BATCH_BYTES_MAX = RECORD_BYTES_MAX + 4_096
-"""A RECORDS payload after decompression: refused before memory is taken when its header claims more."""
+BATCH_BYTES_MAX = RECORD_BYTES_MAX + 16_384
+"""A RECORDS payload after decompression, and again its records in canonical form: refused before memory is taken for
+more. The largest record, and up to 6 bytes for each of its columns and stamps."""
 
 BATCH_BYTES_AIM = 2 * 1024 * 1024
 """A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""

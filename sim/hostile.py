@@ -224,7 +224,7 @@ def _ahead(liar: Liar, old: Record) -> Record:
 async def _future(liar: Liar) -> str:
     keys = [key for key, _ in liar.store.entries("", b"", 200)]
     true = liar.store.records(liar.random.sample(keys, min(len(keys), limits.LEAF_MAX)))
-    made = [data for record in true if len(data := _ahead(liar, record).encode()) < limits.BATCH_BYTES_AIM // 16]
+    made = [one for record in true if (one := _ahead(liar, record).delta()).size() < limits.BATCH_BYTES_AIM // 16]
 
     async def action(socket: ClientConnection) -> None:
         prints = tuple(liar.random.randbytes(3) for _ in made)

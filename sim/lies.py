@@ -17,7 +17,7 @@ from random import Random
 from protocol import limits, messages
 from protocol.descent import Applied
 from protocol.messages import End
-from protocol.record import Record
+from protocol.record import Delta, Record
 from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, key_range
 from replica.store.store import Store
 
@@ -68,15 +68,21 @@ class Lies:
         """True ones that nobody asked for, or none."""
         return self._store.records([key for key, _ in self._store.entries("", b"", self._random.randrange(1, 8))])
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
         """Nothing of what it claimed; now and then what is no record."""
-        if self._random.random() >= self._noise:
-            return [record.encode() for record in self.records(keys)]
-        data = bytearray(self._random.choice(self.records(keys) or [Record("x", b"\x91\x01", b"", bytes(16))]).encode())
-        for _ in range(self._random.randrange(1, 9)):
-            data[self._random.randrange(len(data))] = self._random.randrange(256)
+        random, true = self._random, [record.delta() for record in self.records(keys)]
+        if random.random() >= self._noise:
+            return true
+        one = random.choice(true or [Record("x", b"\x91\x01", b"", bytes(15) + b"\1").delta()])
         # A record that is still one would be a lawful write under an arbitrary name.
-        return [bytes(data[: self._random.randrange(len(data))])]
+        match random.randrange(4):
+            case 0:
+                return [one._replace(id=one.id[: random.randrange(len(one.id))])]
+            case 1:
+                return [one._replace(id=one.id + random.randbytes(random.randrange(1, 9)))]
+            case 2:
+                return [one._replace(collection="")]
+        return [one._replace(floor=b"", born=b"", names=(), stamps=b"", which=b"", values=())]
 
     def apply(self, *_: object) -> Applied:
         """It takes nothing."""

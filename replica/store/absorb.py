@@ -18,12 +18,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import outbox
 from replica.store.catalog import Table, marks
-from replica.store.core import Change, Core, uncollected
+from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
 from replica.store.show import UNKNOWN, engine_writes, settle

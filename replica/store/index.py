@@ -16,10 +16,11 @@ from struct import Struct
 from typing import Any
 
 from protocol import limits
+from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
 from replica.store import history
-from replica.store.core import Core, uncollected
+from replica.store.core import Core
 from replica.store.grow import COUNTS, Row, grow
 
 SCAN_MAX = 32_768

@@ -27,23 +27,9 @@ from replica.store.catalog import Table, marks
 from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
+from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
 from replica.store.show import UNKNOWN, engine_writes, settle
-from replica.store.state import (
-    SHOWN,
-    ShadowRow,
-    State,
-    check,
-    fetch_rows,
-    key_of,
-    light,
-    load,
-    load_shadows,
-    new,
-    row_id,
-    save,
-    trim,
-    write,
-)
+from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, trim
 
 ENTRIES_MAX = 32_768
 """Outbox entries absorbed in one transaction: about half a second, for which other programs wait for the write lock."""

@@ -19,7 +19,8 @@ from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import ABSENT, SHOWN, ShadowRow, fetch_rows, load
+from replica.store.shadow import ABSENT, SHOWN, ShadowRow
+from replica.store.state import fetch_rows, load
 
 BLOCK = 512
 """Records whose columns are made into bodies together: what is made of more does not fit into the processor's cache."""

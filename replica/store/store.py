@@ -33,8 +33,8 @@ from replica.store.core import Change, Collision, Core
 from replica.store.fresh import deltas, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
+from replica.store.shadow import stamps_of
 from replica.store.sketched import Sketched
-from replica.store.state import stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")

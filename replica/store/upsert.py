@@ -33,8 +33,9 @@ from replica.store.fresh import fresh_rows, plain, spread
 from replica.store.identify import identify, told_id
 from replica.store.leap import leap
 from replica.store.put import uncaptured
+from replica.store.shadow import SHOWN, write_new
 from replica.store.show import PlainRows, engine_writes
-from replica.store.state import SHOWN, State, load, write_new
+from replica.store.state import State, load
 
 _UNSPOKEN = base_stamp(bytes(8))
 """Stamp of a default: below every stamp of a write."""

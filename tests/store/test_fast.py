@@ -17,7 +17,8 @@ from replica.store import apply, capture, edits, index
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
-from replica.store.state import key_of, load, write_new
+from replica.store.shadow import write_new
+from replica.store.state import key_of, load
 from tests.store.harness import NOW_MS, Machine
 
 Make = Callable[..., Machine]

@@ -20,7 +20,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
-from protocol.keys import Secrets
+from protocol.keys import INSTANCE_BYTES, Secrets
 from replica.errors import StoreError
 from replica.host import Host
 from replica.keep import keep_in_sync
@@ -188,7 +188,7 @@ class Machine:
             while True:
                 peer = self.chance.choice([n for n in self.world.machines if n != self.name])
                 random = Random(self.chance.getrandbits(64))
-                url, instance = f"ws://{peer}:{PORT}", random.randbytes(16)
+                url, instance = f"ws://{peer}:{PORT}", random.randbytes(INSTANCE_BYTES)
                 clock = self.clock
                 done = await attack(url, store, self.how_hostile, random, clock.now_ms, instance, clock.true_ms)
                 self.world.note(self.name, "attack", f"{self.how_hostile} on {peer}: {done}")

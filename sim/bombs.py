@@ -16,8 +16,25 @@ import zstandard
 
 from protocol import limits, messages
 from protocol.columns import varint
-from protocol.messages import Bye, Described, End, Have, Hello, Nodes, Question, Records, Sample, Want
+from protocol.messages import (
+    Bye,
+    Cells,
+    Described,
+    End,
+    Have,
+    Hello,
+    Listing,
+    More,
+    Nodes,
+    Pick,
+    Probe,
+    Question,
+    Records,
+    Same,
+    Want,
+)
 from protocol.record import Delta
+from protocol.sketch import cells_size
 from protocol.values import pack_any
 
 _SAME_ID = b"\x13\xc4\2\x91\1"
@@ -92,6 +109,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "two million nodes": lambda: pack_any([3, 0, bytes(4_000_000)]),
     "half a million questions": lambda: pack_any([4, 0, False, bytes(3_500_000)]),
     "two million wants": lambda: pack_any([5, 0, bytes(4_000_000)]),
+    "a sketch as wide as none": lambda: messages.encode(Cells(1 << 62, False, bytes(1 << 20))),
+    "a sketch of another width": lambda: messages.encode(Cells(limits.SKETCH_WIDTH, False, bytes(1 << 20))),
+    "a widest one widened": lambda: messages.encode(Cells(limits.SKETCH_WIDTH, True, bytes(1 << 20))),
+    "more than the widest": lambda: messages.encode(More(limits.SKETCH_WIDTH)),
+    "a list too long": lambda: pack_any([12, bytes(5 * (limits.LISTED_MAX + 1))]),
+    "a million picks": lambda: pack_any([13, bytes(4_000_000)]),
     "a prefix too deep": lambda: pack_any([3, 0, b"\x21" + bytes(18)]),
     "a thousand reasons": lambda: messages.encode(End(bytes(16), 0, False, 0, 0, ("x" * 4_000,) * 1_000)),
     "a round far off": lambda: messages.encode(Nodes((1 << 63) - 1, ())),
@@ -103,7 +126,13 @@ _WHOLE: list[messages.Message] = [
     Have(0, False, (Question(b"sixbyt", b"abcdef"), Question(b"others", b""))),
     Want(0, (("ab", (b"abc", b"def")), ("", ()))),
     End(b"r" * 16, 3, True, 0, 0, ("because",)),
-    Sample(((bytes(16), bytes(16)),)),
+    Probe(bytes(32), bytes(8), 0, bytes(16)),
+    Same(bytes(8), 0),
+    Cells(8, False, b"c" * cells_size(8)),
+    Cells(8, True, b"c" * cells_size(8)),
+    More(8),
+    Listing((b"five.", b"heads")),
+    Pick((b"four",)),
     Bye("failed", "\x1b[2J\r\nERROR all is lost\0", bytes(16), 0, ("\x07",)),
 ]
 
@@ -130,7 +159,7 @@ def garbage(random: Random) -> tuple[str, bytes | str]:
                 ["r"] * 16,
                 [[[]]],
             ]
-            return kind, pack_any([random.randrange(-1, 11), *random.choices(pool, k=random.randrange(11))])
+            return kind, pack_any([random.randrange(-1, 15), *random.choices(pool, k=random.randrange(13))])
         case "bent":
             data = bytearray(messages.encode(random.choice(_WHOLE)))
             for _ in range(random.randrange(1, 4)):
@@ -140,9 +169,7 @@ def garbage(random: Random) -> tuple[str, bytes | str]:
             return kind, messages.encode(random.choice(_WHOLE))
         case "hello":
             big = (1 << 63) - 1
-            hello = Hello(
-                limits.VERSION, b"p" * 32, b"g" * 16, bytes(8), random.randbytes(16), "\x1b\n", big, big, bytes(16)
-            )
+            hello = Hello(limits.VERSION, b"p" * 32, bytes(8), "\x1b\n", big, big, bytes(16), random.randbytes(16), big)
             return kind, messages.encode(hello)
         case "false bye":
             return kind, messages.encode(Bye("in sync", "", random.randbytes(16), 0, ()))

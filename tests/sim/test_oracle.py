@@ -212,6 +212,7 @@ def test_a_stamp_that_is_used_again(world: World, monkeypatch: pytest.MonkeyPatc
     a.store.absorb()
     used = a.record("t", "1").born
     monkeypatch.setattr(Stamps, "tick", lambda _clock, _now: used)
+    monkeypatch.setattr(Stamps, "ticks", lambda _clock, _now, count: [used] * count)
     a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
     a.store.absorb()
     assert "I6" in world.broken

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -331,7 +330,7 @@ class Node:
         self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
     ) -> Listener:
         """Listen for peers until the node is closed. Off loopback it takes TLS, or `plaintext=True` on purpose."""
-        if tls is None and not plaintext and not _is_loopback(host):
+        if tls is None and not plaintext and not transport.is_loopback(host):
             raise UsageError(
                 f"{host} is reachable from other machines: give --cert and --key, or --plaintext if the network is "
                 "private (a VPN, say)"
@@ -385,13 +384,6 @@ class Node:
 def _who(session: Session, address: str) -> str:
     peer = session.outcome.peer
     return f"{peer.name} ({address})" if peer is not None else address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def open(path: str | Path, *, join: str | None = None, name: str | None = None, durable: bool = True) -> Node:

@@ -34,6 +34,7 @@ from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
+from replica.exchange.kept import Kept
 from replica.exchange.maps.mapmodel import Mapped, Problem
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions, chars
@@ -125,8 +126,7 @@ class _Import:
             run = self._begin(digest)
             resumed = run.position != "0:0"
             at = tuple(map(int, run.position.split(":")))
-            pairs = list(zip(self._readers, self._sources, strict=True))
-            self._files = [self._file(number, reader, source, run) for number, (reader, source) in enumerate(pairs)]
+            self._files = [self._file(stack, number, source, run) for number, source in enumerate(self._sources)]
             batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted)
             stack.enter_context(closing(batching))
             try:
@@ -202,8 +202,13 @@ class _Import:
             began = _iso(millis(stamp))
             return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), began, as_of=options.as_of or "")
 
-    def _file(self, number: int, reader: Reader, source: Source, run: Run) -> File:
-        mapping, findings = source.mapping.settle(reader, self._options.date)
+    def _file(self, stack: ExitStack, number: int, source: Source, run: Run) -> File:
+        reader = self._readers[number]
+        kept = Kept(reader)
+        stack.callback(kept.close)
+        mapping, findings = source.mapping.settle(kept, self._options.date)
+        if kept.whole:
+            self._readers[number] = kept
         self._outcome.findings += [told(f.what, f.value, f.confidence) for f in findings]
         mapper = _Theirs(mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)]), reader)
         stamp, column = bytes.fromhex(run.stamp), self._options.as_of

@@ -60,6 +60,9 @@ CREATE TABLE _replica_import_row(
     run TEXT, number INTEGER, line INTEGER, kind TEXT, cells TEXT, reasons TEXT, PRIMARY KEY(run, number)
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE _replica_import_known(mark BLOB, part INTEGER, run TEXT, content BLOB, PRIMARY KEY(mark, part));
+""",
 )
 
 FORMAT = len(MIGRATIONS)

@@ -12,7 +12,7 @@ anywhere and done again, in any batching. The user's own triggers do not fire, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import itemgetter
@@ -35,6 +35,9 @@ from replica.store.leap import leap
 from replica.store.put import uncaptured
 from replica.store.show import PlainRows, engine_writes
 from replica.store.state import SHOWN, State, load, write_new
+
+MARK_BYTES = 24
+"""Of a mark: the key of a record, and the first half of its digest."""
 
 _UNSPOKEN = base_stamp(bytes(8))
 """Stamp of a default: below every stamp of a write."""
@@ -74,11 +77,13 @@ class Rows:
 @dataclass(slots=True)
 class Upserted:
     """What came of each row, in order. `before`: of updated rows, the values that were overwritten; `reasons`: of refused
-    rows."""
+    rows; `marks`: key and half a digest of the record, of rows that would change nothing if they came again, as far as they
+    are asked for."""
 
     fates: list[Fate]
     before: dict[int, dict[str, Value]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
+    marks: dict[int, bytes] = field(default_factory=dict)
 
 
 class Conflict(Exception):
@@ -89,15 +94,18 @@ class Conflict(Exception):
         self.reasons = reasons
 
 
-def upsert(core: Core, rows: Rows, run: str = "", own: bytes = b"") -> Upserted:
+def upsert(
+    core: Core, rows: Rows, run: str = "", own: bytes = b"", marked: Collection[Fate] = ()
+) -> Upserted:
     """Write these rows, each of another record, in the caller's transaction. Raises Conflict: then nothing may be
     committed, and the rest tried again without the rows that it names; Collision as `apply` does; UsageError for a
     column that the table does not have. With a `run`, notes what it wrote under that name, but
-    for records that are born with `own`, the run's own stamp: that is note enough."""
+    for records that are born with `own`, the run's own stamp: that is note enough. `marked`: fates of the rows whose marks
+    are wanted."""
     table = core.by_name.get(fold(rows.table))
     if table is None or table.shape is None:
         raise UsageError(f"table {rows.table!r} is not replicated: run `replica adopt` first")
-    return _Upsert(core, table, rows).write(run, own)
+    return _Upsert(core, table, rows).write(run, own, marked)
 
 
 def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, bytes]:
@@ -146,6 +154,10 @@ class _Upsert:
         self._deltas: list[Delta] = []
         self._at: list[int] = []
         """Of each delta, the row that it comes from."""
+        self._loose: set[int] = set()
+        """Rows that do not say all that their record now holds in their fields."""
+        self._made: dict[int, bytes] = {}
+        """Marks of new records that were written at once."""
 
     def _fitted(self, column: Any, values: Sequence[Any]) -> Sequence[Any]:
         fitted, refused = fit(column, values, self._rows.keep)
@@ -185,7 +197,7 @@ class _Upsert:
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
-    def write(self, run: str, own: bytes) -> Upserted:
+    def write(self, run: str, own: bytes, marked: Collection[Fate]) -> Upserted:
         found = identify(self._core, self._table, self._pks, self._unlike(), self._reasons)
         keys = {i: key for i, (key, _) in found.items()}
         if found:
@@ -210,7 +222,7 @@ class _Upsert:
             self._fates[i] = Fate.REFUSED
         if run:
             self._note(run, own, keys)
-        return Upserted(self._fates, self._before, self._reasons)
+        return Upserted(self._fates, self._before, self._reasons, self._marks(keys, marked) if marked else {})
 
     def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
         whole, others = plain(self._core, [key for key, _ in found.values()])
@@ -256,6 +268,8 @@ class _Upsert:
         """What a row changes in a record that is here."""
         stamp = self._rows.stamps[i]
         newer = {n: v for n, v in changed.items() if stamp > stamps.get(n, b"")}
+        if len(newer) < len(changed):
+            self._loose.add(i)
         if not newer:
             self._fates[i] = Fate.NEWER if changed else Fate.UNCHANGED
             return
@@ -273,6 +287,7 @@ class _Upsert:
                 self._fates[i] = Fate.DELETED
                 return
             self._graves = True
+            self._loose.add(i)
             if stamp <= floor:
                 stamp = self._core.clock.tick(self._core.now_ms())
         self._fates[i] = Fate.CREATED
@@ -305,6 +320,7 @@ class _Upsert:
         shadows = fresh_rows(core, table, mine, [n.id for n in new], [n.stamp for n in new], columns[width:])
         if not write_new(core, shadows):
             return False
+        self._made = {n.row: shadow[0] + shadow[8][:8] for n, shadow in zip(new, shadows, strict=True)}
         with engine_writes(core, [table]), uncaptured(core, table, len(rows)), core.trial():
             core.insert(table.insert, table.marks, rows)
         if self._shape.rowid_alias:
@@ -340,6 +356,18 @@ class _Upsert:
             if key not in before:
                 reasons[index[key]] = "the record cannot stand in the table"
         return reasons
+
+    def _marks(self, keys: Mapping[int, bytes], marked: Collection[Fate]) -> dict[int, bytes]:
+        """Row -> key and half a digest of its record as it is now."""
+        wanted = [i for i, fate in enumerate(self._fates) if fate in marked and i not in self._loose]
+        if self._made.keys() == set(wanted):
+            return self._made
+        places = {i: keys[i] for i in wanted if i in keys}
+        rest = [i for i in wanted if i not in keys]
+        places.update((i, key) for i, (key, _) in identify(self._core, self._table, self._pks, rest, {}).items())
+        sql = "SELECT key, substr(digest, 1, 8) FROM _replica_record WHERE key IN ("
+        digests = dict(self._core.select_in(sql, list(places.values())))
+        return {i: key + digests[key] for i, key in places.items() if key in digests}
 
     # --- what it was --------------------------------------------------------------------------------------------------
 

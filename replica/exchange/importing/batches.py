@@ -6,18 +6,19 @@ A row that cannot be is taken out and the batch tried again, so that the others 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.record import fold
 from replica.exchange.importing import ledger, runs
-from replica.exchange.importing.identity import externals
 from replica.exchange.importing.ledger import DUPLICATE, LATER, REJECTED, Aside
 from replica.exchange.importing.outcome import SHOWN_MAX, Difference, Outcome
 from replica.exchange.importing.places import Place
+from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
 from replica.exchange.importing.seen import First, Seen
+from replica.exchange.importing.work import Keys, Work
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
 from replica.exchange.rows import MISSING, Batch
 from replica.store.core import Collision, Core, uncollected
@@ -59,52 +60,14 @@ class _Excluded(Exception):
         self.reasons, self.later, self.beside = reasons, later or {}, beside
 
 
-@dataclass(slots=True)
-class _Keys:
-    """Of the records of one target: external key, line, and a hash of all values."""
-
-    texts: list[str]
-    lines: list[int]
-    hashes: list[int]
-
-    @classmethod
-    def of(cls, target: Target, mapped: Mapped, batch: Batch) -> _Keys:
-        """Of these records."""
-        names = [f.name for f in target.fields]
-        texts = externals([mapped.columns[names.index(n)] for n in target.key])
-        plain = [c if set(map(type, c)) <= {str} else list(map(repr, c)) for c in mapped.columns]  # -1 hashes as -2 does.
-        hashes = list(map(hash, zip(*plain, strict=True)))
-        return cls(texts, [batch.lines[s] for s in mapped.sources], hashes)
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch under way. By index of the row: why it is rejected, for what it waits, of which row it is a duplicate (empty:
-    with the same values)."""
-
-    batch: Batch
-    mapped: list[Mapped]
-    stamps: list[bytes]
-    again: bool
-    reasons: dict[int, list[str]] = field(default_factory=dict)
-    later: dict[int, list[str]] = field(default_factory=dict)
-    beside: dict[int, list[str]] = field(default_factory=dict)
-    """Why rows are rejected because of others of the batch: looked at anew when one of those is."""
-    duplicates: dict[int, str] = field(default_factory=dict)
-    keys: list[_Keys] = field(default_factory=list)
-    repeated: dict[int, set[int]] = field(default_factory=dict)
-    """Target -> indexes of records that an earlier row made already."""
-
-    def out(self, row: int) -> bool:
-        """Whether a row is left out."""
-        return row in self.reasons or row in self.later or row in self.duplicates or row in self.beside
-
-
 class Batching:
     """Of one run. Close it when done."""
 
-    def __init__(self, store: Store, run: Run, files: Sequence[File], outcome: Outcome, on_deleted: str) -> None:
+    def __init__(
+        self, store: Store, run: Run, files: Sequence[File], outcome: Outcome, on_deleted: str, recall: Recall
+    ) -> None:
         self._store, self._run, self._files, self._outcome, self._on_deleted = store, run, files, outcome, on_deleted
+        self._recall = recall
         self._own = bytes.fromhex(run.stamp)
         self._seen: dict[tuple[int, str], Seen] = {}
         self._places: dict[int, dict[str, Place]] = {}
@@ -116,6 +79,19 @@ class Batching:
         """Let go of what was remembered."""
         for seen in self._seen.values():
             seen.close()
+
+    def all_unchanged(self) -> bool:
+        """Whether all rows of all files are known to be here already: then they count, and need not be taken."""
+        if not self._recall.hopeful:
+            return False
+        with self._store.transaction() as core:
+            self._places = self._find(core)
+            self._recall.look(core, self._places)
+            counts = self._recall.all_same(core)
+        for number, count in (counts or {}).items():
+            self._outcome.counts["unchanged"] += count
+            self._tell_known(number, count)
+        return counts is not None
 
     # --- a batch ------------------------------------------------------------------------------------------------------
 
@@ -129,10 +105,15 @@ class Batching:
         self._take(file, batch, known=False, again=True, final=final)
 
     def _take(self, file: File, batch: Batch, *, known: bool, again: bool, final: bool) -> None:
+        part = None
+        if not (known or again):
+            with self._store.transaction() as core:
+                part = self._recall.part(core, file.number, batch)
+            batch = part.batch if part is not None else batch
         mapped, problems = file.mapper.map(batch)
         stamps, late = file.stamps(batch)
-        work = _Work(batch, mapped, stamps, again)
-        work.keys = [_Keys.of(file.mapper.targets[m.target], m, batch) for m in mapped]
+        work = Work(batch, mapped, stamps, again, part)
+        work.keys = [Keys.of(file.mapper.targets[m.target], m, batch) for m in mapped]
         for i, some in problems.items():
             work.reasons[i] = [f"{p.field}: {p.message}" if p.field else p.message for p in some]
         for i, reason in late.items():
@@ -163,7 +144,7 @@ class Batching:
                 for i, waits in out.later.items():
                     (work.reasons if final else work.later).setdefault(i, []).extend(waits)
 
-    def _find_duplicates(self, file: File, work: _Work) -> None:
+    def _find_duplicates(self, file: File, work: Work) -> None:
         """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
         before is a duplicate; an account that stands in the row of each of its contacts makes none of them one."""
         work.duplicates.clear()
@@ -188,13 +169,14 @@ class Batching:
                         here[text] = First(keys.lines[record], keys.hashes[record])
                     continue
                 repeated.add(record)
+                self._recall.share(file.number, first.line)
                 if first.hash != keys.hashes[record]:
                     what = f"the key {text!r} was in line {first.line} already, with other values: that one counts"
                     differing.setdefault(source, []).append(what)
         for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
 
-    def _remember(self, file: File, work: _Work, rejected: Container[int]) -> None:
+    def _remember(self, file: File, work: Work, rejected: Container[int]) -> None:
         """The keys of rows that are in, or may still come in."""
         for mapped, keys in zip(work.mapped, work.keys, strict=True):
             seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
@@ -207,7 +189,7 @@ class Batching:
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
-    def _commit(self, file: File, work: _Work) -> None:
+    def _commit(self, file: File, work: Work) -> None:
         for bold in (True, False):
             try:
                 with self._store.transaction() as core:
@@ -221,20 +203,22 @@ class Batching:
                 continue
         after()
 
-    def _write(self, core: Core, file: File, work: _Work) -> Callable[[], None]:
+    def _write(self, core: Core, file: File, work: Work) -> Callable[[], None]:
         """Write it all. Returns what to do once it is committed."""
         done: list[tuple[Resolved, Upserted]] = []
         places = self._places
         if any(not work.out(s) for m in work.mapped for s in m.sources):
             # Of all files: their records may refer to each other in any order.
             places = places or self._find(core)
+            self._recall.look(core, places)
             done = self._upsert(core, file, work, places)
         fates = _fates(done)
         counts = self._counts(work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
         if changed or self.written:  # Position and counts stay in step.
-            numbers = [*work.batch.numbers, *(b.number for b in work.batch.broken)]
+            whole = work.part.numbers if work.part is not None else work.batch.numbers
+            numbers = [*whole, *(b.number for b in work.batch.broken)]
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
@@ -243,6 +227,8 @@ class Batching:
                 known[name] = place.known(self._run.source, known.get(name))
             self._run.collections = list(known.values())
             runs.write(core, self._run)
+        if work.part is not None:
+            self._recall.note(core, work.part, _marks(done))
         if asides or work.again:
             ledger.forget_rows(core, self._run.id, file.number, work.batch.numbers if work.again else ())
             ledger.keep(core, self._run.id, asides)
@@ -251,7 +237,7 @@ class Batching:
             self._places = places
             self.written = self.written or changed
             self._outcome.counts = counts
-            self._tell(work, done)
+            self._tell(file, work, done)
 
         return committed
 
@@ -262,7 +248,7 @@ class Batching:
         return found
 
     def _upsert(
-        self, core: Core, file: File, work: _Work, places: dict[int, dict[str, Place]]
+        self, core: Core, file: File, work: Work, places: dict[int, dict[str, Place]]
     ) -> list[tuple[Resolved, Upserted]]:
         if self._pardoned is None:
             self._pardoned = runs.pardoned(core)
@@ -281,8 +267,9 @@ class Batching:
             if resolved.twice:
                 raise _Excluded(resolved.twice, beside=True)
             try:
-                upserted = upsert(core, resolved.rows, self._run.id, self._own)
+                upserted = upsert(core, resolved.rows, self._run.id, self._own, self._recall.fates)
             except Conflict as conflict:
+                self._recall.give_up()
                 raise _Excluded(_by_row(resolved, conflict.reasons)) from None
             if upserted.reasons:
                 raise _Excluded(_by_row(resolved, upserted.reasons))
@@ -291,8 +278,9 @@ class Batching:
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
-    def _counts(self, work: _Work, fates: dict[int, Fate]) -> dict[str, int]:
+    def _counts(self, work: Work, fates: dict[int, Fate]) -> dict[str, int]:
         counts = dict(self._outcome.counts)
+        counts["unchanged"] += work.part.known if work.part is not None else 0
         counts["rejected"] += len(work.reasons.keys() | work.beside.keys()) + len(work.batch.broken)
         for row in range(len(work.batch.rows)):
             if row in work.reasons or row in work.later or row in work.beside:
@@ -303,7 +291,7 @@ class Batching:
                 counts[_BUCKET[fates.get(row, Fate.UNCHANGED)]] += 1
         return counts
 
-    def _asides(self, file: File, work: _Work) -> list[Aside]:
+    def _asides(self, file: File, work: Work) -> list[Aside]:
         batch, trees = work.batch, work.batch.trees
         asides = [Aside(file.number, b.number, b.line, REJECTED, (), (b.reason,), b.raw) for b in batch.broken]
         kinds = [(REJECTED, work.reasons), (REJECTED, work.beside), (LATER, work.later)]
@@ -317,12 +305,20 @@ class Batching:
                     asides.append(Aside(*place, kind, batch.rows[i], tuple(reasons), "", trees[i] if trees else None))
         return asides
 
-    def _tell(self, work: _Work, done: Sequence[tuple[Resolved, Upserted]]) -> None:
+    def _tell_known(self, file: int, count: int) -> None:
+        """So many rows of a file of one collection are unchanged."""
+        ((_, place),) = self._places[file].items()
+        self._outcome.read += count
+        self._outcome.records.setdefault(place.table, _no_records())["unchanged"] += count
+
+    def _tell(self, file: File, work: Work, done: Sequence[tuple[Resolved, Upserted]]) -> None:
         outcome = self._outcome
         if not work.again:
             outcome.read += len(work.batch.rows) + len(work.batch.broken)
+        if work.part is not None and work.part.known:
+            self._tell_known(file.number, work.part.known)
         for resolved, upserted in done:
-            counts = outcome.records.setdefault(resolved.place.table, {"created": 0, "updated": 0, "unchanged": 0})
+            counts = outcome.records.setdefault(resolved.place.table, _no_records())
             for bucket in ("created", "updated", "unchanged"):
                 counts[bucket] += sum(1 for f in upserted.fates if _BUCKET[f] == bucket)
             outcome.newer += upserted.fates.count(Fate.NEWER)
@@ -352,6 +348,17 @@ def _fates(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
     return fates
 
 
+def _no_records() -> dict[str, int]:
+    return {"created": 0, "updated": 0, "unchanged": 0}
+
+
+def _marks(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, bytes]:
+    """Row of the batch -> mark of its record, of rows that make one record each."""
+    if len(done) != 1 or len(set(done[0][0].sources)) < len(done[0][0].sources):
+        return {}
+    return {done[0][0].sources[i]: mark for i, mark in done[0][1].marks.items()}
+
+
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for i, reason in reasons.items():
@@ -359,7 +366,7 @@ def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]
     return found
 
 
-def _difference(work: _Work, resolved: Resolved, upserted: Upserted, i: int) -> Difference:
+def _difference(work: Work, resolved: Resolved, upserted: Upserted, i: int) -> Difference:
     columns = {fold(n): (n, values[i]) for n, values in resolved.rows.columns.items()}
     before = upserted.before.get(i)
     after = {n: v for n, v in columns.values() if v is not MISSING}

@@ -27,17 +27,20 @@ from replica.errors import UsageError
 from replica.exchange.formats import opening as formats
 from replica.exchange.formats.files import open_input
 from replica.exchange.importing import ledger, runs
+from replica.exchange.importing import recall as recalling
 from replica.exchange.importing.asof import author, stamps
 from replica.exchange.importing.batches import Batching, File, MapsRows
 from replica.exchange.importing.identity import NAMESPACE
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
+from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
 from replica.exchange.kept import Kept
+from replica.exchange.maps.columns import Decision
 from replica.exchange.maps.mapmodel import Mapped, Problem
 from replica.exchange.maps.mapping import Mapping
-from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions, chars
+from replica.exchange.rows import BATCH_ROWS, Batch, Finding, Reader, ReadOptions, chars
 from replica.store.connection import connect
 from replica.store.core import Core
 from replica.store.store import Store
@@ -117,8 +120,12 @@ class _Import:
             first = sources[0].mapping.collections[0].name
             known = runs.known(store, first)
             self._source = known.source if known is not None else fold(first)
+        self._paths: list[str] = []
+        self._digests: list[str] = []
+        self._parts: list[str] = []
         self._readers: list[Reader] = []
         self._files: list[File] = []
+        self._decided: list[tuple[list[Decision], list[Finding]]] = []
 
     def run(self) -> Outcome:
         with ExitStack() as stack:
@@ -126,20 +133,26 @@ class _Import:
             run = self._begin(digest)
             resumed = run.position != "0:0"
             at = tuple(map(int, run.position.split(":")))
-            self._files = [self._file(stack, number, source, run) for number, source in enumerate(self._sources)]
-            batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted)
+            recall = self._recall(run, rows=not resumed)
+            self._files = [self._file(recall, stack, number, source, run) for number, source in enumerate(self._sources)]
+            batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted, recall)
             stack.enter_context(closing(batching))
             try:
-                for number, (reader, file) in enumerate(zip(self._readers, self._files, strict=True)):
-                    for batch in _joined(reader.batches(), _rows(reader)):
-                        last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
-                        batching.take(file, batch, known=resumed and (number, last) <= at)
-                        self._look(reader)
-                self._look_again(batching, run)
-                self._end(batching, run)
+                if not batching.all_unchanged():
+                    self._take(batching, at if resumed else (-1, 0))
+                    self._look_again(batching, run)
+                self._end(batching, run, recall)
             except _Stop:
                 self._stopped(run)
         return self._outcome
+
+    def _take(self, batching: Batching, known: tuple[int, ...]) -> None:
+        """All rows of all files. `known`: the file and row up to which they are in."""
+        for number, (reader, file) in enumerate(zip(self._readers, self._files, strict=True)):
+            for batch in _joined(reader.batches(), _rows(reader)):
+                last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
+                batching.take(file, batch, known=(number, last) <= known)
+                self._look(reader)
 
     def _look(self, reader: Reader) -> None:
         if self._progress is not None:
@@ -157,8 +170,9 @@ class _Import:
             path = source.path
             if path == "-":
                 path = stack.enter_context(_spooled())
-            with open_input(path) as plain:
-                parts += [plain.digest(), source.map, repr(source.mapping), repr(source.options)]
+            self._paths.append(path)
+            self._digests.append(_digest(path))
+            parts += [self._digests[-1], source.map, repr(source.mapping), repr(source.options)]
             reader = formats.open_sure(path, source.options)
             stack.callback(reader.close)
             self._readers.append(reader)
@@ -169,7 +183,19 @@ class _Import:
                 fields = ", ".join(reader.fields[:12])
                 raise UsageError(f"{source.path} has no column {name!r} for --as-of; it has {fields}")
         said = (self._options.as_of, self._options.on_deleted, self._options.new_columns, self._options.date)
-        return content_hash("\0".join([*parts, repr(said)]).encode("utf-8", "surrogatepass")).hex()
+        self._parts = [*parts, repr(said)]
+        return content_hash("\0".join(self._parts).encode("utf-8", "surrogatepass")).hex()
+
+    def _recall(self, run: Run, *, rows: bool) -> Recall:
+        """What an earlier run left of these files; `rows`: not only what was decided over them."""
+        alone = self._options.on_deleted != "new" and not any(s.options.schema for s in self._sources)
+        with self._store.transaction() as core:
+            mark = recalling.mark([*self._parts, self._source])
+            return Recall(core, mark, run.id, self._source, rows=rows and alone, same=self._same)
+
+    def _same(self) -> bool:
+        """Whether the files are still what they were."""
+        return [_digest(path) for path in self._paths] == self._digests
 
     def _begin(self, digest: str) -> Run:
         """A run: the one to resume, or a new one."""
@@ -202,13 +228,23 @@ class _Import:
             began = _iso(millis(stamp))
             return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), began, as_of=options.as_of or "")
 
-    def _file(self, stack: ExitStack, number: int, source: Source, run: Run) -> File:
-        reader = self._readers[number]
-        kept = Kept(reader)
+    def _decide(self, recall: Recall, stack: ExitStack, number: int) -> tuple[list[Decision], list[Finding]]:
+        """What the whole file says about what its values leave open."""
+        known = recall.decided(number)
+        if known is not None:
+            return known
+        kept = Kept(self._readers[number])
         stack.callback(kept.close)
-        mapping, findings = source.mapping.settle(kept, self._options.date)
+        made = self._sources[number].mapping.decide(kept, self._options.date)
         if kept.whole:
             self._readers[number] = kept
+        return made
+
+    def _file(self, recall: Recall, stack: ExitStack, number: int, source: Source, run: Run) -> File:
+        reader = self._readers[number]
+        decisions, findings = self._decide(recall, stack, number)
+        self._decided.append((decisions, findings))
+        mapping = source.mapping.decided(decisions)
         self._outcome.findings += [told(f.what, f.value, f.confidence) for f in findings]
         mapper = _Theirs(mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)]), reader)
         stamp, column = bytes.fromhex(run.stamp), self._options.as_of
@@ -263,7 +299,10 @@ class _Import:
                 if len(rows) < left:
                     break
 
-    def _end(self, batching: Batching, run: Run) -> None:
+    def _end(self, batching: Batching, run: Run, recall: Recall) -> None:
+        if self._outcome.read:
+            with self._store.transaction() as core:
+                recall.finish(core, self._decided, self._outcome.read)
         if batching.written:
             with self._store.transaction() as core:
                 run.state, run.ended, run.counts = runs.FINISHED, _iso(core.now_ms()), dict(self._outcome.counts)
@@ -292,6 +331,11 @@ class _Import:
             if self._options.rejects is not None:
                 fields = [reader.fields for reader in self._readers]
                 outcome.rejects = write_rejects(core, run.id, fields, self._options.rejects)
+
+
+def _digest(path: str) -> str:
+    with open_input(path) as plain:
+        return plain.digest()
 
 
 def _rows(reader: Reader) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from replica.exchange.importing.outcome import Outcome
 from replica.exchange.importing.run import Options, Source, run_import
 from replica.exchange.maps import mapfile, mapping
 from replica.exchange.maps.mapping import Mapping
-from replica.exchange.rows import ReadOptions
+from replica.exchange.rows import Batch, ReadOptions
 from replica.store.store import Store
 
 CSV = ReadOptions(format="csv", encoding="utf-8", delimiter=",", quote='"', header=1)
@@ -44,3 +45,11 @@ def counts(outcome: Outcome) -> tuple[int, ...]:
     assert sum(found) == outcome.read
     return found
 
+
+
+def cut(batches: Iterable[Batch], size: int = 7) -> Iterator[Batch]:
+    """Small batches, of a reader that gives large ones."""
+    for b in batches:
+        for at in range(0, max(1, len(b.rows)), 7):
+            part = slice(at, at + 7)
+            yield Batch(b.numbers[part], b.lines[part], b.rows[part], [] if at else b.broken)

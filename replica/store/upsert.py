@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
@@ -27,14 +28,13 @@ from protocol.values import Value, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store.apply import apply
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.core import CHUNK, Core
 from replica.store.fit import fit
-from replica.store.fresh import fresh_rows, plain, spread
+from replica.store.fresh import plain, spread
 from replica.store.identify import identify
+from replica.store.insert import New, insert_new
 from replica.store.leap import leap
-from replica.store.put import uncaptured
-from replica.store.show import PlainRows, engine_writes
-from replica.store.state import SHOWN, State, load, write_new
+from replica.store.state import SHOWN, State, load, load_shadows
 
 MARK_BYTES = 24
 """Of a mark: the key of a record, and the first half of its digest."""
@@ -117,17 +117,6 @@ def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, 
     return {i: dead[key] for i, key in enumerate(found) if key in dead}
 
 
-class _New(NamedTuple):
-    """A record to be made, of this row, with values for all columns. `silent`: positions of those that the source does not
-    speak of, which show their defaults: whoever speaks of them is heard."""
-
-    row: int
-    id: bytes
-    stamp: bytes
-    values: tuple[Any, ...]
-    silent: frozenset[int] = frozenset()
-
-
 class _Upsert:
     def __init__(self, core: Core, table: Table, rows: Rows) -> None:
         assert table.shape is not None
@@ -149,13 +138,15 @@ class _Upsert:
         self._fates = [Fate.UNCHANGED] * count
         self._before: dict[int, dict[str, Value]] = {}
         self._defaults: dict[str, Any] = {}
-        self._new: list[_New] = []
+        self._new: list[New] = []
         self._graves = False
         self._deltas: list[Delta] = []
         self._at: list[int] = []
         """Of each delta, the row that it comes from."""
         self._loose: set[int] = set()
         """Rows that do not say all that their record now holds in their fields."""
+        self._absent = False
+        """Whether no row stands in the table yet."""
         self._made: dict[int, bytes] = {}
         """Marks of new records that were written at once."""
 
@@ -191,6 +182,7 @@ class _Upsert:
         pks = [pk for (pk,) in self._pks]
         there = {row[0]: row[1:] for row in self._core.select_in(sql, [pks[i] for i in todo])}
         if not there:
+            self._absent = True
             return todo
         rows = list(zip(*self._columns, strict=True))
         return [i for i in todo if there.get(pks[i]) != rows[i]]
@@ -200,10 +192,10 @@ class _Upsert:
     def write(self, run: str, own: bytes, marked: Collection[Fate]) -> Upserted:
         found = identify(self._core, self._table, self._pks, self._unlike(), self._reasons)
         keys = {i: key for i, (key, _) in found.items()}
-        if found:
-            self._compare(found)
         before = self._held()
-        if self._new and not (self._core.bold and self._insert(keys)):
+        if not self._create_all(found, keys):
+            self._compare(found)
+        if self._new and not self._made and not (self._core.bold and self._insert(keys)):
             names, collection = self._table.names, self._table.collection
             for new in self._new:
                 stamps = [_UNSPOKEN if at in new.silent else new.stamp for at in range(len(names))]
@@ -223,6 +215,24 @@ class _Upsert:
         if run:
             self._note(run, own, keys)
         return Upserted(self._fates, self._before, self._reasons, self._marks(keys, marked) if marked else {})
+
+    def _create_all(self, found: Mapping[int, tuple[bytes, bytes]], keys: Mapping[int, bytes]) -> bool:
+        """Make a record of every row without a look for each, if none stands in the table. Returns whether none was there:
+        one that is deleted or not shown is told by its key."""
+        rows, keep = self._rows, type(self._rows.keep)
+        if not (self._absent and found and self._core.bold and self._names == self._table.names):
+            return False
+        some = list(islice(keys.values(), CHUNK))
+        if any(keep in set(map(type, column)) for column in self._columns) or load_shadows(self._core, some):
+            return False
+        values = list(zip(*self._columns, strict=True))
+        self._new = [New(i, id_, rows.stamps[i], values[i]) for i, (_, id_) in found.items()]
+        if not self._insert(keys):
+            self._new = []
+            return False
+        for i in found:
+            self._fates[i] = Fate.CREATED
+        return True
 
     def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
         whole, others = plain(self._core, [key for key, _ in found.values()])
@@ -298,7 +308,7 @@ class _Upsert:
             values = tuple(self._default(n) if v is rows.keep else v for n, v in zip(names, some, strict=True))
             if not floor:  # Else what is silent would be as dead as the delete is old.
                 silent = frozenset(at for at, v in enumerate(some) if v is rows.keep)
-        self._new.append(_New(i, id_, stamp, values, silent))
+        self._new.append(New(i, id_, stamp, values, silent))
 
     def _default(self, name: str) -> Any:
         """What a new row shows in a column that the source does not speak of."""
@@ -310,28 +320,14 @@ class _Upsert:
 
     def _insert(self, keys: Mapping[int, bytes]) -> bool:
         """Write all new records at once, if their table stores them as they are. Returns whether that was possible."""
-        core, table, new = self._core, self._table, self._new
-        rows = [(*self._pks[i], *values) for i, _, _, values, _ in new]
-        columns = list(zip(*rows, strict=True))
-        if not table.plain or self._graves or any(n.silent for n in new) or not PlainRows(table).hold(columns):
+        if self._graves:
             return False
-        mine = [keys[n.row] for n in new]
-        width = len(self._shape.key)
-        shadows = fresh_rows(core, table, mine, [n.id for n in new], [n.stamp for n in new], columns[width:])
-        if not write_new(core, shadows):
+        made = insert_new(self._core, self._table, self._pks, self._new, [keys[n.row] for n in self._new])
+        if made is None:
             return False
-        self._made = {n.row: shadow[0] + shadow[8][:8] for n, shadow in zip(new, shadows, strict=True)}
-        with engine_writes(core, [table]), uncaptured(core, table, len(rows)), core.trial():
-            core.insert(table.insert, table.marks, rows)
-        if self._shape.rowid_alias:
-            pairs = [(table.tbl, row[0], key) for row, key in zip(rows, mine, strict=True)]
-            core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
-            if self._shape.autoincrement and any(pk[0] is not None for pk in self._rows.keys):
-                leap(core, table)
-        core.clock.observe(max(n.stamp for n in new))
-        core.dirty.update(dict.fromkeys(mine, 1))
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
+        if self._shape.autoincrement and any(pk[0] is not None for pk in self._rows.keys):
+            leap(self._core, self._table)
+        self._made = {n.row: mark for n, mark in zip(self._new, made, strict=True)}
         return True
 
     # --- what cannot be -----------------------------------------------------------------------------------------------

@@ -95,8 +95,6 @@ class Recall:
         self._head: dict[str, Any] = msgpack.unpackb(found[0]) if found else {}
         self._valid = False
         """Whether the parts that are here hold."""
-        if not (self._head and rows):
-            self._forget_rows(core)
 
     # --- what was found out -------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ A row that cannot be is taken out and the batch tried again, so that the others 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -176,14 +176,15 @@ class Batching:
         for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
 
-    def _remember(self, file: File, work: Work, rejected: Container[int]) -> None:
+    def _remember(self, file: File, work: Work, rejected: Collection[int]) -> None:
         """The keys of rows that are in, or may still come in."""
         for mapped, keys in zip(work.mapped, work.keys, strict=True):
             seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
-            good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in work.repeated[mapped.target]]
-            if len(good) == len(mapped.sources):
+            repeated = work.repeated[mapped.target]
+            if not (rejected or repeated):
                 seen.keep(keys.texts, keys.lines, keys.hashes)
             else:
+                good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in repeated]
                 some = [(keys.texts[i], keys.lines[i], keys.hashes[i]) for i in good]
                 seen.keep([t for t, _, _ in some], [n for _, n, _ in some], [h for _, _, h in some])
 
@@ -258,7 +259,9 @@ class Batching:
         for mapped in work.mapped:
             place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
-            left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
+            left: Sequence[int] = range(len(mapped.sources))
+            if work.outs or repeated:
+                left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
             if not left:
                 continue
             resolved = resolver.resolve(core, place, mapped, left, work.stamps, self._pardoned)
@@ -282,6 +285,11 @@ class Batching:
         counts = dict(self._outcome.counts)
         counts["unchanged"] += work.part.known if work.part is not None else 0
         counts["rejected"] += len(work.reasons.keys() | work.beside.keys()) + len(work.batch.broken)
+        if not work.outs and len(fates) == len(work.batch.rows):
+            some = list(fates.values())
+            for fate, bucket in _BUCKET.items():
+                counts[bucket] += some.count(fate)
+            return counts
         for row in range(len(work.batch.rows)):
             if row in work.reasons or row in work.later or row in work.beside:
                 continue
@@ -319,8 +327,8 @@ class Batching:
             self._tell_known(file.number, work.part.known)
         for resolved, upserted in done:
             counts = outcome.records.setdefault(resolved.place.table, _no_records())
-            for bucket in ("created", "updated", "unchanged"):
-                counts[bucket] += sum(1 for f in upserted.fates if _BUCKET[f] == bucket)
+            for fate, bucket in _BUCKET.items():
+                counts[bucket] += upserted.fates.count(fate)
             outcome.newer += upserted.fates.count(Fate.NEWER)
             outcome.deleted += upserted.fates.count(Fate.DELETED)
             for i, fate in enumerate(upserted.fates):
@@ -343,6 +351,9 @@ def _fates(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
     """What came of each row: the most that came of one of its records."""
     fates: dict[int, Fate] = {}
     for resolved, upserted in done:
+        if not fates and len(set(resolved.sources)) == len(resolved.sources):
+            fates = dict(zip(resolved.sources, upserted.fates, strict=True))
+            continue
         for source, fate in zip(resolved.sources, upserted.fates, strict=True):
             fates[source] = min(fate, fates.get(source, fate))
     return fates

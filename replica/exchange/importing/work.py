@@ -47,6 +47,11 @@ class Work:
     repeated: dict[int, set[int]] = field(default_factory=dict)
     """Target -> indexes of records that an earlier row made already."""
 
+    @property
+    def outs(self) -> bool:
+        """Whether any row is left out."""
+        return bool(self.reasons or self.later or self.duplicates or self.beside)
+
     def out(self, row: int) -> bool:
         """Whether a row is left out."""
         return row in self.reasons or row in self.later or row in self.duplicates or row in self.beside

@@ -14,9 +14,11 @@ from replica.exchange.formats.delimited import DelimitedReader
 from replica.exchange.importing import runs
 from replica.exchange.importing.batches import Batching
 from replica.exchange.importing.recall import Recall
+from replica.exchange.importing.run import Options, Source, run_import
 from replica.exchange.importing.undo import undo
+from replica.exchange.maps import mapfile
 from replica.exchange.rows import Batch
-from tests.exchange.imports import counts, cut, take, write
+from tests.exchange.imports import CSV, counts, cut, take, write
 from tests.store.harness import Machine, meet
 
 Make = Callable[..., Machine]
@@ -222,3 +224,66 @@ def test_a_row_found_by_other_fields_than_the_key_is_looked_up_again(machine: Ma
     assert counts(outcome) == (0, 0, 1, 0, 0)
     a.sql("INSERT INTO contacts VALUES ('k', '1', 'Bo')")
     assert counts(take(a.store, file)) == (0, 0, 0, 0, 1)
+
+
+def test_a_row_that_was_older_in_part_is_told_again(machine: Make, tmp_path: Path) -> None:
+    a = machine("a")
+    take(a.store, write(tmp_path / "1.csv", "id,name,mail,t\n1,Ana,a@x,2023-01-01\n"), as_of="t")
+    take(a.store, write(tmp_path / "2.csv", "id,name,t\n1,Anna,2023-03-01\n"), as_of="t")
+    file = write(tmp_path / "3.csv", "id,name,mail,t\n1,Old,b@x,2023-02-01\n")
+    assert counts(take(a.store, file, as_of="t")) == (0, 1, 0, 0, 0)
+    for _ in range(2):
+        outcome = take(a.store, file, as_of="t")
+        assert (counts(outcome), outcome.newer) == ((0, 0, 1, 0, 0), 1)
+    assert a.rows("SELECT name, mail FROM contacts") == [("Anna", "b@x")]
+
+
+def test_a_row_that_another_record_stood_against_is_taken_again(machine: Make, tmp_path: Path) -> None:
+    a = machine(
+        "a", "CREATE TABLE contacts(id TEXT PRIMARY KEY, mail TEXT UNIQUE); INSERT INTO contacts VALUES ('x', 'a');"
+    )
+    file = write(tmp_path / "1.csv", "id,mail\n1,a\n1,b\n")
+    assert counts(take(a.store, file)) == (1, 0, 0, 0, 1)
+    assert counts(take(a.store, file)) == (0, 0, 1, 0, 1)
+    a.sql("DELETE FROM contacts WHERE id = 'x'")
+    assert counts(take(a.store, file)) == (0, 1, 0, 1, 0)
+    assert a.rows("SELECT * FROM contacts") == [("1", "a")]
+
+
+def test_two_rows_of_one_record_are_taken_again(machine: Make, tmp_path: Path, recalled: list[int]) -> None:
+    a = machine("a", "CREATE TABLE contacts(id INT PRIMARY KEY, name TEXT);")
+    file = write(tmp_path / "1.csv", "id,name\n1,Ana\n1.0,Ana\n2,Bo\n")
+    first = [counts(take(a.store, file)) for _ in range(4)]
+    assert first[1:] == [(0, 0, 3, 0, 0)] * 3
+    assert recalled == []
+
+
+def test_a_relation_that_is_looked_up_is_looked_up_again(machine: Make, tmp_path: Path) -> None:
+    a = machine("a", "CREATE TABLE firms(nr TEXT PRIMARY KEY, name TEXT); INSERT INTO firms VALUES ('f1', 'Acme');")
+    people = """version = 1
+[[collection]]
+name = "people"
+key = "id"
+[collection.fields]
+id = "id"
+firm = {from = "firm", refers = "firms"}
+"""
+    firms = """version = 1
+[[collection]]
+name = "firms"
+key = "name"
+[collection.fields]
+name = "name"
+"""
+    pairs = [
+        (write(tmp_path / "p.csv", "id,firm\n1,Acme\n"), people),
+        (write(tmp_path / "f.csv", "name\nAcme\n"), firms),
+    ]
+    sources = [Source(str(f), mapfile.parse(m, "m", None), CSV, m) for f, m in pairs]
+    for _ in range(3):
+        outcome = run_import(a.store, sources, Options())
+    assert counts(outcome) == (0, 0, 2, 0, 0)
+    a.clock.ms += 1000
+    a.sql("UPDATE firms SET nr = 'f2'")
+    assert counts(run_import(a.store, sources, Options())) == (0, 1, 1, 0, 0)
+    assert a.rows("SELECT firm FROM people") == [("f2",)]

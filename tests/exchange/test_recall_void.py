@@ -108,12 +108,13 @@ def test_a_run_that_was_killed_is_recalled_by_none(
         with pytest.raises(_Killed):
             take(a.store, file)
     a.reopen()
-    done, undone = min(40, 7 * after), 40 - min(40, 7 * after)
+    assert a.value("SELECT count(*) FROM _replica_import_known WHERE part < 0") == 0
+    assert a.value("SELECT count(*) FROM _replica_import_known") > 0
     resumed = take(a.store, file, resume=True)
     assert counts(resumed) == ((0, 40, 0, 0, 0) if second else (40, 0, 0, 0, 0))
     taken.clear()
     assert counts(take(a.store, file)) == (0, 0, 40, 0, 0)
-    assert (taken, done + undone) == (every, 40)
+    assert taken == every
     taken.clear()
     assert counts(take(a.store, file)) == (0, 0, 40, 0, 0)
     assert taken == []
@@ -126,9 +127,10 @@ def test_an_undone_import_comes_back(machine: Make, tmp_path: Path, taken: list[
     run = take(a.store, file).run
     undo(a.store, run)
     assert counts(take(a.store, file)) == (40, 0, 0, 0, 0)
-    taken.clear()
-    assert counts(take(a.store, file)) == (0, 0, 40, 0, 0)
-    assert len(taken) in {0, 40}
+    for _ in range(2):
+        taken.clear()
+        assert counts(take(a.store, file)) == (0, 0, 40, 0, 0)
+    assert taken == []
     assert a.store.verify() == []
 
 

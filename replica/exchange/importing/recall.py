@@ -260,8 +260,6 @@ def _context(core: Core, places: Mapping[int, Mapping[str, Place]], source: str)
             told += [number, name, place, table.shape.signature]
             for to in sorted({*map(fold, place.refers.values())}):
                 other, known = core.by_name.get(to), known_in(core, to, source)
-                if to in every and every[to].how is How.LOOKUP:
-                    return None
                 told += [to, other and other.shape and other.shape.signature, known, every.get(to)]
     return blake3(repr(told).encode("utf-8", "surrogatepass")).digest(16)
 

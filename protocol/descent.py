@@ -1,17 +1,14 @@
-"""Where two tries differ, and what each side has to say about it.
+"""What a side has to say in its next turn, and what it needs of a store to say it.
 
-`compare` takes described nodes of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
-turns the notes into messages. If both sides have an inner node, the differing children are described in turn. If one is
-a leaf, the records below are told apart by fingerprints: what the peer cannot have in any version is sent whole, what
-it has in another version is asked about with the stamps that we have seen (so that only newer fields travel), and
-what we have in no version is wanted. Everything noted in one turn is said in the next, but for trie nodes, which wait
-their turn deepest first. SPEC section 10.
+The short ways (`reconcile`), the trie (`compare`) and the peer's questions leave notes on the agenda; `Agenda.speech`
+turns them into messages. Everything noted in one turn is said in the next, but for trie nodes, which wait their turn
+deepest first. SPEC section 10.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from protocol import limits, messages
@@ -19,7 +16,7 @@ from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
 from protocol.record import Record
-from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
+from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
@@ -42,6 +39,10 @@ class Applied(NamedTuple):
     changed: int
     held: int
     refused: list[Refusal]
+
+
+Items = dict[bytes, set[bytes]]
+"""Record key -> stamps: what the events of these stamps wrote in these records."""
 
 
 class Port(Protocol):
@@ -71,12 +72,35 @@ class Port(Protocol):
     def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records in key order; none if this store and that of the
-        node `peer` were equal once."""
+    def sample(self, limit: int) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records in key order."""
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
+
+    def node_name(self, node: bytes) -> str:
+        """What the group calls a node."""
+
+    def came_since(self, root: bytes) -> int | None:
+        """How many items came since this was the root; None if it is not remembered that it was."""
+
+    def news(self, root: bytes) -> Items:
+        """Those items; none if that is not remembered."""
+
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of this store's items: of all, or of those that came and went since that was the root."""
+
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
+
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
+
+    def heads(self) -> list[bytes]:
+        """The first 5 bytes of every item's fingerprint, ascending."""
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
 
 
 class Agenda:
@@ -92,6 +116,7 @@ class Agenda:
         self._deltas: dict[bytes, bytes] = {}
         self._whole: dict[bytes, None] = {}
         self._streams: dict[str, frozenset[bytes]] = {}
+        self._items: Items = {}
         self._at_once = 16
         self._asked: set[bytes] = set()
         self._answered: set[tuple[bool, bytes]] = set()
@@ -107,7 +132,7 @@ class Agenda:
         """Nothing to say."""
         return not (
             self._frontier or self._absent or self._asks or self._answers or self._wants
-            or self._deltas or self._streams or self._whole
+            or self._deltas or self._streams or self._whole or self._items
         )  # fmt: skip
 
     def hear_nodes(self, count: int) -> None:
@@ -116,7 +141,8 @@ class Agenda:
         if self._nodes_heard > limits.NODES_HEARD_MAX or len(self._frontier) + len(self._absent) > limits.BACKLOG_MAX:
             raise LimitExceeded("the peer describes nodes without end")
 
-    def _hear(self, items: int, slices: int) -> None:
+    def hear(self, items: int, slices: int) -> None:
+        """Count what the peer asks for in this turn. Raises LimitExceeded past the allowed number."""
         self._heard += 8 * items + slices
         if self._heard > limits.HEARD_PER_TURN_MAX:
             raise LimitExceeded("the peer asks without end")
@@ -136,6 +162,11 @@ class Agenda:
     def send(self, keys: Sequence[bytes]) -> None:
         """Send these records whole."""
         self._whole.update(dict.fromkeys(keys))
+
+    def send_items(self, items: Iterable[tuple[bytes, set[bytes]]]) -> None:
+        """Send what these stamps wrote in these records."""
+        for key, stamps in items:
+            self._items.setdefault(key, set()).update(stamps)
 
     def ask(self, keys: Sequence[bytes]) -> None:
         """Ask what the peer has of these records that we have not."""
@@ -179,7 +210,7 @@ class Agenda:
         """Note what the peer lacks of the records it asks about, and what we lack of them. Where stamps tell nothing
         (too many, the same ones, the last attempts) whole records go both ways. A question that is put again costs nothing,
         and records of a million stamps in all are looked at in a turn: what is asked beyond goes whole."""
-        self._hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
+        self.hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
         questions: dict[bytes, Question] = {}
         for asked in have.questions:
             if (have.answer, asked.key) not in self._answered:
@@ -209,7 +240,7 @@ class Agenda:
     def wanted(self, want: Want) -> None:
         """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more. It can
         want no more leaves in a turn than it may hear described in one."""
-        self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
+        self.hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
         self._leaves_wanted += len(want.leaves)
         if self._leaves_wanted > limits.NODES_HEARD_MAX:
             raise LimitExceeded("the peer wants more leaves than were described to it")
@@ -282,6 +313,15 @@ class Agenda:
         for part in _chunks(list(deltas), SCAN):
             for record in self._store.records(part):
                 yield from self._delta(record, deltas)
+        items, self._items = self._items, {}
+        for part in _chunks(sorted(items), SCAN):  # The schema first.
+            known = self._store.stamps(part)
+            whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
+            yield from self._encoded(whole_ones)
+            for record in self._store.records([key for key in part if key in known and not known[key] <= items[key]]):
+                stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
+                if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
+                    yield record.encode(stamps)
         whole, self._whole = self._whole, {}
         yield from self._encoded(list(whole))
         streams, self._streams = self._streams, {}
@@ -311,50 +351,6 @@ class Agenda:
             yield record.encode()
         elif missing:
             yield record.encode(missing)
-
-
-def compare(described: Sequence[Described], attempt: int, agenda: Agenda) -> None:
-    """Note what follows from these nodes of the peer's trie."""
-    mine = agenda.nodes([theirs.prefix for theirs in described])
-    for theirs in described:
-        _compare(theirs, mine[theirs.prefix], attempt, agenda)
-
-
-def _compare(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    if not theirs.inner:
-        _compare_leaf(theirs, mine, attempt, agenda)
-    elif isinstance(mine, Leaf):
-        agenda.describe(theirs.prefix)
-    else:
-        where = cut(attempt)
-        for digit, child, slice_ in zip(NIBBLES, mine.children, theirs.slices, strict=True):
-            if child[where] == slice_:
-                continue
-            prefix = theirs.prefix + digit
-            if not slice_:
-                agenda.send_below(prefix)
-            elif child:
-                agenda.describe(prefix)
-            else:
-                agenda.absent(prefix)
-
-
-def _compare_leaf(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    their_prints = frozenset(theirs.slices)
-    several = limits.COMPARED_MAX + 1
-    entries: Sequence[Entry] = mine.entries if isinstance(mine, Leaf) else agenda.entries(theirs.prefix, several)
-    if len(entries) > limits.COMPARED_MAX:  # Most of it is news to them, so it goes whole.
-        agenda.send_below(theirs.prefix, their_prints)
-        agenda.want(theirs.prefix, theirs.slices, attempt)
-        return
-    my_prints = agenda.prints(entries, attempt)
-    news = [key for (key, _), p in zip(entries, my_prints, strict=True) if p not in their_prints]
-    lacking = [p for p in theirs.slices if p not in my_prints]
-    if lacking:
-        agenda.ask(news)
-        agenda.want(theirs.prefix, lacking, attempt)
-    else:
-        agenda.send(news)
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

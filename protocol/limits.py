@@ -2,7 +2,7 @@
 node takes into its state, it can also send.
 """
 
-VERSION = 1
+VERSION = 2
 
 DRIFT_MS_MAX = 600_000
 """A stamp further ahead of our wall clock is put off. Ten minutes: ordinary clocks err by seconds, and one node that
@@ -87,6 +87,33 @@ ROUNDS_MAX = 8
 
 SAMPLE_MAX = 64
 """Adopted records whose digests are compared before a first sync applies anything."""
+
+SKETCH_WIDTH = 12_288
+"""Cells in each of the 4 sub-tables of a whole sketch: 393 kB. It has more divisors than a power of two, so that a
+message is at most 50 % larger than it must be."""
+
+SKETCH_WIDTH_MIN = 8
+"""The narrowest fold: 256 bytes, and below it two items too often share all their cells."""
+
+SKETCH_DIFFERENCE_MAX = 33_000
+"""Items that a whole sketch can tell apart: 1.46 cells an item, where peeling never failed. Beyond, the trie is cheaper
+than a failure."""
+
+SKETCH_COUNTERS = 64
+"""Of the estimator, a byte each: they err by 18 %, and 128 would still err by 12."""
+
+LISTED_MAX = 262_144
+"""Fingerprints in a list of all of them, 1.3 MB: in larger stores that differ in a quarter the trie is as good."""
+
+LISTED_FREELY = 64
+"""A store of no more items lists them, since its smallest sketch is as large."""
+
+PICKED_PER_FRAME_MAX = 262_144
+"""Fingerprints that one frame asks for: all that a peer listed."""
+
+NEWS_FACTOR, NEWS_FREELY = 2, 64
+"""News are sent unasked if they are no more than this times the estimated difference, or if one side has no more than so
+many: what both got by another way, and would be sent in vain, is among the news of each."""
 
 ARRAYS_PER_RECORD_MAX = 3
 """The record itself and its two lists: a deeper nest is a bomb."""

@@ -8,6 +8,7 @@ anything else. SPEC section 9; vectors: tests/vectors/messages.json.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,12 +17,18 @@ import zstandard
 
 from protocol import limits
 from protocol.errors import LimitExceeded, Malformed
+from protocol.sketch import WIDTHS, cells_size, wider
 from protocol.trie import slice_width
 from protocol.values import pack_plain, unpack
 
 _INNER = 0xFF
 QUESTION_KEY_BYTES = 6
 QUESTION_STAMP_BYTES = 3
+HEAD = 4
+"""Bytes of a fingerprint that ask for it: what else they stand for is sent in vain."""
+LISTED = 5
+"""Bytes of a fingerprint in a list: what else they stand for is missed. The first 3 are the same for a whole record, and
+one more would hide one new version of a record in 256 behind its old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +37,40 @@ class Hello:
 
     version: int
     proof: bytes
-    group: bytes
     node: bytes
-    instance: bytes
     name: str
     wall_ms: int
     count: int
+    root: bytes = b""
+    """The client's. (The server's is in its END.)"""
+    agreed: bytes = b""
+    """The client's: where it believes that we were equal last. The server's: the same, if it remembers that too."""
+    news: int = 0
+    """How many items came since then."""
+    counters: bytes = b""
+    """The estimator of my items, if it may be needed."""
+    cells: bytes = b""
+    """A first small sketch, if nothing better is known."""
+    sample: tuple[tuple[bytes, bytes], ...] = ()
+    """My first adopted records in key order: (key, birth stamp), to tell copies from strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The client's HELLO when it wrote nothing since it was equal with this peer: are we still?"""
+
+    proof: bytes
+    node: bytes
+    wall_ms: int
     root: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The first adopted records of mine in key order: (key, birth stamp), to tell copies from strangers."""
+class Same:
+    """The server's answer: your root is mine."""
 
-    entries: tuple[tuple[bytes, bytes], ...]
+    node: bytes
+    wall_ms: int
 
 
 class Described(NamedTuple):
@@ -127,25 +154,64 @@ class Bye:
     reasons: tuple[str, ...]
 
 
-Message = Hello | Sample | Nodes | Have | Want | Records | End | Bye
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """My sketch at this width, or only what widens the one I sent to the next. Find out what differs."""
+
+    width: int
+    extends: bool
+    cells: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """The cells of this width did not do: send what widens them."""
+
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The first 5 bytes of all my fingerprints, ascending."""
+
+    heads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Send the items whose fingerprints begin like this."""
+
+    heads: tuple[bytes, ...]
+
+
+Message = Hello | Probe | Same | Cells | More | Listing | Pick | Nodes | Have | Want | Records | End | Bye
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------
 
 
-def _compress(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True).compress(data)
+class _Zstd(threading.local):
+    """Of each thread its own: to make one takes longer than to use it, and two threads must not use one."""
+
+    def __init__(self) -> None:
+        self.out = zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True)
+        self.back = zstandard.ZstdDecompressor(max_window_size=1 << 23)
+
+
+_zstd = _Zstd()
 
 
 def encode(message: Message) -> bytes:
     """The frame of a message."""
     match message:
         case Hello() as m:
+            sample = b"".join(key + birth for key, birth in m.sample)
             parts: list[object] = [
-                1, m.version, m.proof, m.group, m.node, m.instance, m.name, m.wall_ms, m.count, m.root,
+                1, m.version, m.proof, m.node, m.name, m.wall_ms, m.count, m.root, m.agreed, m.news, m.counters, m.cells,
+                sample,
             ]  # fmt: skip
-        case Sample():
-            parts = [2, b"".join(key + digest for key, digest in message.entries)]
+        case Probe() as m:
+            parts = [2, m.proof, m.node, m.wall_ms, m.root]
         case Nodes():
             parts = [3, message.attempt, b"".join(map(_pack_node, message.nodes))]
         case Have():
@@ -155,11 +221,21 @@ def encode(message: Message) -> bytes:
             parts = [5, message.attempt, b"".join(leaves)]
         case Records():
             sizes = b"".join([len(record).to_bytes(4, "big") for record in message.records])
-            parts = [6, len(message.records), _compress(sizes + b"".join(message.records))]
+            parts = [6, len(message.records), _zstd.out.compress(sizes + b"".join(message.records))]
         case End() as m:
             parts = [7, m.root, m.count, m.idle, m.applied, m.refused, list(m.reasons)]
         case Bye():
             parts = [8, message.code, message.text, message.root, message.refused, list(message.reasons)]
+        case Same() as m:
+            parts = [9, m.node, m.wall_ms]
+        case Cells() as m:
+            parts = [10, m.width, m.extends, m.cells]
+        case More():
+            parts = [11, message.width]
+        case Listing():
+            parts = [12, b"".join(message.heads)]
+        case Pick():
+            parts = [13, b"".join(message.heads)]
     return pack_plain(parts)
 
 
@@ -270,30 +346,82 @@ def _fixed(what: str, data: bytes, size: int) -> bytes:
     return data
 
 
+def _either(what: str, data: bytes, size: int) -> bytes:
+    return data if not data else _fixed(what, data, size)
+
+
 def _hello(
     version: int,
     proof: bytes,
-    group: bytes,
     node: bytes,
-    instance: bytes,
     name: str,
     wall: int,
     count: int,
     root: bytes,
+    agreed: bytes,
+    news: int,
+    counters: bytes,
+    cells: bytes,
+    sample: bytes,
 ) -> Hello:
-    if len(proof) not in {0, 32}:
-        raise Malformed("a proof has 32 bytes")
-    _fixed("a group", group, 16), _fixed("a node id", node, 8), _fixed("an instance", instance, 16)
     if len(name) > limits.NODE_NAME_CHARS_MAX:
         raise Malformed(f"a node's name has at most {limits.NODE_NAME_CHARS_MAX} characters")
-    return Hello(version, proof, group, node, instance, name, wall, count, _fixed("a root", root, 16))
-
-
-def _sample(data: bytes) -> Sample:
-    reader, entries = _Reader(data, limits.SAMPLE_MAX), []
+    reader, entries = _Reader(sample, limits.SAMPLE_MAX), []
     while reader.more():
         entries.append((reader.take(16), reader.take(16)))
-    return Sample(tuple(entries))
+    return Hello(
+        version,
+        _either("a proof", proof, 32),
+        _fixed("a node id", node, 8),
+        name,
+        wall,
+        count,
+        _either("a root", root, 16),
+        _either("a root", agreed, 16),
+        news,
+        _either("an estimator", counters, limits.SKETCH_COUNTERS),
+        _either("a first sketch", cells, cells_size(limits.SKETCH_WIDTH_MIN)),
+        tuple(entries),
+    )
+
+
+def _probe(proof: bytes, node: bytes, wall: int, root: bytes) -> Probe:
+    return Probe(_fixed("a proof", proof, 32), _fixed("a node id", node, 8), wall, _fixed("a root", root, 16))
+
+
+def _same(node: bytes, wall: int) -> Same:
+    return Same(_fixed("a node id", node, 8), wall)
+
+
+def _cells(width: int, extends: bool, cells: bytes) -> Cells:
+    after = wider(width) if extends else None
+    if width not in WIDTHS or (extends and after is None):
+        raise Malformed(f"no sketch is {width} cells wide")
+    size = cells_size(width) if after is None else cells_size(after) - cells_size(width)
+    return Cells(width, extends, _fixed("a sketch of this width", cells, size))
+
+
+def _more(width: int) -> More:
+    if width not in WIDTHS or wider(width) is None:
+        raise Malformed(f"a sketch {width} cells wide cannot be widened")
+    return More(width)
+
+
+def _heads(data: bytes, size: int, at_most: int) -> tuple[bytes, ...]:
+    count, rest = divmod(len(data), size)
+    if rest:
+        raise Malformed("a packed item is cut short")
+    if count > at_most:
+        raise LimitExceeded(f"{count} fingerprints in one frame: at most {at_most}")
+    return tuple([data[at : at + size] for at in range(0, len(data), size)])
+
+
+def _listing(data: bytes) -> Listing:
+    return Listing(_heads(data, LISTED, limits.LISTED_MAX))
+
+
+def _pick(data: bytes) -> Pick:
+    return Pick(_heads(data, HEAD, limits.PICKED_PER_FRAME_MAX))
 
 
 def _nodes(attempt: int, data: bytes) -> Nodes:
@@ -338,7 +466,7 @@ def _records(count: int, packed: bytes) -> Records:
         size = zstandard.frame_content_size(packed)
         if not 0 <= size <= limits.BATCH_BYTES_MAX:
             raise LimitExceeded(f"a batch that claims {size} bytes: at most {limits.BATCH_BYTES_MAX}")
-        data = zstandard.ZstdDecompressor(max_window_size=1 << 23).decompress(packed, allow_extra_data=False)
+        data = _zstd.back.decompress(packed, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Malformed(f"a batch that does not decompress: {str(error)[:100]}") from None
     sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(0, min(4 * count, len(data)), 4)]
@@ -368,14 +496,17 @@ def _words(reasons: Sequence[object]) -> tuple[str, ...]:
 
 
 _DECODERS: dict[int, tuple[tuple[type, ...], Callable[..., Message]]] = {
-    1: ((int, bytes, bytes, bytes, bytes, str, int, int, bytes), _hello),
-    2: ((bytes,), _sample),
+    1: ((int, bytes, bytes, str, int, int, bytes, bytes, int, bytes, bytes, bytes), _hello),
+    2: ((bytes, bytes, int, bytes), _probe),
     3: ((int, bytes), _nodes),
     4: ((int, bool, bytes), _have),
     5: ((int, bytes), _want),
     6: ((int, bytes), _records),
     7: ((bytes, int, bool, int, int, tuple), _end),
     8: ((str, str, bytes, int, tuple), _bye),
+    9: ((bytes, int), _same),
+    10: ((int, bool, bytes), _cells),
+    11: ((int,), _more),
+    12: ((bytes,), _listing),
+    13: ((bytes,), _pick),
 }
-
-__all__ = ["Bye", "Described", "End", "Have", "Hello", "Message", "Nodes", "Question", "Records", "Sample", "Want"]

@@ -244,7 +244,19 @@ async def _future(liar: Liar) -> str:
 
 def _inner(random: Random) -> Described:
     prefix = "".join(random.choices(NIBBLES, k=random.choice((0, 0, 1, 2, random.randrange(limits.DEPTH_MAX + 1)))))
-    return Described(prefix, True, tuple(random.randbytes(3) for _ in NIBBLES))
+    return Described(prefix, True, tuple(_threes(random, len(NIBBLES))))
+
+
+def _threes(random: Random, count: int) -> list[bytes]:
+    """What so many `randbytes(3)` would give: each takes the upper three bytes of a word of 32 bits."""
+    words = random.getrandbits(32 * count).to_bytes(4 * count, "little")
+    return [words[at + 1 : at + 4] for at in range(0, len(words), 4)]
+
+
+def _sixes(random: Random, count: int) -> list[bytes]:
+    """What so many `randbytes(6)` would give: each takes a word of 32 bits, and the upper half of another."""
+    words = random.getrandbits(64 * count).to_bytes(8 * count, "little")
+    return [words[at : at + 4] + words[at + 6 : at + 8] for at in range(0, len(words), 8)]
 
 
 def _demand(random: Random, kind: int, full: bool) -> bytes:
@@ -252,11 +264,10 @@ def _demand(random: Random, kind: int, full: bool) -> bytes:
     match kind:
         case 0:
             count = limits.ITEMS_PER_FRAME_MAX if full else 300
-            return messages.encode(
-                Have(0, False, tuple(Question(random.randbytes(6), bytes(210)) for _ in range(count)))
-            )
+            stamps = bytes(210)
+            return messages.encode(Have(0, False, tuple(Question(key, stamps) for key in _sixes(random, count))))
         case 1:
-            leaf = tuple(random.randbytes(3) for _ in range(limits.LEAF_MAX))
+            leaf = tuple(_threes(random, limits.LEAF_MAX))
             return messages.encode(Want(0, (("", leaf),) * 300))
         case _:
             count = limits.NODES_PER_TURN if full else 100

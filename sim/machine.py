@@ -276,16 +276,18 @@ class Machine:
             self._put(event)
             return
         rows = [(str(table), tuple(key)) for table, key in event.with_["rows"]]
+        tables = tuple(dict.fromkeys(table for table, _ in rows))
         try:
             seen = self.write(event.with_["sql"], rows)
         except Crash:
             self.died("a user's statement")
         except (sqlite3.Error, sqlite3.Warning) as error:
-            self.world.worked(Work(event.at, self.name, event.kind, False), f"{event.with_['sql'][0][:80]}: {error}")
+            text = f"{event.with_['sql'][0][:80]}: {error}"
+            self.world.worked(Work(event.at, self.name, event.kind, False, tables), text)
         else:
             with self.disk.unharmed():
                 self.world.oracle.user_wrote(self.name, seen)
-            self.world.worked(Work(event.at, self.name, event.kind, True), event.with_["sql"][0][:80])
+            self.world.worked(Work(event.at, self.name, event.kind, True, tables), event.with_["sql"][0][:80])
 
     def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
         """One transaction of another program. Returns what it then sees in these rows. Raises sqlite3.Error."""
@@ -321,14 +323,14 @@ class Machine:
         if not self.ready or node is None:
             self.world.worked(Work(event.at, self.name, "put", False), "the node does not run")
             return
-        rows = json.loads(event.with_["json"])
+        rows, tables = json.loads(event.with_["json"]), (str(event.with_["table"]),)
 
         async def put() -> None:
             try:
                 await node.put_many(event.with_["table"], rows)
             except (ReplicaError, sqlite3.Error) as error:
-                self.world.worked(Work(event.at, self.name, "put", False), str(error))
+                self.world.worked(Work(event.at, self.name, "put", False, tables), str(error))
             else:
-                self.world.worked(Work(event.at, self.name, "put", True), f"{len(rows)} rows")
+                self.world.worked(Work(event.at, self.name, "put", True, tables), f"{len(rows)} rows")
 
         self._begin(put)

@@ -97,6 +97,7 @@ def _check_writable(core: Core, shape: Shape) -> None:
 
 def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
     table = core.table(fold(shape.name))
+    core.toggled.lose()  # Copies adopt the same rows: to none of them are they news.
     agreed = ddl.described_table(core, table.collection)
     table.surrogate = agreed["natural"] == 0 if "natural" in agreed else not natural
     take(core, table, shape)

@@ -22,6 +22,7 @@ from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
+from replica.store.toggled import Toggled
 
 CHUNK = 512
 """Values of one IN list."""
@@ -81,6 +82,8 @@ class Core:
         self.on_change: Callable[[list[Change]], None] | None = None
         self.dirty: dict[bytes, int] = {}
         """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
+        self.toggled = Toggled()
+        """Items that came and went in this transaction."""
         self.bold = False
         """Run without savepoints: whoever sets this tries again without it after a Collision."""
         self.remote = False
@@ -176,6 +179,7 @@ class Core:
                 self._seen, self._meta = _NEVER, None
                 self.changes.clear()
                 self.dirty.clear()
+                self.toggled.clear()
                 self.in_transaction = False
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
@@ -261,16 +265,19 @@ class Core:
         """Undo what is done here if it raises, or anyway. An error of the disk makes SQLite roll back the whole transaction:
         then the savepoint is gone too, and that error is the one to tell."""
         self.db.execute("SAVEPOINT replica_trial")
+        mark = self.toggled.mark()
         try:
             yield
         except BaseException:
             self._meta = None
+            self.toggled.back(mark)
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK TO replica_trial")
                 self.db.execute("RELEASE replica_trial")
             raise
         if not keep:
             self._meta = None
+            self.toggled.back(mark)
             self.db.execute("ROLLBACK TO replica_trial")
         self.db.execute("RELEASE replica_trial")
 

@@ -45,10 +45,15 @@ def identify(
 
 def _birth(core: Core, table: Table, pk: tuple[Any, ...], *, made_up: bool) -> bytes:
     """Id of a record with a number that is new here."""
+    if table.surrogate and made_up:
+        return pack_id(pk, Birth(core.clock.tick(core.now_ms())))
+    return told_id(table, pk)
+
+
+def told_id(table: Table, pk: tuple[Any, ...]) -> bytes:
+    """Id of a record with a number that another system has told."""
     if not table.surrogate:
         return pack_id(pk)
-    if made_up:
-        return pack_id(pk, Birth(core.clock.tick(core.now_ms())))
     return pack_id(pk, Birth(base_stamp(content_hash(b"import" + table.packed_name + pack_any(pk[0])))))
 
 

@@ -64,10 +64,9 @@ class PlainRows:
             return True
         return False
 
-    def hold(self, columns: Sequence[Sequence[object]]) -> bool:
-        """Whether all rows of these columns do."""
-        kinds = (set(map(type, column)) for column in columns)
-        return all(map(frozenset.issuperset, self._safe, kinds))
+    def hold(self, columns: Sequence[Sequence[object]], kinds: Sequence[set[type]] = ()) -> bool:
+        """Whether all rows of these columns do. `kinds`: the types of values in each, if they are known."""
+        return all(map(frozenset.issuperset, self._safe, kinds or (set(map(type, column)) for column in columns)))
 
 
 @contextmanager

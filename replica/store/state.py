@@ -10,9 +10,10 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from protocol import limits
@@ -21,6 +22,7 @@ from protocol.record import Delta, Record, Register, pack_id, pack_ids, unpack_i
 from protocol.values import IllFormedText, Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.toggled import distinct
 
 SHOWN, EXTRA = 1, 2
 ABSENT = 0xFFFF
@@ -28,6 +30,8 @@ _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
 _INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
 _MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
+
+_KEY_AND_BIRTH = itemgetter(0, 3)
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
 
@@ -55,6 +59,10 @@ class Shadow:
     def shown(self) -> bool:
         """Whether it stands in the user's table."""
         return bool(self.flags & SHOWN)
+
+    def seen(self) -> set[bytes]:
+        """Every stamp in it."""
+        return {stamp for stamp in (self.floor, self.born, *self.stamps) if stamp}
 
 
 @dataclass(slots=True)
@@ -125,10 +133,7 @@ def load_shadows(core: Core, keys: Sequence[bytes]) -> dict[bytes, Shadow]:
 def stamps_of(core: Core, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
     """Key -> every stamp in the record's state, of those that exist."""
     sql = "SELECT key, floor, born, stamps FROM _replica_record WHERE key IN ("
-    return {
-        key: {stamp for stamp in (floor, born, *[stamps[i : i + 16] for i in range(0, len(stamps), 16)]) if stamp}
-        for key, floor, born, stamps in core.select_in(sql, keys)
-    }
+    return {key: distinct(floor, born, stamps) for key, floor, born, stamps in core.select_in(sql, keys)}
 
 
 def parse(row: Sequence[Any]) -> Shadow:
@@ -157,9 +162,11 @@ def _store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
     return b"".join(distinct), array("H", [number[s] if s else ABSENT for s in stamps]).tobytes()
 
 
-def write(core: Core, rows: Iterable[ShadowRow]) -> None:
-    """Store shadows. The caller keeps `core.dirty` up to date."""
+def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[bytes]] = MappingProxyType({})) -> None:
+    """Store shadows. `before`: the stamps that these records had, of those that were there. The caller keeps `core.dirty`
+    up to date."""
     fresh, others = _stored(rows)
+    _toggle(core, fresh, others, before)
     core.insert("INSERT OR REPLACE " + _INTO, _FRESH_MARKS, fresh)
     core.insert("INSERT OR REPLACE " + _INTO, _MARKS, others)
 
@@ -175,7 +182,20 @@ def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
         written = [*fresh, *others][: core.db.total_changes - before]
         core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
         return False
+    _toggle(core, fresh, others, {})
     return True
+
+
+def _toggle(
+    core: Core, fresh: list[tuple[Any, ...]], others: list[tuple[Any, ...]], before: Mapping[bytes, set[bytes]]
+) -> None:
+    if not before:
+        core.toggled.born(map(_KEY_AND_BIRTH, fresh))
+    for row in fresh if before else ():
+        key = bytes(row[0])
+        core.toggled.changed(key, before.get(key, set()), {bytes(row[3])})
+    for key, _, _, floor, born, stamps, *_ in others:
+        core.toggled.changed(key, before.get(key, set()), distinct(floor, born, stamps))
 
 
 def _stored(rows: Iterable[ShadowRow]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -304,12 +324,14 @@ def save(core: Core, states: Iterable[State]) -> None:
     extras: list[tuple[bytes, int, bytes]] = []
     gone: list[tuple[bytes]] = []
     erased: list[tuple[bytes, bytes]] = []
+    before: dict[bytes, set[bytes]] = {}
     for state in states:
         state.flags &= SHOWN
         record, table = state.record, state.table
         if not (record.floor or record.born or record.registers):
             gone.append((state.key,))
             if state.shadow:
+                core.toggled.changed(state.key, state.shadow.seen(), set())
                 core.dirty[state.key] = core.dirty.get(state.key, 0) - 1
             continue
         if state.flags & SHOWN and table.plain and not state.checks and record.registers.keys() == set(table.names):
@@ -326,10 +348,12 @@ def save(core: Core, states: Iterable[State]) -> None:
         digest = core.keys.digest(record.encode())
         head = (state.key, table.tbl, record.id, record.floor, record.born)
         rows.append((*head, stored, which, array("I", checks).tobytes(), digest, state.flags))
+        if state.shadow is not None:
+            before[state.key] = state.shadow.seen()
         core.dirty[state.key] = core.dirty.get(state.key, 0) + int(state.shadow is None)
         if state.shadow is not None and state.shadow.flags & EXTRA:
             core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (state.key,))
-    write(core, rows)
+    write(core, rows, before)
     core.db.executemany("INSERT OR REPLACE INTO _replica_extra VALUES (?, ?, ?)", extras)
     core.db.executemany("DELETE FROM _replica_record WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_extra WHERE key = ?", gone)

@@ -10,7 +10,6 @@ test each:
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,30 +17,27 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from protocol.descent import Applied
+from protocol.descent import Applied, Items
 from protocol.keys import Keys, Secrets
+from protocol.outcome import Outcome
 from protocol.record import Delta, Record, decode
-from protocol.session import Outcome
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, sample, schema
+from replica.store import absorb, ddl, history, index, put, report, sample, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
-from replica.store.connection import connect
+from replica.store.connection import bulk, connect
 from replica.store.core import Change, Collision, Core, uncollected
 from replica.store.fresh import encoded, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
+from replica.store.sketched import Sketched
 from replica.store.state import stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
-_CONTROL = re.compile(
-    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
-    re.I | re.S,
-)
 
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
@@ -126,6 +122,7 @@ class Store:
         except BaseException:
             self._db.close()
             raise
+        self._sketched = Sketched(self._core)
 
     def close(self) -> None:
         """Close the file. A store that is not closed loses nothing."""
@@ -211,30 +208,33 @@ class Store:
                     absorb.full_diff(core, table)
             absorb.surface(core)
             index.rebuild(core)
+            self._sketched.forget()
 
+    @_reporting
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
     ) -> list[Adopted]:
         """Replicate existing tables: these, or all. `natural`: tables whose INTEGER PRIMARY KEY means something outside
         this database. Raises TableRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return adopt(core, tables, natural, progress)
 
+    @_reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows; all or nothing. Raises RowRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
-        if control := _CONTROL.match(sql):
-            raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self.transaction() as core:
-            cursor = core.db.execute(sql, parameters)
-            rows = cursor.fetchall() if cursor.description else []
-            columns = [d[0] for d in cursor.description or ()]
+            done = together.statement(sql, parameters)(core)
             absorb.absorb_all(core)
-        return columns, rows
+        return done
+
+    def together(self, writes: Sequence[together.Write]) -> list[together.Done]:
+        """Group commit: run these writes, each as if alone, in as few transactions as may be."""
+        return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""
@@ -311,13 +311,59 @@ class Store:
             finally:
                 core.bold = core.remote = False
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records; none if `peer` and this node were equal once."""
-        return [] if self.knows(peer) else self._read(lambda: sample.first(self._core, limit))
+    def sample(self, limit: int) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records."""
+        return self._read(lambda: sample.first(self._core, limit))
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
         return self._read(lambda: sample.compare(self._core, entries))
+
+    @_reporting
+    def node_name(self, node: bytes) -> str:
+        """What the group calls a node."""
+        return ddl.node_name(self._core, node)
+
+    def came_since(self, root: bytes) -> int | None:
+        """How many items came since this was the root; None: not remembered."""
+
+        def count() -> int | None:
+            seq = history.when(self._core, root)
+            return None if seq is None else history.count_since(self._core, seq)
+
+        return self._read(count)
+
+    def news(self, root: bytes) -> Items:
+        """Those items."""
+
+        def read() -> Items:
+            seq = history.when(self._core, root)
+            return {} if seq is None else history.news(self._core, seq)
+
+        return self._read(read)
+
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of the items here, or of those that came and went since that was the root."""
+        return self._read(lambda: self._sketched.now(since).counters())
+
+    @uncollected()
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
+        return self._read(lambda: self._sketched.now(since).cells(width))
+
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
+        return self._read(lambda: self._sketched.now(since).extension(width))
+
+    @uncollected()
+    def heads(self) -> list[bytes]:
+        """The first 4 bytes of every item's fingerprint."""
+        return self._read(self._sketched.heads)
+
+    @_reporting
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """The items here that these beginnings of fingerprints may stand for."""
+        return self._sketched.locate(heads)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 
@@ -335,7 +381,7 @@ class Store:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Every difference between the tables and what is stored about them; empty if all is well."""
-        return self._read(lambda: list(verify(self._core, progress)))
+        return self._read(lambda: list(verify(self._core, progress)) or list(self._sketched.differences()))
 
     def why(self, table: str, key: list[str], field: str | None = None) -> report.Json:
         """Who wrote what is in a record, and what it overwrote. Raises UsageError."""
@@ -378,10 +424,11 @@ class Store:
             core.set_meta("home", url)
 
     @_reporting
-    def knows(self, node: bytes) -> bool:
-        """Whether this node and that one were equal once."""
-        row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()
-        return bool(row and row[0])
+    def agreed(self, url: str) -> bytes:
+        """The root at which this node and the one at this address were equal last; empty if they never were."""
+        sql = "SELECT agreed FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
+        row = self._db.execute(sql, (url,)).fetchone()
+        return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
     def remember(self, outcome: Outcome, url: str | None) -> None:
         """Keep how a session went, for `status`."""
@@ -390,11 +437,16 @@ class Store:
             return
         with self._core.transaction(index.flush) as _:
             now = self._core.now_ms()
+            if outcome.misled:
+                self._sketched.forget()
+            self._sketched.keep()
             self._db.execute(
-                "INSERT INTO _replica_peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
+                "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
                 "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
                 "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
+                "agreed = coalesce(excluded.agreed, agreed), "
                 "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
-                 outcome.offset_ms, outcome.sent, outcome.received),
+                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip

@@ -31,7 +31,7 @@ from replica.store.catalog import Table
 from replica.store.core import CHUNK, Core
 from replica.store.fit import fit
 from replica.store.fresh import plain, spread
-from replica.store.identify import identify
+from replica.store.identify import identify, told_id
 from replica.store.insert import New, insert_new
 from replica.store.leap import leap
 from replica.store.state import SHOWN, State, load, load_shadows
@@ -111,7 +111,8 @@ def upsert(
 def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, bytes]:
     """Index -> stamp of the delete, of those keys whose record was deleted."""
     table = core.by_name[fold(name)]
-    found = core.keys.record_keys(table.packed_name, pack_ids(list(zip(*keys, strict=True)))) if keys else []
+    ids = [told_id(table, key) for key in keys] if table.surrogate or not keys else pack_ids(list(zip(*keys, strict=True)))
+    found = core.keys.record_keys(table.packed_name, ids)
     sql = "SELECT key, floor FROM _replica_record WHERE born <= floor AND key IN ("
     dead = dict(core.select_in(sql, found))
     return {i: dead[key] for i, key in enumerate(found) if key in dead}

@@ -70,6 +70,27 @@ def test_undo_puts_back_what_nobody_touched_and_keeps_the_rest(machine: Make, tm
     assert counts(take(b.store, file)) == (1, 3, 0, 0, 0)
 
 
+def test_undo_lists_what_was_deleted_and_made_again_since(
+    machine: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = machine("a"), machine("b")
+    run = take(a.store, write(tmp_path / "1.csv", CONTACTS)).run
+    meet(a, b)
+    b.clock.ms += 1000
+    id_ = b.value("SELECT record_id FROM contacts WHERE id = '2'")
+    b.sql("DELETE FROM contacts WHERE id IN ('2', '3')")
+    b.store.absorb()
+    b.clock.ms += 1000
+    b.sql(f"INSERT INTO contacts VALUES ('{id_}', '2', 'again', '')")
+    meet(a, b)
+    a.store.execute("UPDATE contacts SET name = 'Anna' WHERE id = '1'")
+    done = undo(a.store, run)
+    assert (done.deleted, done.restored, done.kept, done.remade) == (0, 0, 1, 1)
+    assert [(k.fields, k.by, k.again) for k in done.listed] == [(["name"], ["a"], False), ([], ["b"], True)]
+    assert (done.as_json()["made_again"], done.listed[1].key) == (1, [id_])
+    assert [row[1] for row in shown(a)] == ["Anna", "again"]
+
+
 def test_what_a_source_does_not_speak_of_shows_its_default_and_any_other_is_heard(
     machine: Make, tmp_path: Path
 ) -> None:

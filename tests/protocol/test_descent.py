@@ -1,4 +1,4 @@
-"""Where two tries differ, each side learns what it lacks, and says no more than that."""
+"""Where two tries differ, each side learns what it lacks, and says no more than that. The trie alone: no short ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import descent, limits, messages
-from protocol.descent import Agenda, Refusal, compare
+from protocol.compare import compare
+from protocol.descent import Agenda, Refusal
 from protocol.errors import LimitExceeded
 from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT, SERVER
@@ -20,10 +21,16 @@ from protocol.messages import Described, Have, Message, Nodes, Question, Records
 from protocol.record import Delta, Record, decode, pack_id
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from protocol.values import pack_value
-from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync
+from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync, trie_alone
 from tests.protocol.strategies import change, colleagues, fill
 
 ANN, BOB = Clock(b"ann....."), Clock(b"bob.....")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _trie_alone() -> Iterator[None]:
+    with trie_alone():
+        yield
 
 
 @contextmanager

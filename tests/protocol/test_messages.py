@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,27 +17,33 @@ from protocol import limits
 from protocol.errors import LimitExceeded, Malformed, PeerFault
 from protocol.messages import (
     Bye,
+    Cells,
     Described,
     End,
     Have,
     Hello,
+    Listing,
     Message,
+    More,
     Nodes,
+    Pick,
+    Probe,
     Question,
     Records,
-    Sample,
+    Same,
     Want,
     decode,
     encode,
     key_width,
     question,
 )
+from protocol.sketch import WIDTHS, cells_size, wider
 from protocol.trie import slice_width
 from tests.protocol.memory_store import KEYS, NOW_MS
 from tests.vectors import vectors
 from tests.vectors.make import message_from
 
-HELLO = Hello(1, b"p" * 32, b"g" * 16, b"n" * 8, b"i" * 16, "laptop 7", NOW_MS, 1_000_000, b"r" * 16)
+HELLO = Hello(2, b"p" * 32, b"n" * 8, "laptop 7", NOW_MS, 1_000_000, b"r" * 16, b"a" * 16, 3)
 
 
 def sized(size: int) -> st.SearchStrategy[bytes]:
@@ -75,12 +82,36 @@ def wants(draw: st.DrawFn) -> Want:
     return Want(attempt, tuple(draw(st.lists(st.tuples(prefixes, prints), max_size=4))))
 
 
+def maybe(size: int) -> st.SearchStrategy[bytes]:
+    """So many bytes, or none."""
+    return st.one_of(st.just(b""), sized(size))
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Cells:
+    width = draw(st.sampled_from([width for width in WIDTHS[:6] if wider(width) is not None]))
+    after = wider(width)
+    assert after is not None
+    extends = draw(st.booleans())
+    size = cells_size(after) - cells_size(width) if extends else cells_size(width)
+    return Cells(width, extends, draw(st.one_of(st.just(bytes(size)), st.randoms().map(lambda r: r.randbytes(size)))))
+
+
+heads = st.lists(sized(4), max_size=5).map(tuple)
+longer_heads = st.lists(sized(5), max_size=5).map(tuple)
+
 anything: st.SearchStrategy[Message] = st.one_of(
     st.builds(
-        Hello, numbers, st.one_of(st.just(b""), sized(32)), sized(16), sized(8), sized(16), texts, numbers, numbers,
-        sized(16),
+        Hello, numbers, maybe(32), sized(8), texts, numbers, numbers, maybe(16), maybe(16), numbers,
+        maybe(limits.SKETCH_COUNTERS), maybe(cells_size(limits.SKETCH_WIDTH_MIN)),
+        st.lists(st.tuples(sized(16), sized(16)), max_size=3).map(tuple),
     ),
-    st.builds(Sample, st.lists(st.tuples(sized(16), sized(16)), max_size=3).map(tuple)),
+    st.builds(Probe, sized(32), sized(8), numbers, sized(16)),
+    st.builds(Same, sized(8), numbers),
+    cells(),
+    st.builds(More, st.sampled_from([width for width in WIDTHS if wider(width) is not None])),
+    st.builds(Listing, longer_heads),
+    st.builds(Pick, heads),
     nodes(),
     haves(),
     wants(),
@@ -139,7 +170,7 @@ def batch(records: list[bytes], *, count: int | None = None, sizes: list[int] | 
 def hello(**changed: object) -> bytes:
     """A HELLO, some parts replaced."""
     parts = {field: getattr(HELLO, field) for field in HELLO.__dataclass_fields__}
-    return pack(1, *(parts | changed).values())
+    return pack(1, *(parts | {"sample": b""} | changed).values())
 
 
 def claiming(size: int, payload: bytes) -> bytes:
@@ -160,23 +191,42 @@ def claiming(size: int, payload: bytes) -> bytes:
         (pack(-1), "unknown message -1"),
         (pack(7), "message 7 does not have its shape"),
         (pack(2, "x"), "message 2 does not have its shape"),
+        (pack(12, "x"), "message 12 does not have its shape"),
         (pack(3, True, b""), "message 3 does not have its shape"),
         (pack(4, 0, 1, b""), "message 4 does not have its shape"),
         (pack(6, 0, msgpack.ExtType(1, b"\xff")), "message 6 does not have its shape"),
-        (pack(2, msgpack.Timestamp(0)), "message 2 does not have its shape"),
-        (pack(2, {}), "a map"),
-        (pack(2, {"a": 1}), "exceeds max_map_len"),
-        (pack(2, msgpack.ExtType(5, b"")), "unknown extension type 5"),
+        (pack(12, msgpack.Timestamp(0)), "message 12 does not have its shape"),
+        (pack(12, {}), "a map"),
+        (pack(12, {"a": 1}), "exceeds max_map_len"),
+        (pack(12, msgpack.ExtType(5, b"")), "unknown extension type 5"),
         (pack(3, -1, b""), "out of range"),
         (pack(3, 1 << 63, b""), "out of range"),
         (hello(proof=b"x"), "a proof has 32 bytes"),
-        (hello(group=b"x"), "a group has 16 bytes, not 1"),
         (hello(node=b"x"), "a node id has 8 bytes"),
-        (hello(instance=b""), "an instance has 16 bytes"),
-        (hello(root=b""), "a root has 16 bytes"),
+        (hello(root=b"x"), "a root has 16 bytes, not 1"),
+        (hello(agreed=b"x" * 17), "a root has 16 bytes, not 17"),
+        (hello(news=-1), "out of range"),
+        (hello(counters=b"x" * 63), "an estimator has 64 bytes, not 63"),
+        (hello(cells=b"x" * 255), "a first sketch has 256 bytes, not 255"),
+        (hello(sample=b"x" * 33), "cut short"),
         (hello(name="x" * 65), "at most 64 characters"),
         (hello(name=b"x"), "does not have its shape"),
-        (pack(2, b"x" * 33), "cut short"),
+        (pack(2, b"p" * 31, b"n" * 8, 0, bytes(16)), "a proof has 32 bytes"),
+        (pack(2, b"p" * 32, b"n" * 7, 0, bytes(16)), "a node id has 8 bytes"),
+        (pack(2, b"p" * 32, b"n" * 8, 0, b""), "a root has 16 bytes"),
+        (pack(2, b"p" * 32, b"n" * 8, -1, bytes(16)), "out of range"),
+        (pack(9, b"", 0), "a node id has 8 bytes"),
+        (pack(10, 0, False, b""), "no sketch is 0 cells wide"),
+        (pack(10, 10, False, bytes(320)), "no sketch is 10 cells wide"),
+        (pack(10, 24_576, False, b""), "no sketch is 24576 cells wide"),
+        (pack(10, 8, False, bytes(255)), "a sketch of this width has 256 bytes, not 255"),
+        (pack(10, 8, False, bytes(264)), "a sketch of this width has 256 bytes, not 264"),
+        (pack(10, 4_096, True, bytes(131_072)), "a sketch of this width has 262144 bytes, not 131072"),
+        (pack(10, 12_288, True, b""), "no sketch is 12288 cells wide"),
+        (pack(11, 0), "a sketch 0 cells wide cannot be widened"),
+        (pack(11, 12_288), "a sketch 12288 cells wide cannot be widened"),
+        (pack(12, b"x" * 4), "cut short"),
+        (pack(13, b"x" * 7), "cut short"),
         (pack(3, 0, b"\x21"), "a prefix of 33 nibbles: at most 32"),
         (pack(3, 0, b"\x01\xab\x00"), "padded with zero"),
         (pack(3, 0, b"\x02"), "cut short"),
@@ -216,7 +266,9 @@ def test_what_cannot_be_said_is_refused_in_words(frame: bytes, why: str) -> None
     ("frame", "why"),
     [
         (b"x" * (limits.FRAME_BYTES_MAX + 1), "a frame of 4259841 bytes: at most 4259840"),
-        (pack(2, bytes(32 * 65)), "too many items in one frame"),
+        (hello(sample=bytes(32 * 65)), "too many items in one frame"),
+        (pack(12, bytes(5 * 262_145)), "262145 fingerprints in one frame: at most 262144"),
+        (pack(13, bytes(4 * 262_145)), "262145 fingerprints in one frame: at most 262144"),
         (pack(3, 0, b"\x00\x00" * 4_097), "too many items in one frame"),
         (pack(4, 0, False, b"abcdef\x00" * 16_385), "too many items in one frame"),
         (pack(5, 0, b"\x00\x00" * 16_385), "too many items in one frame"),
@@ -254,10 +306,24 @@ def test_the_largest_record_fits_into_a_frame_even_uncompressible() -> None:
     assert decode(frame) == Records((noise,))
 
 
-def test_a_hello_is_smaller_than_its_limit_and_than_200_bytes() -> None:
-    longest = replace(HELLO, name="ß" * limits.NODE_NAME_CHARS_MAX, wall_ms=(1 << 63) - 1, count=(1 << 63) - 1)
+def test_a_hello_is_smaller_than_its_limit_and_an_acquaintances_than_200_bytes() -> None:
+    large, name = (1 << 63) - 1, "🙂" * limits.NODE_NAME_CHARS_MAX
+    longest = replace(
+        HELLO, name=name, wall_ms=large, count=large, news=large, counters=bytes(limits.SKETCH_COUNTERS),
+        cells=bytes(cells_size(limits.SKETCH_WIDTH_MIN)), sample=((bytes(16), bytes(16)),) * limits.SAMPLE_MAX,
+    )  # fmt: skip
     assert len(encode(longest)) < limits.HELLO_BYTES_MAX
     assert len(encode(HELLO)) < 200
+
+
+def test_what_one_side_may_say_in_one_frame_the_other_takes() -> None:
+    everything = tuple(n.to_bytes(5, "big") for n in range(limits.LISTED_MAX))
+    for message in (
+        Cells(limits.SKETCH_WIDTH, False, bytes(cells_size(limits.SKETCH_WIDTH))),
+        Listing(everything),
+        Pick(tuple(head[1:] for head in everything[: limits.PICKED_PER_FRAME_MAX])),
+    ):
+        assert decode(encode(message)) == message
 
 
 def test_long_words_of_a_peer_are_cut() -> None:
@@ -298,3 +364,14 @@ def test_vectors() -> None:
     for case in cases["refused"]:
         with pytest.raises(PeerFault):
             decode(bytes.fromhex(case["bytes"]))
+
+
+def test_each_thread_packs_to_the_same_bytes_whatever_it_packed_before() -> None:
+    small, large = Records((b"abc",)), Records(tuple(bytes([n]) * 4_000 for n in range(64)))
+    first = encode(small), encode(large)
+    with pytest.raises(Malformed):
+        decode(first[1][:-9] + bytes(9))
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda n: encode(large if n % 2 else small), range(64)):
+            assert found in first
+        assert list(pool.map(decode, first * 8)) == [small, large] * 8

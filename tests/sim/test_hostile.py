@@ -14,7 +14,7 @@ import replica
 from replica import Node, system, transport
 from replica.errors import UsageError
 from replica.store.store import Store
-from sim.hostile import HOWS, attack
+from sim.hostile import HOWS, _sixes, _threes, attack
 from tests.nodes import make_pair, rows_of, serving
 
 FEW = 40
@@ -113,3 +113,11 @@ async def test_the_same_chance_makes_the_same_attack(tmp_path: Path, caplog: pyt
         folder.mkdir()
         ends.append(await besiege(folder, "garbage", range(20, 24), caplog))
     assert ends[0] == ends[1]
+
+
+def test_a_flood_drawn_in_one_go_is_the_one_drawn_in_pieces() -> None:
+    one, many = Random(7), Random(7)
+    for count in (1, 16, 300):
+        assert _threes(one, count) == [many.randbytes(3) for _ in range(count)]
+        assert _sixes(one, count) == [many.randbytes(6) for _ in range(count)]
+    assert one.random() == many.random()

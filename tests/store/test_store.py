@@ -213,14 +213,17 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 def test_a_store_of_an_older_version_is_brought_up_to_date(machine: Make) -> None:
     a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    root = a.store.root()
     a.sql(
-        "INSERT INTO t VALUES ('a', 1)",
         "DROP TABLE _replica_import",
         "DROP TABLE _replica_import_row",
         "DROP TABLE _replica_import_known",
+        "DROP TABLE _replica_history",
+        "DROP TABLE _replica_sketch",
+        "ALTER TABLE _replica_peer DROP COLUMN agreed",
         "UPDATE _replica_meta SET value = 1 WHERE name = 'format'",
     )
-    root = a.store.root()
     a.reopen()
     assert a.store.root() == root
     assert a.store.verify() == []

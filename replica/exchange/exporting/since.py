@@ -22,8 +22,6 @@ from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.state import SHOWN
 
-DELETED = "replica:deleted"
-"""The column of a since-export that says 1 for a deleted record, else 0."""
 CHANGED = "temp._replica_changed"
 """Keys of what changed: k0, k1, …, and `gone`."""
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.record import fold
-from replica.exchange.importing import ledger, runs
+from replica.exchange.importing import ledger, runs, telling
+from replica.exchange.importing.deletes import Deletes, Gone
 from replica.exchange.importing.ledger import DUPLICATE, LATER, REJECTED, Aside
-from replica.exchange.importing.outcome import SHOWN_MAX, Difference, Outcome
+from replica.exchange.importing.outcome import Outcome
 from replica.exchange.importing.places import Place
 from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
 from replica.exchange.importing.seen import First, Seen
+from replica.exchange.importing.waiting import Waiting
 from replica.exchange.importing.work import Keys, Work
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
-from replica.exchange.rows import MISSING, Batch
+from replica.exchange.rows import Batch
 from replica.store.core import Collision, Core, uncollected
 from replica.store.store import Store
 from replica.store.upsert import Conflict, Fate, Upserted, upsert
@@ -41,12 +43,13 @@ class MapsRows(Protocol):
 @dataclass(slots=True)
 class File:
     """One file of a run. `find`: finds or makes the tables of its targets, by folded
-    name, given those of the files before."""
+    name, given those of the files before. `deletes`: its rows that say that a record was deleted, if it may have such."""
 
     number: int
     mapper: MapsRows
     stamps: Stamps
     find: Callable[[Core, dict[str, Place]], dict[str, Place]]
+    deletes: Deletes | None = None
 
 
 class _Excluded(Exception):
@@ -79,6 +82,9 @@ class Batching:
         """Let go of what was remembered."""
         for seen in self._seen.values():
             seen.close()
+        for file in self._files:
+            if file.deletes is not None:
+                file.deletes.close()
 
     def all_unchanged(self) -> bool:
         """Whether all rows of all files are known to be here already: then they count, and need not be taken."""
@@ -98,13 +104,18 @@ class Batching:
     def take(self, file: File, batch: Batch, *, known: bool = False) -> None:
         """Take the rows of a batch. `known`: they are in already, only their keys count."""
         with uncollected():
-            self._take(file, batch, known=known, again=False, final=False)
+            self._take(file, batch, known=known, again=False)
 
-    def take_again(self, file: File, batch: Batch, *, final: bool) -> None:
-        """Take rows that waited. `final`: what they wait for never comes."""
-        self._take(file, batch, known=False, again=True, final=final)
+    def take_again(self, file: File, batch: Batch) -> None:
+        """Take rows that waited: what is not here now never comes."""
+        self._take(file, batch, known=False, again=True)
 
-    def _take(self, file: File, batch: Batch, *, known: bool, again: bool, final: bool) -> None:
+    def wait(self, waiting: Waiting, file: File, batch: Batch) -> None:
+        """Note which records the rows make, and to which they refer."""
+        mapped = file.mapper.map(batch)[0]
+        waiting.take(file.number, batch.numbers, mapped, file.mapper.targets, self._places.get(file.number, {}))
+
+    def _take(self, file: File, batch: Batch, *, known: bool, again: bool) -> None:
         part = None
         if not (known or again):
             with self._store.transaction() as core:
@@ -118,6 +129,10 @@ class Batching:
             work.reasons[i] = [f"{p.field}: {p.message}" if p.field else p.message for p in some]
         for i, reason in late.items():
             work.reasons.setdefault(i, []).append(reason)
+        if file.deletes is not None:
+            work.marked, wrong = file.deletes.marks(batch)
+            for i, reason in wrong.items():
+                work.reasons.setdefault(i, []).append(reason)
         if known:
             with self._store.transaction() as core:
                 rejected = ledger.rejected(core, self._run.id, file.number, batch.numbers)
@@ -142,7 +157,7 @@ class Batching:
                 for i, some_reasons in out.reasons.items():
                     work.reasons.setdefault(i, []).extend(some_reasons)
                 for i, waits in out.later.items():
-                    (work.reasons if final else work.later).setdefault(i, []).extend(waits)
+                    (work.reasons if again else work.later).setdefault(i, []).extend(waits)
 
     def _find_duplicates(self, file: File, work: Work) -> None:
         """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
@@ -175,6 +190,9 @@ class Batching:
                     differing.setdefault(source, []).append(what)
         for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
+        if work.marked and file.deletes is not None:
+            marked = [i for i in work.marked if i not in work.reasons]
+            work.duplicates.update(dict.fromkeys(file.deletes.repeated(work.batch, marked), ""))
 
     def _remember(self, file: File, work: Work, rejected: Collection[int]) -> None:
         """The keys of rows that are in, or may still come in."""
@@ -187,6 +205,8 @@ class Batching:
                 good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in repeated]
                 some = [(keys.texts[i], keys.lines[i], keys.hashes[i]) for i in good]
                 seen.keep([t for t, _, _ in some], [n for _, n, _ in some], [h for _, _, h in some])
+        if work.marked and file.deletes is not None:
+            file.deletes.remember(work.batch, [i for i in work.marked if i not in rejected])
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
@@ -208,13 +228,17 @@ class Batching:
         """Write it all. Returns what to do once it is committed."""
         done: list[tuple[Resolved, Upserted]] = []
         places = self._places
-        if any(not work.out(s) for m in work.mapped for s in m.sources):
+        marked = [i for i in work.marked if not work.out(i)]
+        if marked or any(not work.out(s) for m in work.mapped for s in m.sources):
             # Of all files: their records may refer to each other in any order.
             places = places or self._find(core)
             self._recall.look(core, places)
             done = self._upsert(core, file, work, places)
-        fates = _fates(done)
-        counts = self._counts(work, fates)
+        gone = self._delete(core, file, work.batch, marked, work.stamps, places) if marked else Gone()
+        if gone.reasons:
+            raise _Excluded(gone.reasons)
+        fates = telling.fates(done, gone)
+        counts = telling.buckets(self._outcome, work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
         if changed or self.written:  # Position and counts stay in step.
@@ -223,13 +247,9 @@ class Batching:
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
-            known = {fold(k.collection): k for k in self._run.collections}
-            for name, place in ((n, p) for some in places.values() for n, p in some.items()):
-                known[name] = place.known(self._run.source, known.get(name))
-            self._run.collections = list(known.values())
-            runs.write(core, self._run)
+            self._note_run(core, places)
         if work.part is not None:
-            self._recall.note(core, work.part, _marks(done))
+            self._recall.note(core, work.part, telling.marks(done))
         if asides or work.again:
             ledger.forget_rows(core, self._run.id, file.number, work.batch.numbers if work.again else ())
             ledger.keep(core, self._run.id, asides)
@@ -238,9 +258,47 @@ class Batching:
             self._places = places
             self.written = self.written or changed
             self._outcome.counts = counts
-            self._tell(file, work, done)
+            if not work.again:
+                self._outcome.read += len(work.batch.rows) + len(work.batch.broken)
+            if work.part is not None and work.part.known:
+                self._tell_known(file.number, work.part.known)
+            telling.tell(self._outcome, work.batch, done, gone, self._place(file, places).table if marked else "")
 
         return committed
+
+    def _note_run(self, core: Core, places: dict[int, dict[str, Place]]) -> None:
+        known = {fold(k.collection): k for k in self._run.collections}
+        for name, place in ((n, p) for some in places.values() for n, p in some.items()):
+            known[name] = place.known(self._run.source, known.get(name))
+        self._run.collections = list(known.values())
+        runs.write(core, self._run)
+
+    def delete(self, file: File, batch: Batch) -> None:
+        """Delete what marked rows name, before any other row; what comes of those rows is told when they are taken."""
+        assert file.deletes is not None
+        marked, _ = file.deletes.marks(batch)
+        stamps, late = file.stamps(batch)
+        rows = [i for i in marked if i not in late]
+        if rows:
+            with self._store.transaction() as core:
+                places = self._places or self._find(core)
+                wrote = self._delete(core, file, batch, rows, stamps, places).wrote
+                if wrote:
+                    self._note_run(core, places)
+            self._places, self.written = places, self.written or wrote
+
+    def _delete(
+        self, core: Core, file: File, batch: Batch, rows: Sequence[int], stamps: Sequence[bytes],
+        places: dict[int, dict[str, Place]],
+    ) -> Gone:  # fmt: skip
+        assert file.deletes is not None
+        return file.deletes.take(core, self._place(file, places), batch, rows, stamps, self._run.id)
+
+    @staticmethod
+    def _place(file: File, places: dict[int, dict[str, Place]]) -> Place:
+        """Of the rows that say that a record was deleted."""
+        assert file.deletes is not None
+        return places[file.number][file.deletes.collection]
 
     def _find(self, core: Core) -> dict[int, dict[str, Place]]:
         found: dict[int, dict[str, Place]] = {}
@@ -256,48 +314,36 @@ class Batching:
         every = {name: place for some in places.values() for name, place in some.items()}
         resolver = Resolver(self._run.source, every, self._on_deleted)
         done = []
+        parts = []
         for mapped in work.mapped:
             place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
             left: Sequence[int] = range(len(mapped.sources))
             if work.outs or repeated:
                 left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
-            if not left:
-                continue
-            resolved = resolver.resolve(core, place, mapped, left, work.stamps, self._pardoned)
-            if resolved.reasons or resolved.later:
-                raise _Excluded(resolved.reasons, resolved.later)
-            if resolved.twice:
-                raise _Excluded(resolved.twice, beside=True)
+            if left:
+                parts.append((place, mapped, left))
+                resolver.expect(core, place, mapped, left, self._pardoned)
+        ready = [resolver.resolve(core, *part, work.stamps, self._pardoned) for part in parts]
+        reasons, later, twice = (_merged([getattr(r, n) for r in ready]) for n in ("reasons", "later", "twice"))
+        if reasons or later:
+            raise _Excluded(reasons, {**resolver.fallen(reasons.keys() | later.keys()), **later})
+        if twice:
+            raise _Excluded(twice, beside=True)
+        for resolved in ready:
             try:
                 upserted = upsert(core, resolved.rows, self._run.id, self._own, self._recall.fates)
+                refused = upserted.reasons
             except Conflict as conflict:
                 self._recall.give_up()
-                raise _Excluded(_by_row(resolved, conflict.reasons)) from None
-            if upserted.reasons:
-                raise _Excluded(_by_row(resolved, upserted.reasons))
+                refused = conflict.reasons
+            if refused:
+                reasons = _by_row(resolved, refused)
+                raise _Excluded(reasons, resolver.fallen(reasons))
             done.append((resolved, upserted))
         return done
 
     # --- what is told -------------------------------------------------------------------------------------------------
-
-    def _counts(self, work: Work, fates: dict[int, Fate]) -> dict[str, int]:
-        counts = dict(self._outcome.counts)
-        counts["unchanged"] += work.part.known if work.part is not None else 0
-        counts["rejected"] += len(work.reasons.keys() | work.beside.keys()) + len(work.batch.broken)
-        if not work.outs and len(fates) == len(work.batch.rows):
-            some = list(fates.values())
-            for fate, bucket in _BUCKET.items():
-                counts[bucket] += some.count(fate)
-            return counts
-        for row in range(len(work.batch.rows)):
-            if row in work.reasons or row in work.later or row in work.beside:
-                continue
-            if row in work.duplicates:
-                counts["duplicate"] += 1
-            else:
-                counts[_BUCKET[fates.get(row, Fate.UNCHANGED)]] += 1
-        return counts
 
     def _asides(self, file: File, work: Work) -> list[Aside]:
         batch, trees = work.batch, work.batch.trees
@@ -317,57 +363,20 @@ class Batching:
         """So many rows of a file of one collection are unchanged."""
         ((_, place),) = self._places[file].items()
         self._outcome.read += count
-        self._outcome.records.setdefault(place.table, _no_records())["unchanged"] += count
-
-    def _tell(self, file: File, work: Work, done: Sequence[tuple[Resolved, Upserted]]) -> None:
-        outcome = self._outcome
-        if not work.again:
-            outcome.read += len(work.batch.rows) + len(work.batch.broken)
-        if work.part is not None and work.part.known:
-            self._tell_known(file.number, work.part.known)
-        for resolved, upserted in done:
-            counts = outcome.records.setdefault(resolved.place.table, _no_records())
-            for fate, bucket in _BUCKET.items():
-                counts[bucket] += upserted.fates.count(fate)
-            outcome.newer += upserted.fates.count(Fate.NEWER)
-            outcome.deleted += upserted.fates.count(Fate.DELETED)
-            for i, fate in enumerate(upserted.fates):
-                if len(outcome.differences) >= SHOWN_MAX:
-                    break
-                if fate in {Fate.CREATED, Fate.UPDATED}:
-                    outcome.differences.append(_difference(work, resolved, upserted, i))
+        telling.records(self._outcome, place.table)["unchanged"] += count
 
 
-_BUCKET = {
-    Fate.CREATED: "created",
-    Fate.UPDATED: "updated",
-    Fate.UNCHANGED: "unchanged",
-    Fate.NEWER: "unchanged",
-    Fate.DELETED: "unchanged",
-}
-
-
-def _fates(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, Fate]:
-    """What came of each row: the most that came of one of its records."""
-    fates: dict[int, Fate] = {}
-    for resolved, upserted in done:
-        if not fates and len(set(resolved.sources)) == len(resolved.sources):
-            fates = dict(zip(resolved.sources, upserted.fates, strict=True))
-            continue
-        for source, fate in zip(resolved.sources, upserted.fates, strict=True):
-            fates[source] = min(fate, fates.get(source, fate))
-    return fates
+def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
+    """What there is to say of each row, of all its records."""
+    merged: dict[int, list[str]] = {}
+    for said in some:
+        for row, reasons in said.items():
+            merged.setdefault(row, []).extend(reasons)
+    return merged
 
 
 def _no_records() -> dict[str, int]:
     return {"created": 0, "updated": 0, "unchanged": 0}
-
-
-def _marks(done: Sequence[tuple[Resolved, Upserted]]) -> dict[int, bytes]:
-    """Row of the batch -> mark of its record, of rows that make one record each."""
-    if len(done) != 1 or len(set(done[0][0].sources)) < len(done[0][0].sources):
-        return {}
-    return {done[0][0].sources[i]: mark for i, mark in done[0][1].marks.items()}
 
 
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:
@@ -375,14 +384,3 @@ def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]
     for i, reason in reasons.items():
         found.setdefault(resolved.sources[i], []).append(reason)
     return found
-
-
-def _difference(work: Work, resolved: Resolved, upserted: Upserted, i: int) -> Difference:
-    columns = {fold(n): (n, values[i]) for n, values in resolved.rows.columns.items()}
-    before = upserted.before.get(i)
-    after = {n: v for n, v in columns.values() if v is not MISSING}
-    if before is not None:
-        after = {columns[n][0]: columns[n][1] for n in before if n in columns}
-        before = {columns[n][0]: v for n, v in before.items() if n in columns}
-    line = work.batch.lines[resolved.sources[i]]
-    return Difference(resolved.place.table, resolved.texts[i], line, dict(before or {}), after)

@@ -257,6 +257,8 @@ def _context(core: Core, places: Mapping[int, Mapping[str, Place]], source: str)
                 return None
             if any(f.unique or f.exists for f in place.target.fields):
                 return None
+            if any(place.target.fields[position].refers is None for position in place.refers):
+                return None  # Without a map, a cell may be the id of a record, if that is here.
             told += [number, name, place, table.shape.signature]
             for to in sorted({*map(fold, place.refers.values())}):
                 other, known = core.by_name.get(to), known_in(core, to, source)

@@ -29,18 +29,20 @@ from replica.exchange.formats.files import open_input
 from replica.exchange.importing import ledger, runs
 from replica.exchange.importing import recall as recalling
 from replica.exchange.importing.asof import author, stamps
-from replica.exchange.importing.batches import Batching, File, MapsRows
+from replica.exchange.importing.batches import Batching, File
+from replica.exchange.importing.deletes import Deletes, with_id
 from replica.exchange.importing.identity import NAMESPACE
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
 from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
+from replica.exchange.importing.theirs import Theirs
+from replica.exchange.importing.waiting import Waiting
 from replica.exchange.kept import Kept
 from replica.exchange.maps.columns import Decision
-from replica.exchange.maps.mapmodel import Mapped, Problem
 from replica.exchange.maps.mapping import Mapping
-from replica.exchange.rows import BATCH_ROWS, Batch, Finding, Reader, ReadOptions, chars
+from replica.exchange.rows import BATCH_ROWS, DELETED, Batch, Finding, Reader, ReadOptions, chars
 from replica.store.connection import connect
 from replica.store.core import Core
 from replica.store.store import Store
@@ -50,9 +52,6 @@ Progress = Callable[[int, int, int], None]
 
 KEEP_SECONDS = 86_400
 """How long rows that a run kept aside are known, for another import may be under way."""
-
-PASSES = 100
-"""How often rows that wait are looked at again: a chain of so many, each the other's child, in the worst order."""
 
 CELLS = 250_000
 CHARS = 8 << 20
@@ -139,12 +138,20 @@ class _Import:
             stack.enter_context(closing(batching))
             try:
                 if not batching.all_unchanged():
+                    self._delete(batching)
                     self._take(batching, at if resumed else (-1, 0))
                     self._look_again(batching, run)
                 self._end(batching, run, recall)
             except _Stop:
                 self._stopped(run)
         return self._outcome
+
+    def _delete(self, batching: Batching) -> None:
+        """Delete what the files say was deleted, before what they say else: see `deletes`."""
+        for reader, file in zip(self._readers, self._files, strict=True):
+            if file.deletes is not None:
+                for batch in _joined(reader.batches(), _rows(reader)):
+                    batching.delete(file, batch)
 
     def _take(self, batching: Batching, known: tuple[int, ...]) -> None:
         """All rows of all files. `known`: the file and row up to which they are in."""
@@ -189,6 +196,7 @@ class _Import:
     def _recall(self, run: Run, *, rows: bool) -> Recall:
         """What an earlier run left of these files; `rows`: not only what was decided over them."""
         alone = self._options.on_deleted != "new" and not any(s.options.schema for s in self._sources)
+        alone = alone and not any(DELETED in reader.fields for reader in self._readers)
         with self._store.transaction() as core:
             mark = recalling.mark([*self._parts, self._source])
             return Recall(core, mark, run.id, self._source, rows=rows and alone, same=self._same)
@@ -246,7 +254,13 @@ class _Import:
         self._decided.append((decisions, findings))
         mapping = source.mapping.decided(decisions)
         self._outcome.findings += [told(f.what, f.value, f.confidence) for f in findings]
-        mapper = _Theirs(mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)]), reader)
+        deletes = None
+        if DELETED in reader.fields:
+            deletes = Deletes(reader.fields, mapping)
+            known = runs.known(self._store, mapping.collections[0].name)
+            mapping = with_id(mapping, known, reader.fields)
+        theirs = mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)])
+        mapper = Theirs(theirs, reader, deletes)
         stamp, column = bytes.fromhex(run.stamp), self._options.as_of
 
         def of_run(batch: Batch) -> tuple[list[bytes], dict[int, str]]:
@@ -259,6 +273,8 @@ class _Import:
 
         def find(core: Core, earlier: dict[str, Place]) -> dict[str, Place]:
             found = {}
+            if deletes is not None:
+                deletes.check(core)
             for target in mapper.targets:
                 made = place(
                     core,
@@ -267,7 +283,10 @@ class _Import:
                     text=reader.format in _TEXT,
                     new_columns=self._options.new_columns,
                     before=earlier.get(fold(target.collection)),
+                    mapped=bool(source.map),
                 )
+                if deletes is not None and made.id is not None:
+                    made.told = next((i for i, f in enumerate(target.fields) if fold(f.name) == fold(made.id)), None)
                 found[fold(target.collection)] = made
                 note = f"{made.table} has no column for {', '.join(made.left_out)}: left out"
                 if made.left_out and note not in self._outcome.notes:
@@ -276,28 +295,23 @@ class _Import:
                 name_source(core, author(self._source), self._source)
             return found
 
-        return File(number, mapper, of_run if column is None else of_rows, find)
+        return File(number, mapper, of_run if column is None else of_rows, find, deletes)
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
     def _look_again(self, batching: Batching, run: Run) -> None:
-        """Take the rows that waited for others: as long as one of them finds its record, the next may too."""
-        for turn in range(PASSES + 1):
-            with self._store.transaction() as core:
-                rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-            if not rows:
-                return
-            left = len(rows)
-            for final in (False, True) if turn < PASSES else (True,):
+        """Take the rows that waited for others, each after those: what is not there then never comes."""
+        waiting = Waiting()
+        with self._store.transaction() as core:
+            for part in ledger.kept(core, run.id, [ledger.LATER]):
                 for number, file in enumerate(self._files):
-                    some = [row for row in rows if row.source == number]
-                    for start in range(0, len(some), BATCH_ROWS):
-                        batching.take_again(file, ledger.batch(some[start : start + BATCH_ROWS]), final=final)
-                        self._look(self._readers[number])
-                with self._store.transaction() as core:
-                    rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-                if len(rows) < left:
-                    break
+                    if rows := [row for row in part if row.source == number]:
+                        batching.wait(waiting, file, ledger.batch(rows))
+        for number, rows_of in waiting.batches(BATCH_ROWS):
+            with self._store.transaction() as core:
+                rows = ledger.some(core, run.id, number, rows_of)
+            batching.take_again(self._files[number], ledger.batch(rows))
+            self._look(self._readers[number])
 
     def _end(self, batching: Batching, run: Run, recall: Recall) -> None:
         if self._outcome.read:
@@ -368,21 +382,6 @@ def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
 def told(what: str, value: str, confidence: float) -> str:
     """A finding, for people."""
     return f"{what}: {value}" + (f" ({confidence:.0%} sure)" if confidence < 0.995 else "")
-
-
-class _Theirs:
-    """A mapper that does not see the columns which a file of rejected rows adds."""
-
-    def __init__(self, mapper: MapsRows, reader: Reader) -> None:
-        self._mapper, self.targets = mapper, mapper.targets
-        self._left = [i for i, f in enumerate(reader.fields) if not f.startswith(ledger.PREFIX)]
-        self._all = len(self._left) == len(reader.fields)
-
-    def map(self, batch: Batch) -> tuple[list[Mapped], dict[int, list[Problem]]]:
-        if not self._all:
-            rows = [tuple(row[i] for i in self._left) for row in batch.rows]
-            batch = Batch(batch.numbers, batch.lines, rows, batch.broken, batch.trees)
-        return self._mapper.map(batch)
 
 
 def _iso(ms: int) -> str:

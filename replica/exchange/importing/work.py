@@ -46,6 +46,8 @@ class Work:
     keys: list[Keys] = field(default_factory=list)
     repeated: dict[int, set[int]] = field(default_factory=dict)
     """Target -> indexes of records that an earlier row made already."""
+    marked: list[int] = field(default_factory=list)
+    """Rows that say that a record was deleted."""
 
     @property
     def outs(self) -> bool:

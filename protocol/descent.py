@@ -15,11 +15,14 @@ from protocol import limits, messages
 from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
-from protocol.record import Record
+from protocol.record import Delta, Record
 from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
+
+_Sized = tuple[Delta, int]
+"""A fragment as it travels, and its canonical size."""
 
 SCAN = 512
 """Records read from the store at a time: few calls for SQLite, and little memory unless each is huge."""
@@ -66,10 +69,10 @@ class Port(Protocol):
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         """The records under these keys that exist, in any order."""
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Their canonical encodings, in any order."""
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        """The same as they travel, whole."""
 
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
+    def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
 
     def sample(self, limit: int) -> list[Entry]:
@@ -308,7 +311,7 @@ class Agenda:
         if nodes:
             yield Nodes(attempt, tuple(nodes))
 
-    def _outgoing(self, attempt: int) -> Iterator[bytes]:
+    def _outgoing(self, attempt: int) -> Iterator[_Sized]:
         deltas, self._deltas = self._deltas, {}
         for part in _chunks(list(deltas), SCAN):
             for record in self._store.records(part):
@@ -317,13 +320,14 @@ class Agenda:
         for part in _chunks(sorted(items), SCAN):  # The schema first.
             known = self._store.stamps(part)
             whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
-            yield from self._encoded(whole_ones)
+            yield from self._read(whole_ones)
             for record in self._store.records([key for key in part if key in known and not known[key] <= items[key]]):
                 stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
                 if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
-                    yield record.encode(stamps)
+                    delta = record.delta(stamps)
+                    yield delta, delta.size()
         whole, self._whole = self._whole, {}
-        yield from self._encoded(list(whole))
+        yield from self._read(list(whole))
         streams, self._streams = self._streams, {}
         for prefix, but in streams.items():
             after = b""
@@ -332,39 +336,39 @@ class Agenda:
                 if but:
                     prints = self.prints(entries, attempt)
                     entries = [e for e, p in zip(entries, prints, strict=True) if p not in but]
-                yield from self._encoded([key for key, _ in entries])
+                yield from self._read([key for key, _ in entries])
 
-    def _encoded(self, keys: Sequence[bytes]) -> Iterator[bytes]:
+    def _read(self, keys: Sequence[bytes]) -> Iterator[_Sized]:
         """Read records as they are sent, as many at a time as make about a batch: a few photos, or hundreds of contacts."""
         while keys:
             part, keys = keys[: self._at_once], keys[self._at_once :]
-            records = self._store.encoded(part)
-            yield from records
-            size = sum(map(len, records))
+            records = self._store.deltas(part)
+            sizes = [record.size() for record in records]
+            yield from zip(records, sizes, strict=True)
+            size = sum(sizes)
             self._at_once = max(1, min(SCAN, len(part) * limits.BATCH_BYTES_AIM // max(size, 1)))
 
-    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[bytes]:
+    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[_Sized]:
         key = self._keys.record_key(pack_plain(record.collection), record.id)
         theirs = Question(key, asked.get(key, b"")).slices()
         missing = {s for s in record.stamps() if messages.stamp_slice(s, self._hash) not in theirs}
-        if not theirs:
-            yield record.encode()
-        elif missing:
-            yield record.encode(missing)
+        if missing or not theirs:
+            delta = record.delta(missing if theirs else None)
+            yield delta, delta.size()
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-def _batches(records: Iterator[bytes]) -> Iterator[Records]:
-    batch: list[bytes] = []
+def _batches(records: Iterator[_Sized]) -> Iterator[Records]:
+    batch: list[Delta] = []
     size = 0
-    for record in records:
-        if batch and (size + len(record) > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
+    for record, more in records:
+        if batch and (size + more > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
             yield Records(tuple(batch))
             batch, size = [], 0
         batch.append(record)
-        size += len(record) + 4
+        size += more
     if batch:
         yield Records(tuple(batch))

@@ -17,8 +17,9 @@ HELLO_BYTES_MAX = 4_096
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """The canonical encoding of one record. Anything larger stays local (SPEC section 4)."""
 
-BATCH_BYTES_MAX = RECORD_BYTES_MAX + 4_096
-"""A RECORDS payload after decompression: refused before memory is taken when its header claims more."""
+BATCH_BYTES_MAX = RECORD_BYTES_MAX + 16_384
+"""A RECORDS payload after decompression, and again its records in canonical form: refused before memory is taken for
+more. The largest record, and up to 6 bytes for each of its columns and stamps."""
 
 BATCH_BYTES_AIM = 2 * 1024 * 1024
 """A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""
@@ -130,3 +131,5 @@ assert SLICE_BYTES * SLICES <= 16
 assert NODES_PER_TURN <= NODES_HEARD_MAX
 assert QUESTIONS_PER_FRAME <= ITEMS_PER_FRAME_MAX
 assert STAMPS_PER_TURN + NODES_PER_TURN * (2 * 8 * COMPARED_MAX + 8 + LEAF_MAX) <= HEARD_PER_TURN_MAX
+assert LISTED_MAX <= PICKED_PER_FRAME_MAX
+assert 8 * PICKED_PER_FRAME_MAX <= HEARD_PER_TURN_MAX

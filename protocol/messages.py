@@ -8,15 +8,13 @@ anything else. SPEC section 9; vectors: tests/vectors/messages.json.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import zstandard
-
-from protocol import limits
+from protocol import batch, limits
 from protocol.errors import LimitExceeded, Malformed
+from protocol.record import Delta
 from protocol.sketch import WIDTHS, cells_size, wider
 from protocol.trie import slice_width
 from protocol.values import pack_plain, unpack
@@ -122,9 +120,9 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records or fragments of them, each in its canonical encoding."""
+    """Records or fragments of them, in any order."""
 
-    records: tuple[bytes, ...]
+    records: tuple[Delta, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +188,6 @@ Message = Hello | Probe | Same | Cells | More | Listing | Pick | Nodes | Have | 
 # --- encoding ---------------------------------------------------------------------------------------------------
 
 
-class _Zstd(threading.local):
-    """Of each thread its own: to make one takes longer than to use it, and two threads must not use one."""
-
-    def __init__(self) -> None:
-        self.out = zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True)
-        self.back = zstandard.ZstdDecompressor(max_window_size=1 << 23)
-
-
-_zstd = _Zstd()
-
-
 def encode(message: Message) -> bytes:
     """The frame of a message."""
     match message:
@@ -220,8 +207,7 @@ def encode(message: Message) -> bytes:
             leaves = [_pack_prefix(prefix) + bytes((len(f),)) + b"".join(f) for prefix, f in message.leaves]
             parts = [5, message.attempt, b"".join(leaves)]
         case Records():
-            sizes = b"".join([len(record).to_bytes(4, "big") for record in message.records])
-            parts = [6, len(message.records), _zstd.out.compress(sizes + b"".join(message.records))]
+            parts = [6, len(message.records), batch.pack(message.records)]
         case End() as m:
             parts = [7, m.root, m.count, m.idle, m.applied, m.refused, list(m.reasons)]
         case Bye():
@@ -459,24 +445,7 @@ def _want(attempt: int, data: bytes) -> Want:
 
 
 def _records(count: int, packed: bytes) -> Records:
-    if not 0 < count <= limits.BATCH_RECORDS_MAX:
-        raise LimitExceeded(f"{count} records in one batch: 1 to {limits.BATCH_RECORDS_MAX}")
-    try:
-        # The library trusts the size that the frame claims, whatever bound it is given: look before it allocates.
-        size = zstandard.frame_content_size(packed)
-        if not 0 <= size <= limits.BATCH_BYTES_MAX:
-            raise LimitExceeded(f"a batch that claims {size} bytes: at most {limits.BATCH_BYTES_MAX}")
-        data = _zstd.back.decompress(packed, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise Malformed(f"a batch that does not decompress: {str(error)[:100]}") from None
-    sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(0, min(4 * count, len(data)), 4)]
-    if len(data) != size or 4 * count + sum(sizes) != len(data):
-        raise Malformed("the sizes in a batch do not add up to it")
-    records, at = [], 4 * count
-    for length in sizes:
-        records.append(data[at : at + length])
-        at += length
-    return Records(tuple(records))
+    return Records(tuple(batch.unpack(packed, count)))
 
 
 def _end(root: bytes, count: int, idle: bool, applied: int, refused: int, reasons: Sequence[object]) -> End:

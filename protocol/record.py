@@ -57,6 +57,17 @@ class Delta(NamedTuple):
         packed = pack_values(self.values)
         return dict(zip(self.names, zip(self.register_stamps(), packed, strict=True), strict=True))
 
+    def encode(self) -> bytes:
+        """Its canonical bytes."""
+        return encode(*self[:4], self.names, self.stamps, self.which, pack_values(self.values))
+
+    def size(self) -> int:
+        """The size of its canonical bytes, or up to two more."""
+        try:
+            return len(pack_plain([*self[:4], [*self.names], self.stamps, self.which, [*self.values]]))
+        except TypeError:
+            return len(self.encode())
+
     def greatest(self) -> bytes:
         """The greatest stamp in it."""
         return max(self.floor, self.born, self.stamps[-STAMP_BYTES:])
@@ -95,6 +106,10 @@ class Record:
         """Every stamp in the state: what this copy has seen of the record."""
         seen = {stamp for stamp, _ in self.registers.values()}
         return seen | {stamp for stamp in (self.floor, self.born) if stamp}
+
+    def delta(self, missing: set[bytes] | None = None) -> Delta:
+        """What `encode` says, decoded."""
+        return decode(self.encode(missing))
 
     def encode(self, missing: set[bytes] | None = None) -> bytes:
         """Canonical bytes: of all of it, or of what carries a stamp in `missing`. A delta with `born` is always whole,
@@ -196,7 +211,7 @@ def decode(data: bytes) -> Delta:
         raise Malformed("a record has as many values as names")
     if type(stamps) is not bytes or type(which) is not bytes:
         raise Malformed("stamps travel as bytes")
-    _check_names(names)
+    check_names(names)
     check_received(values)
     delta = Delta(collection, id_, floor, born, names, stamps, which, values)
     if which or len(stamps) != STAMP_BYTES or not names:
@@ -220,7 +235,8 @@ _names_seen: set[tuple[object, ...]] = set()
 """Names that were found good: most records of a table have the same. Bounded in number and in size."""
 
 
-def _check_names(names: tuple[object, ...]) -> None:
+def check_names(names: tuple[object, ...]) -> None:
+    """Raise Malformed unless these can be the fields of a record: names of 1 to 1024 bytes, ascending as UTF-8."""
     if names in _names_seen:
         return
     encoded = [n.encode() for n in names if type(n) is str]

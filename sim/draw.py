@@ -9,14 +9,13 @@ all. One test each:
 3. At most one node is hostile, one rots, one is cloned; they are different nodes and not the first; a node is restored
    only after a backup.
 4. All are connected: over the links that are dialled, each node reaches each.
-5. A scenario is told in some lines.
+5. Hints are drawn from a stream of their own: all else is the same whatever they are.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,7 +28,7 @@ from sim.alter import Alterable, alterable
 from sim.chance import stream
 from sim.drafts import literal
 from sim.office import DAY_S, office_day
-from sim.scenario import PARAMETERS, Event, Place, Scenario
+from sim.scenario import HINTS, PARAMETERS, Event, Place, Scenario
 from sim.workload import CRM, People
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -48,6 +47,8 @@ ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
+HINTED = (6, 2, 2)
+"""Weights of HINTS."""
 TWINS_S = 15.0
 """Who writes so much later than its copy has mostly heard of that."""
 
@@ -79,27 +80,8 @@ def draw(
         for _ in range(count):
             if able := [kind for kind in names if bad.able(kind)]:
                 bad.add(bad.rng.choice(able))
-    return replace(world, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
-
-
-def describe(scenario: Scenario) -> str:
-    """Nodes, work and faults in some lines for people."""
-    roles = Counter(p.role for p in scenario.places)
-    nodes = ", ".join(f"{n} {role}" for role, n in sorted(roles.items()))
-    dials = "; ".join(f"{p.name} dials {' '.join(p.peers)}" for p in scenario.places[:6] if p.peers)
-    kinds = Counter(e.kind for e in scenario.events)
-    rows = sum(len(e.with_.get("rows", ())) for e in scenario.events if e.kind == "put")
-    bad = [
-        f"{group}: " + ", ".join(f"{kind} {kinds[kind]}" for kind in names if kinds[kind])
-        for group, names in GROUPS.items()
-        if any(kinds[kind] for kind in names)
-    ]
-    return (
-        f"seed {scenario.seed}: {nodes}; {scenario.duration_s:g} s; {scenario.db or 'small CRM'}\n"
-        f"{dials or 'nobody dials'}{' …' if len(scenario.places) > 6 else ''}\n"
-        f"work: {kinds['write']} writes, {kinds['put']} puts of {rows} rows\n"
-        f"faults: {'; '.join(bad) or 'none'}"
-    )
+    hints = stream(seed, "hints").choices(HINTS, HINTED)[0]
+    return replace(world, hints=hints, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
 
 
 def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:

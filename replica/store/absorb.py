@@ -18,31 +18,18 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import outbox
 from replica.store.catalog import Table, marks
-from replica.store.core import Change, Core, uncollected
+from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
+from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
 from replica.store.show import UNKNOWN, engine_writes, settle
-from replica.store.state import (
-    SHOWN,
-    ShadowRow,
-    State,
-    check,
-    fetch_rows,
-    key_of,
-    light,
-    load,
-    load_shadows,
-    new,
-    row_id,
-    save,
-    trim,
-    write,
-)
+from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, trim
 
 ENTRIES_MAX = 32_768
 """Outbox entries absorbed in one transaction: about half a second, for which other programs wait for the write lock."""

@@ -23,21 +23,9 @@ from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row
 from replica.store.leap import leap
 from replica.store.refit import show_all, take
+from replica.store.shadow import SHOWN, load_shadows, write
 from replica.store.show import engine_writes, settle_anew
-from replica.store.state import (
-    SHOWN,
-    State,
-    check,
-    key_of,
-    light,
-    load,
-    load_shadows,
-    new,
-    row_id,
-    save,
-    trim,
-    write,
-)
+from replica.store.state import State, check, key_of, light, load, new, row_id, save, trim
 
 ROWS = 4_096
 
@@ -112,7 +100,7 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
             if progress:
                 progress(f"adopting {shape.name}", done, total)
             if len(core.dirty) > put.FLUSH_AT:
-                index.flush(core)
+                index.catch_up(core)
         # Only now that every row is known: they may stand in each other's way.
         for start in range(0, len(merged), ROWS):
             settle_anew(core, list(load(core, merged[start : start + ROWS]).values()))

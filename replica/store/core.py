@@ -9,7 +9,6 @@ Everything in this folder works on a `Core`, in one thread. One test each:
 
 from __future__ import annotations
 
-import gc
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,19 +41,6 @@ class Change(NamedTuple):
     id: bytes
     kind: str
     remote: bool
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector out of a batch: it would look at thousands of tuples again and again, and none is part of
-    a cycle. Also a decorator."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 class Collision(Exception):

@@ -18,8 +18,9 @@ from protocol.values import Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
 from replica.store.fresh import shadow_row, spread
+from replica.store.shadow import SHOWN, ShadowRow, write
 from replica.store.show import PlainRows
-from replica.store.state import SHOWN, ShadowRow, fetch_rows, write
+from replica.store.state import fetch_rows
 
 
 class Edit(NamedTuple):

@@ -15,11 +15,12 @@ from typing import Any
 
 from protocol import limits
 from protocol.errors import ValueRefused
-from protocol.record import Record, pack_id, unpack_id
+from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import ABSENT, SHOWN, ShadowRow, fetch_rows, load
+from replica.store.shadow import ABSENT, SHOWN, ShadowRow
+from replica.store.state import fetch_rows, load
 
 BLOCK = 512
 """Records whose columns are made into bodies together: what is made of more does not fit into the processor's cache."""
@@ -133,22 +134,21 @@ def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
     return out
 
 
-def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
-    """Their canonical encodings."""
+def deltas(core: Core, keys: Sequence[bytes]) -> list[Delta]:
+    """They as they travel, whole. A double may still be -0.0."""
     found, others = plain(core, keys)
-    out = []
-    for table, shadows, rows in found:
-        packed = map(pack_values, zip(*rows, strict=True))
-        bodies = map(b"".join, zip(*packed, strict=True))
-        for (_, _, id_, floor, born, stamps, which, _, _), body in zip(shadows, bodies, strict=True):
-            head = (table.head, pack_plain(id_), pack_plain(floor or None), pack_plain(born or None), table.tail)
-            index = pack_plain(_travelling(which, len(stamps))) if which else _EMPTY_BIN
-            out.append(b"".join((*head, pack_plain(stamps), index, table.values_header, body)))
-    out.extend(state.record.encode() for state in load(core, others).values())
+    out = [
+        Delta(table.collection, id_, floor, born, table.names, stamps, _travelling(which, len(stamps)), row)
+        for table, shadows, rows in found
+        for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True)
+    ]
+    out.extend(state.record.delta() for state in load(core, others).values())
     return out
 
 
 def _travelling(which: bytes, size: int) -> bytes:
+    if not which:
+        return which
     index = memoryview(which).cast("H").tolist()
     return bytes(index) if size <= 256 * 16 else b"".join([i.to_bytes(2, "big") for i in index])
 

@@ -18,7 +18,7 @@ from protocol.record import Birth, pack_id, pack_ids
 from protocol.values import pack_any
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import load_shadows
+from replica.store.shadow import load_shadows
 
 
 def identify(

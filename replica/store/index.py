@@ -16,10 +16,11 @@ from struct import Struct
 from typing import Any
 
 from protocol import limits
+from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
 from replica.store import history
-from replica.store.core import Core, uncollected
+from replica.store.core import Core
 from replica.store.grow import COUNTS, Row, grow
 
 SCAN_MAX = 32_768
@@ -95,9 +96,16 @@ def select_ranges(
         yield start, rows
 
 
-@uncollected()
 def flush(core: Core) -> None:
-    """Bring the trie up to date with the records changed in this transaction."""
+    """At the end of a transaction: bring the trie up to date, and note in the history what this transaction did."""
+    catch_up(core)
+    if core.toggled.due:
+        history.write(core)
+
+
+@uncollected()
+def catch_up(core: Core) -> None:
+    """Bring the trie up to date with the records that changed so far in this transaction."""
     if not core.dirty:
         return
     before, count = root(core)
@@ -108,7 +116,7 @@ def flush(core: Core) -> None:
     if digest != before:
         core.set_meta("root", digest)
     core.set_meta("count", count)
-    history.write(core)
+    core.toggled.due = True
 
 
 def rebuild(core: Core) -> None:
@@ -120,7 +128,7 @@ def rebuild(core: Core) -> None:
     core.db.executemany("INSERT INTO _replica_trie VALUES (?, ?, ?)", rows)
     core.set_meta("root", digest)
     core.set_meta("count", count)
-    history.write(core)
+    core.toggled.due = True
 
 
 def build(core: Core) -> tuple[bytes, int, list[Row]]:

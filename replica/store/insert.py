@@ -12,8 +12,8 @@ from replica.store.catalog import Table
 from replica.store.core import Change, Core
 from replica.store.fresh import fresh_rows
 from replica.store.put import uncaptured
+from replica.store.shadow import write_new
 from replica.store.show import PlainRows, engine_writes
-from replica.store.state import write_new
 
 
 class New(NamedTuple):

@@ -16,6 +16,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import Any
 
+from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, fold, pack_id, pack_ids
 from protocol.values import INT_MAX, INT_MIN, check
@@ -23,10 +24,10 @@ from replica.errors import RowRefused, UsageError
 from replica.store import capture, index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
-from replica.store.core import Change, Core, uncollected
+from replica.store.core import Change, Core
 from replica.store.fresh import BLOCK, fresh_rows
+from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
-from replica.store.state import ShadowRow, write, write_new
 
 ROWS = 16_384
 """Rows that are written together: the more, the fewer pages of the record table are touched twice."""
@@ -53,7 +54,7 @@ def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
         put.chunk(chunk, done)
         done += len(chunk)
         if len(core.dirty) > FLUSH_AT:
-            index.flush(core)
+            index.catch_up(core)
     return done
 
 

@@ -14,8 +14,9 @@ from replica.store import absorb, index
 from replica.store.catalog import Table, marks, quote
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM, node_name
+from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, kind_of, settle
-from replica.store.state import SHOWN, State, key_of, load
+from replica.store.state import State, key_of, load
 
 Json = dict[str, Any]
 

@@ -23,7 +23,8 @@ from replica.store.core import Change, Core
 from replica.store.leap import leap
 from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX
-from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
+from replica.store.shadow import SHOWN
+from replica.store.state import State, check, fetch_rows, key_of, load, row_id, save
 
 SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),

@@ -17,10 +17,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from protocol.collector import uncollected
 from protocol.descent import Applied, Items
 from protocol.keys import Keys, Secrets
 from protocol.outcome import Outcome
-from protocol.record import Delta, Record, decode
+from protocol.record import Delta, Record
 from protocol.trie import EMPTY, Entry, Node
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
@@ -28,12 +29,12 @@ from replica.store import absorb, ddl, history, index, put, report, sample, sche
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.apply import apply
 from replica.store.connection import bulk, connect
-from replica.store.core import Change, Collision, Core, uncollected
-from replica.store.fresh import encoded, records
+from replica.store.core import Change, Collision, Core
+from replica.store.fresh import deltas, records
 from replica.store.mend import follow_schema
 from replica.store.put import Row
+from replica.store.shadow import stamps_of
 from replica.store.sketched import Sketched
-from replica.store.state import stamps_of
 from replica.store.verify import verify
 
 _T = TypeVar("_T")
@@ -286,22 +287,21 @@ class Store:
         return self._read(lambda: records(self._core, keys))
 
     @uncollected()
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Their canonical encodings."""
-        return self._read(lambda: encoded(self._core, keys))
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        """The same as they travel, whole."""
+        return self._read(lambda: deltas(self._core, keys))
 
     @uncollected()
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
+    def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
-        deltas = [decode(record) for record in records]
         if self._cautious:
             self._cautious -= 1
         else:
             try:
-                return self._apply(deltas, now_ms, bold=True)
+                return self._apply(records, now_ms, bold=True)
             except Collision:
                 self._cautious = CAUTIOUS
-        return self._apply(deltas, now_ms, bold=False)
+        return self._apply(records, now_ms, bold=False)
 
     def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
         with self.transaction() as core:

@@ -32,6 +32,8 @@ class Toggled:
         self.came: list[bytes] = []
         self.went: list[bytes] = []
         self.lost = False
+        self.due = False
+        """The history must hear of this transaction."""
         self._items = 0
 
     def born(self, items: Iterable[Sequence[bytes]]) -> None:
@@ -54,12 +56,11 @@ class Toggled:
 
     def lose(self) -> None:
         """Forget them all: what this transaction does will not be remembered one by one."""
-        self.clear()
-        self.lost = True
+        self.came, self.went, self.lost, self._items = [], [], True, 0
 
     def clear(self) -> None:
         """Begin anew."""
-        self.came, self.went, self.lost, self._items = [], [], False, 0
+        self.came, self.went, self.lost, self.due, self._items = [], [], False, False, 0
 
     def mark(self) -> tuple[int, int, bool]:
         """Where it stands now, for `back`."""

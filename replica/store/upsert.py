@@ -34,7 +34,8 @@ from replica.store.fresh import plain, spread
 from replica.store.identify import identify, told_id
 from replica.store.insert import New, insert_new
 from replica.store.leap import leap
-from replica.store.state import SHOWN, State, load, load_shadows
+from replica.store.shadow import SHOWN, load_shadows
+from replica.store.state import State, load
 
 MARK_BYTES = 24
 """Of a mark: the key of a record, and the first half of its digest."""

@@ -134,16 +134,15 @@ class MemoryStore:
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         return [replace(self.state[key]) for key in keys if key in self.state]
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        return [self.state[key].encode() for key in keys if key in self.state]
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        return [self.state[key].delta() for key in keys if key in self.state]
 
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
-        deltas = [(decode(record), record) for record in records]
+    def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         changed, refused = 0, []
-        for delta, record in deltas:
+        for delta in records:
             taken = self._near(delta, now_ms)
             if taken is not delta:
-                refused.append(Refusal(key_of(delta), KEYS.digest(record), "the peer's clock is ahead"))
+                refused.append(Refusal(key_of(delta), KEYS.digest(delta.encode()), "the peer's clock is ahead"))
             if taken is not None:
                 changed += self._join(taken)
         return Applied(changed, 0, refused)

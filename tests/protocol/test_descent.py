@@ -65,7 +65,7 @@ def heard(talk: Talk, kind: type[Message], by: str | None = None) -> list[Messag
 
 def moved(talk: Talk, by: str | None = None) -> list[Delta]:
     """The records that went over the wire."""
-    return [decode(record) for m in heard(talk, Records, by) if isinstance(m, Records) for record in m.records]
+    return [record for m in heard(talk, Records, by) if isinstance(m, Records) for record in m.records]
 
 
 # --- what differs is found ------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
     heard: set[type[Message]] = set()
     rounds: set[int] = set()
 
-    @settings(max_examples=250)
+    @settings(max_examples=250, derandomize=True)
     @given(
         st.integers(0, 10_000),
         st.sampled_from([0, 1, 10, 40, 100, 160]),
@@ -119,7 +119,7 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
     assert rounds == {0, 1}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, derandomize=True)
 @given(
     st.integers(0, 10_000), st.sampled_from([0, 10, 40, 160]), st.integers(0, 40), st.integers(0, 40), st.booleans(),
     st.sampled_from([0, 0, 90]),
@@ -127,6 +127,7 @@ def test_3_whatever_is_remembered_estimated_sketched_or_listed_both_end_equal_an
 def test_3_honest_hints_find_everything_without_the_trie(
     seed: int, common: int, edits_a: int, edits_b: int, known: bool, shared: int
 ) -> None:
+    """The same examples every time: one in some hundred thousands has two items that look the same."""
     a, b, roots = couple(seed, common, (edits_a, edits_b), (TRUE, TRUE), shared)
     talk = in_sync(sync(a, b, agreed=roots[0] if known else b""))
     assert (talk.outcomes[0].rounds, talk.outcomes[1].rounds) == (0, 0)

@@ -42,7 +42,7 @@ from protocol.messages import (
     Want,
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED
-from protocol.record import pack_id
+from protocol.record import Delta, decode, pack_id
 from protocol.session import TRANSITIONS, Self, Session, State
 from protocol.sketch import cells_size
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
@@ -348,10 +348,11 @@ def test_2_frames_changed_on_the_way_never_do_worse(seed: int) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_a_message_in_the_wrong_state_is_refused_in_words(state: State) -> None:
+    record = decode(fragment(b"\x91\x01", born=bytes(16)))
     samples: list[Message] = [
         Hello(2, b"", bytes(8), "", 0, 0, ROOT), Probe(bytes(32), bytes(8), 0, ROOT), Same(bytes(8), 0),
         Cells(8, False, bytes(256)), More(8), Listing(()), Pick(()), Nodes(0, ()), Have(0, False, ()), Want(0, ()),
-        Records((b"",)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
+        Records((record,)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
     ]  # fmt: skip
     for message in samples:
         if type(message) not in TRANSITIONS[state]:
@@ -373,9 +374,9 @@ def test_a_frame_of_another_round_is_refused(message: Message) -> None:
 def test_a_record_that_is_none_spoils_its_frame_and_nothing_else() -> None:
     store = twins(20)[0]
     server, before = listening(store), store.root()
-    good = fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"})
-    with pytest.raises(Malformed, match="array of 8"):
-        tell(server, Records((good, b"\x01")))
+    good = decode(fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"}))
+    with pytest.raises(Malformed, match="at or below the floor"):
+        tell(server, Records((good, good._replace(floor=b"\xff" * 16))))
     assert store.root() == before
 
 
@@ -681,7 +682,7 @@ def test_5_a_field_that_was_put_off_does_not_hold_up_the_others(ways: Ways) -> N
 
 def test_5_reasons_are_few_and_each_is_said_once() -> None:
     class Picky(MemoryStore):
-        def apply(self, records: list[bytes], now_ms: int) -> Applied:  # type: ignore[override]
+        def apply(self, records: list[Delta], now_ms: int) -> Applied:  # type: ignore[override]
             applied = super().apply(records, now_ms)
             worded = [r._replace(reason=f"reason {i % 30}") for i, r in enumerate(applied.refused)]
             return applied._replace(refused=worded)

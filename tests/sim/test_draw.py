@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
-from sim.draw import GROUPS, HOSTILE, KINDS, ROT, describe, draw
+from sim.describe import describe
+from sim.draw import GROUPS, HOSTILE, KINDS, ROT, draw
 from sim.office import DAY_S, clock, office_day
-from sim.scenario import EVERYWHERE, PARAMETERS, WORKLOAD, Scenario
+from sim.scenario import EVERYWHERE, HINTS, PARAMETERS, WORKLOAD, Scenario
 
 ROOT = Path(__file__).parents[2]
 NORTHWIND = Path(__file__).parents[3] / "shared/data/northwind.db"
@@ -52,6 +54,13 @@ def test_every_kind_is_drawn() -> None:
     assert {*KINDS, *WORKLOAD} == set(PARAMETERS)
     assert {e.with_["how"] for e in events if e.kind == "hostile"} == set(HOSTILE)
     assert {e.with_["what"] for e in events if e.kind == "rot"} == set(ROT)
+
+
+def test_hints_move_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {world.hints for world in many()} == set(HINTS)
+    for place, hints in enumerate(HINTS):
+        monkeypatch.setattr("sim.draw.HINTED", [n == place for n in range(len(HINTS))])
+        assert [draw(seed) for seed in range(9)] == [replace(world, hints=hints) for world in many()[:9]]
 
 
 def test_every_scenario_fits_a_file() -> None:

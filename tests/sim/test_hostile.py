@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 import replica
+from protocol.keys import INSTANCE_BYTES
 from replica import Node, system, transport
 from replica.errors import UsageError
 from replica.store.store import Store
@@ -50,7 +51,7 @@ async def besiege(
             for seed in seeds:
                 random = Random(f"{how} {seed}")
                 async with asyncio.timeout(20):
-                    instance = random.randbytes(16)
+                    instance = random.randbytes(INSTANCE_BYTES)
                     ends.append(await attack(url, store, how, random, now_ms, instance, system.now_ms))
         after = await server.status()
         assert (before["root"], before["count"], before["node"]) == (after["root"], after["count"], after["node"])
@@ -99,11 +100,11 @@ async def test_who_cannot_get_in_says_so(tmp_path: Path) -> None:
     replica.initialize(tmp_path / "other.db", "other")
     with Store(tmp_path / "other.db") as store:
         async with serving(hq) as (_, url):
-            end = await attack(url, store, "lies", Random(1), system.now_ms, bytes(16))
+            end = await attack(url, store, "lies", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
             assert "another replication group" in end
-        assert "cannot be reached" in await attack(url, store, "lies", Random(1), system.now_ms, bytes(16))
+        assert "cannot be reached" in await attack(url, store, "lies", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
         with pytest.raises(UsageError, match="there are future"):
-            await attack(url, store, "nonsense", Random(1), system.now_ms, bytes(16))
+            await attack(url, store, "nonsense", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
 
 
 async def test_the_same_chance_makes_the_same_attack(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -191,7 +191,8 @@ def test_what_is_located_is_what_the_fingerprint_was_made_of(machine: Make) -> N
     a.sql("UPDATE t SET a = 'new' WHERE id < 'k3'", "DELETE FROM t WHERE id = 'k9'")
     every = b"".join(sorted(items(a)))
     prints = [p.to_bytes(8, "big") for p in Sketched(a.core)._prints(every)]
-    for width in (8, 4):
+    assert a.store.heads() == sorted(p[:5] for p in prints)
+    for width in (8, 5, 4):
         found = a.store.locate([p[:width] for p in prints])
         for at, whole in enumerate(prints):
             assert (every[at * 32 : at * 32 + 16], every[at * 32 + 16 : at * 32 + 32]) in found[whole[:width]]
@@ -224,4 +225,22 @@ def test_what_both_got_from_a_third_is_not_sent_again(machine: Make) -> None:
     assert there == (401, 400)
     assert (one.in_sync, one.way, two.way, one.rounds) == (True, Way.SKETCH, Way.SKETCH, 0)
     assert one.sent + two.sent < 60
+    assert a.dump() == b.dump()
+
+
+@pytest.mark.parametrize(("changed", "way"), [(5, Way.SKETCH), (40, Way.SKETCH), (400, Way.LISTING)])
+def test_strangers_find_what_differs_without_the_trie(machine: Make, changed: int, way: Way) -> None:
+    a, b, c = (machine(name, T) for name in "abc")
+    a.store.put_many("t", [(f"k{n:03}", n, n) for n in range(600)])
+    for pair in ((a, b), (a, c), (b, c), (a, b)):
+        meet(*pair)
+    a.sql(f"UPDATE t SET a = 'a' WHERE id < 'k{changed:03}'")
+    b.sql(f"UPDATE t SET b = 'b' WHERE id < 'k{changed:03}'")
+    for m in (a, b):
+        m.store.absorb()
+        m.sql("DELETE FROM _replica_history")
+        m.reopen()
+    one, two = meet(a, b)
+    assert (one.in_sync, two.way, one.rounds) == (True, way, 0)
+    assert (one.sent, two.sent) == (changed, changed)
     assert a.dump() == b.dump()

@@ -31,7 +31,7 @@ def person(key: Value, stamp: int, floor: bytes = b"", **fields: Value) -> Recor
 
 
 def take(machine: Machine, *records: Record) -> None:
-    machine.store.apply([r.encode() for r in records], machine.clock())
+    machine.store.apply([r.delta() for r in records], machine.clock())
 
 
 def table(machine: Machine, name: str = "People") -> dict[str, Any]:

@@ -35,12 +35,14 @@ from protocol.messages import (
     Want,
     encode,
 )
+from protocol.messages import decode as decode_message
 from protocol.messages import question as question_about
 from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id
 from protocol.sketch import Sketch
 from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value
 from tests.vectors import HERE
+from tests.vectors.batches import batch_frames
 
 Case = dict[str, Any]
 
@@ -331,11 +333,13 @@ def message_from(case: Case) -> Message:
     match case["kind"]:
         case "Nodes":
             return Nodes(fields[0], tuple(Described(*node) for node in fields[1]))
+        case "Records":
+            return Records(tuple(map(decode, fields[0])))
         case "Have":
             return Have(fields[0], fields[1], tuple(Question(*asked) for asked in fields[2]))
     kinds: dict[str, Callable[..., Message]] = {
         "Hello": Hello, "Probe": Probe, "Same": Same, "Cells": Cells, "More": More, "Listing": Listing, "Pick": Pick,
-        "Want": Want, "Records": Records, "End": End, "Bye": Bye,
+        "Want": Want, "End": End, "Bye": Bye,
     }  # fmt: skip
     return kinds[case["kind"]](*fields)
 
@@ -349,17 +353,10 @@ def _fields(value: Any) -> Any:
     return value
 
 
-def raw_zstd(data: bytes) -> bytes:
-    """A zstd frame of one raw block: what any compressor may send, and the same in all their versions."""
-    block = (len(data) << 3 | 1).to_bytes(3, "little")
-    return bytes.fromhex("28b52ffd20") + bytes([len(data)]) + block + data
-
-
 def messages() -> Case:
     """Each kind of message, and frames that are none."""
     nonces, wall = (b"client's nonce..", b"server's nonce.."), 1_800_000_000_000
     root = trie.digest(KEYS.trie, _entries(300))
-    row = bytes.fromhex(records()["records"][0]["bytes"])
     other = trie.digest(KEYS.trie, _entries(18))
     proof, sample = KEYS.proof(CLIENT, *nonces), tuple((key, BORN) for key, _ in _entries(2))
     family = ItemHash(KEYS.sketch())
@@ -406,7 +403,8 @@ def messages() -> Case:
         ("bye with reasons", Bye("differ", "1 record differs", root, 1, ("laptop 7 is 61 min ahead",))),
         ("bye of an error", Bye("malformed", "a prefix of 33 nibbles: at most 32", bytes(16), 0, ())),
     ]
-    batch = pack_plain([6, 1, raw_zstd(len(row).to_bytes(4, "big") + row)])
+    made = {case["name"]: bytes.fromhex(case["bytes"]) for part in ("records", "deltas") for case in records()[part]}
+    batches, no_batches = batch_frames(made)
     refused = [
         ("hello of a short root", pack_plain([1, 2, proof, *me, root[1:], b"", 0, b"", b"", b""])),
         ("hello of 63 counters", pack_plain([1, 2, proof, *me, root, b"", 0, counters[1:], b"", b""])),
@@ -424,16 +422,18 @@ def messages() -> Case:
         ("odd prefix not padded", pack_plain([3, 0, b"\x01\xab\x00"])),
         ("leaf of 17", pack_plain([3, 0, b"\x00\x11" + bytes(51)])),
         ("cut short", pack_plain([4, 0, False, b"abcdef\x02abc"])),
-        ("batch that claims 1 GiB", pack_plain([6, 1, bytes.fromhex("28b52ffda000000040010000")])),
-        ("batch whose sizes do not add up", pack_plain([6, 1, raw_zstd(b"\0\0\0\2a")])),
-        ("batch of unknown size", pack_plain([6, 1, bytes.fromhex("28b52ffd0058010000")])),
+        *no_batches,
     ]  # fmt: skip
     cases = [
         {"name": name, "kind": type(m).__name__, "fields": [_fields(getattr(m, f)) for f in m.__dataclass_fields__],
          "bytes": encode(m).hex()}
         for name, m in said
     ]  # fmt: skip
-    cases.append({"name": "batch", "kind": "Records", "fields": [_fields((row,))], "bytes": batch.hex()})
+    for name, frame in batches:
+        message = decode_message(frame)
+        assert isinstance(message, Records)
+        told = [_fields(tuple(delta.encode() for delta in message.records))]
+        cases.append({"name": name, "kind": "Records", "fields": told, "bytes": frame.hex()})
     return {"messages": cases, "refused": [{"name": name, "bytes": frame.hex()} for name, frame in refused]}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocol.collector import uncollected
 from protocol.record import fold
 from replica.exchange.importing import ledger, runs, telling
 from replica.exchange.importing.deletes import Deletes, Gone
@@ -23,7 +24,7 @@ from replica.exchange.importing.waiting import Waiting
 from replica.exchange.importing.work import Keys, Work
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
 from replica.exchange.rows import Batch
-from replica.store.core import Collision, Core, uncollected
+from replica.store.core import Collision, Core
 from replica.store.store import Store
 from replica.store.upsert import Conflict, Fate, Upserted, upsert
 

@@ -61,6 +61,7 @@ CREATE TABLE _replica_import_row(
 ) WITHOUT ROWID;
 """,
     """
+CREATE TABLE _replica_import_known(mark BLOB, part INTEGER, run TEXT, content BLOB, PRIMARY KEY(mark, part));
 CREATE TABLE _replica_history(seq INTEGER PRIMARY KEY, root BLOB NOT NULL, came BLOB NOT NULL, went BLOB NOT NULL);
 CREATE TABLE _replica_sketch(seq INTEGER PRIMARY KEY, cells BLOB NOT NULL);
 ALTER TABLE _replica_peer ADD COLUMN agreed BLOB;

@@ -218,6 +218,7 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(machine: Make) -> Non
     a.sql(
         "DROP TABLE _replica_import",
         "DROP TABLE _replica_import_row",
+        "DROP TABLE _replica_import_known",
         "DROP TABLE _replica_history",
         "DROP TABLE _replica_sketch",
         "ALTER TABLE _replica_peer DROP COLUMN agreed",

@@ -5,22 +5,23 @@ A row that cannot be is taken out and the batch tried again, so that the others 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.collector import uncollected
 from protocol.record import fold
 from replica.exchange.importing import ledger, runs, telling
 from replica.exchange.importing.deletes import Deletes, Gone
-from replica.exchange.importing.identity import externals
 from replica.exchange.importing.ledger import DUPLICATE, LATER, REJECTED, Aside
 from replica.exchange.importing.outcome import Outcome
 from replica.exchange.importing.places import Place
+from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.resolve import Resolved, Resolver
 from replica.exchange.importing.runs import Run
 from replica.exchange.importing.seen import First, Seen
 from replica.exchange.importing.waiting import Waiting
+from replica.exchange.importing.work import Keys, Work
 from replica.exchange.maps.mapmodel import Mapped, Problem, Target
 from replica.exchange.rows import Batch
 from replica.store.core import Collision, Core
@@ -63,54 +64,14 @@ class _Excluded(Exception):
         self.reasons, self.later, self.beside = reasons, later or {}, beside
 
 
-@dataclass(slots=True)
-class _Keys:
-    """Of the records of one target: external key, line, and a hash of all values."""
-
-    texts: list[str]
-    lines: list[int]
-    hashes: list[int]
-
-    @classmethod
-    def of(cls, target: Target, mapped: Mapped, batch: Batch) -> _Keys:
-        """Of these records."""
-        names = [f.name for f in target.fields]
-        texts = externals([mapped.columns[names.index(n)] for n in target.key])
-        plain = [c if set(map(type, c)) <= {str} else list(map(repr, c)) for c in mapped.columns]  # -1 hashes as -2 does.
-        hashes = list(map(hash, zip(*plain, strict=True)))
-        return cls(texts, [batch.lines[s] for s in mapped.sources], hashes)
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch under way. By index of the row: why it is rejected, for what it waits, of which row it is a duplicate (empty:
-    with the same values)."""
-
-    batch: Batch
-    mapped: list[Mapped]
-    stamps: list[bytes]
-    again: bool
-    reasons: dict[int, list[str]] = field(default_factory=dict)
-    later: dict[int, list[str]] = field(default_factory=dict)
-    beside: dict[int, list[str]] = field(default_factory=dict)
-    """Why rows are rejected because of others of the batch: looked at anew when one of those is."""
-    duplicates: dict[int, str] = field(default_factory=dict)
-    keys: list[_Keys] = field(default_factory=list)
-    repeated: dict[int, set[int]] = field(default_factory=dict)
-    """Target -> indexes of records that an earlier row made already."""
-    marked: list[int] = field(default_factory=list)
-    """Rows that say that a record was deleted."""
-
-    def out(self, row: int) -> bool:
-        """Whether a row is left out."""
-        return row in self.reasons or row in self.later or row in self.duplicates or row in self.beside
-
-
 class Batching:
     """Of one run. Close it when done."""
 
-    def __init__(self, store: Store, run: Run, files: Sequence[File], outcome: Outcome, on_deleted: str) -> None:
+    def __init__(
+        self, store: Store, run: Run, files: Sequence[File], outcome: Outcome, on_deleted: str, recall: Recall
+    ) -> None:
         self._store, self._run, self._files, self._outcome, self._on_deleted = store, run, files, outcome, on_deleted
+        self._recall = recall
         self._own = bytes.fromhex(run.stamp)
         self._seen: dict[tuple[int, str], Seen] = {}
         self._places: dict[int, dict[str, Place]] = {}
@@ -125,6 +86,19 @@ class Batching:
         for file in self._files:
             if file.deletes is not None:
                 file.deletes.close()
+
+    def all_unchanged(self) -> bool:
+        """Whether all rows of all files are known to be here already: then they count, and need not be taken."""
+        if not self._recall.hopeful:
+            return False
+        with self._store.transaction() as core:
+            self._places = self._find(core)
+            self._recall.look(core, self._places)
+            counts = self._recall.all_same(core)
+        for number, count in (counts or {}).items():
+            self._outcome.counts["unchanged"] += count
+            self._tell_known(number, count)
+        return counts is not None
 
     # --- a batch ------------------------------------------------------------------------------------------------------
 
@@ -143,10 +117,15 @@ class Batching:
         waiting.take(file.number, batch.numbers, mapped, file.mapper.targets, self._places.get(file.number, {}))
 
     def _take(self, file: File, batch: Batch, *, known: bool, again: bool) -> None:
+        part = None
+        if not (known or again):
+            with self._store.transaction() as core:
+                part = self._recall.part(core, file.number, batch)
+            batch = part.batch if part is not None else batch
         mapped, problems = file.mapper.map(batch)
         stamps, late = file.stamps(batch)
-        work = _Work(batch, mapped, stamps, again)
-        work.keys = [_Keys.of(file.mapper.targets[m.target], m, batch) for m in mapped]
+        work = Work(batch, mapped, stamps, again, part)
+        work.keys = [Keys.of(file.mapper.targets[m.target], m, batch) for m in mapped]
         for i, some in problems.items():
             work.reasons[i] = [f"{p.field}: {p.message}" if p.field else p.message for p in some]
         for i, reason in late.items():
@@ -181,7 +160,7 @@ class Batching:
                 for i, waits in out.later.items():
                     (work.reasons if again else work.later).setdefault(i, []).extend(waits)
 
-    def _find_duplicates(self, file: File, work: _Work) -> None:
+    def _find_duplicates(self, file: File, work: Work) -> None:
         """The first row of a file that names a record makes it, if it is not rejected. A row all of whose records were there
         before is a duplicate; an account that stands in the row of each of its contacts makes none of them one."""
         work.duplicates.clear()
@@ -206,6 +185,7 @@ class Batching:
                         here[text] = First(keys.lines[record], keys.hashes[record])
                     continue
                 repeated.add(record)
+                self._recall.share(file.number, first.line)
                 if first.hash != keys.hashes[record]:
                     what = f"the key {text!r} was in line {first.line} already, with other values: that one counts"
                     differing.setdefault(source, []).append(what)
@@ -215,14 +195,15 @@ class Batching:
             marked = [i for i in work.marked if i not in work.reasons]
             work.duplicates.update(dict.fromkeys(file.deletes.repeated(work.batch, marked), ""))
 
-    def _remember(self, file: File, work: _Work, rejected: Container[int]) -> None:
+    def _remember(self, file: File, work: Work, rejected: Collection[int]) -> None:
         """The keys of rows that are in, or may still come in."""
         for mapped, keys in zip(work.mapped, work.keys, strict=True):
             seen = self._seen.setdefault((file.number, fold(file.mapper.targets[mapped.target].collection)), Seen())
-            good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in work.repeated[mapped.target]]
-            if len(good) == len(mapped.sources):
+            repeated = work.repeated[mapped.target]
+            if not (rejected or repeated):
                 seen.keep(keys.texts, keys.lines, keys.hashes)
             else:
+                good = [i for i, s in enumerate(mapped.sources) if s not in rejected and i not in repeated]
                 some = [(keys.texts[i], keys.lines[i], keys.hashes[i]) for i in good]
                 seen.keep([t for t, _, _ in some], [n for _, n, _ in some], [h for _, _, h in some])
         if work.marked and file.deletes is not None:
@@ -230,7 +211,7 @@ class Batching:
 
     # --- its transaction ----------------------------------------------------------------------------------------------
 
-    def _commit(self, file: File, work: _Work) -> None:
+    def _commit(self, file: File, work: Work) -> None:
         for bold in (True, False):
             try:
                 with self._store.transaction() as core:
@@ -244,7 +225,7 @@ class Batching:
                 continue
         after()
 
-    def _write(self, core: Core, file: File, work: _Work) -> Callable[[], None]:
+    def _write(self, core: Core, file: File, work: Work) -> Callable[[], None]:
         """Write it all. Returns what to do once it is committed."""
         done: list[tuple[Resolved, Upserted]] = []
         places = self._places
@@ -252,20 +233,24 @@ class Batching:
         if marked or any(not work.out(s) for m in work.mapped for s in m.sources):
             # Of all files: their records may refer to each other in any order.
             places = places or self._find(core)
+            self._recall.look(core, places)
             done = self._upsert(core, file, work, places)
         gone = self._delete(core, file, work.batch, marked, work.stamps, places) if marked else Gone()
         if gone.reasons:
             raise _Excluded(gone.reasons)
         fates = telling.fates(done, gone)
-        counts = self._counts(work, fates)
+        counts = telling.buckets(self._outcome, work, fates)
         asides = self._asides(file, work)
         changed = any(f in {Fate.CREATED, Fate.UPDATED} for f in fates.values())
         if changed or self.written:  # Position and counts stay in step.
-            numbers = [*work.batch.numbers, *(b.number for b in work.batch.broken)]
+            whole = work.part.numbers if work.part is not None else work.batch.numbers
+            numbers = [*whole, *(b.number for b in work.batch.broken)]
             if not work.again:
                 self._run.position = f"{file.number}:{max(numbers, default=0)}"
             self._run.counts = counts
             self._note_run(core, places)
+        if work.part is not None:
+            self._recall.note(core, work.part, telling.marks(done))
         if asides or work.again:
             ledger.forget_rows(core, self._run.id, file.number, work.batch.numbers if work.again else ())
             ledger.keep(core, self._run.id, asides)
@@ -276,6 +261,8 @@ class Batching:
             self._outcome.counts = counts
             if not work.again:
                 self._outcome.read += len(work.batch.rows) + len(work.batch.broken)
+            if work.part is not None and work.part.known:
+                self._tell_known(file.number, work.part.known)
             telling.tell(self._outcome, work.batch, done, gone, self._place(file, places).table if marked else "")
 
         return committed
@@ -321,7 +308,7 @@ class Batching:
         return found
 
     def _upsert(
-        self, core: Core, file: File, work: _Work, places: dict[int, dict[str, Place]]
+        self, core: Core, file: File, work: Work, places: dict[int, dict[str, Place]]
     ) -> list[tuple[Resolved, Upserted]]:
         if self._pardoned is None:
             self._pardoned = runs.pardoned(core)
@@ -332,7 +319,9 @@ class Batching:
         for mapped in work.mapped:
             place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
             repeated = work.repeated.get(mapped.target, set())
-            left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
+            left: Sequence[int] = range(len(mapped.sources))
+            if work.outs or repeated:
+                left = [i for i, s in enumerate(mapped.sources) if not work.out(s) and i not in repeated]
             if left:
                 parts.append((place, mapped, left))
                 resolver.expect(core, place, mapped, left, self._pardoned)
@@ -344,9 +333,10 @@ class Batching:
             raise _Excluded(twice, beside=True)
         for resolved in ready:
             try:
-                upserted = upsert(core, resolved.rows, self._run.id, self._own)
+                upserted = upsert(core, resolved.rows, self._run.id, self._own, self._recall.fates)
                 refused = upserted.reasons
             except Conflict as conflict:
+                self._recall.give_up()
                 refused = conflict.reasons
             if refused:
                 reasons = _by_row(resolved, refused)
@@ -356,19 +346,7 @@ class Batching:
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
-    def _counts(self, work: _Work, fates: dict[int, Fate]) -> dict[str, int]:
-        counts = dict(self._outcome.counts)
-        counts["rejected"] += len(work.reasons.keys() | work.beside.keys()) + len(work.batch.broken)
-        for row in range(len(work.batch.rows)):
-            if row in work.reasons or row in work.later or row in work.beside:
-                continue
-            if row in work.duplicates:
-                counts["duplicate"] += 1
-            else:
-                counts[telling.BUCKET[fates.get(row, Fate.UNCHANGED)]] += 1
-        return counts
-
-    def _asides(self, file: File, work: _Work) -> list[Aside]:
+    def _asides(self, file: File, work: Work) -> list[Aside]:
         batch, trees = work.batch, work.batch.trees
         asides = [Aside(file.number, b.number, b.line, REJECTED, (), (b.reason,), b.raw) for b in batch.broken]
         kinds = [(REJECTED, work.reasons), (REJECTED, work.beside), (LATER, work.later)]
@@ -382,6 +360,12 @@ class Batching:
                     asides.append(Aside(*place, kind, batch.rows[i], tuple(reasons), "", trees[i] if trees else None))
         return asides
 
+    def _tell_known(self, file: int, count: int) -> None:
+        """So many rows of a file of one collection are unchanged."""
+        ((_, place),) = self._places[file].items()
+        self._outcome.read += count
+        telling.records(self._outcome, place.table)["unchanged"] += count
+
 
 def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
     """What there is to say of each row, of all its records."""
@@ -390,6 +374,10 @@ def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
         for row, reasons in said.items():
             merged.setdefault(row, []).extend(reasons)
     return merged
+
+
+def _no_records() -> dict[str, int]:
+    return {"created": 0, "updated": 0, "unchanged": 0}
 
 
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.compare import compare
 from protocol.descent import Agenda, Port
 from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
@@ -122,10 +122,10 @@ class Session:
         self.outcome.root, self.outcome.count = root, count
         proof, me = self._keys.proof(CLIENT, *self._nonces), self._me
         if root == self._agreed:
-            return messages.encode(Probe(proof, me.node, now_ms, root))
+            return frames.encode(Probe(proof, me.node, now_ms, root))
         short = self._short.introduction(count, self._agreed)
         sample = tuple(self._store.sample(limits.SAMPLE_MAX)) if self._sample else ()
-        return messages.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
+        return frames.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
 
     @property
     def speaking(self) -> bool:
@@ -141,7 +141,7 @@ class Session:
         """Take in a peer's frame. Raises PeerFault; the frame then changed nothing, and `farewell` says goodbye."""
         if self.state is State.GREETING and len(frame) > limits.HELLO_BYTES_MAX:
             raise LimitExceeded(f"a first frame of {len(frame)} bytes: at most {limits.HELLO_BYTES_MAX}")
-        message = messages.decode(frame)
+        message = frames.decode(frame)
         if type(message) not in TRANSITIONS[self.state]:
             raise Malformed(f"{type(message).__name__} while {self.state.value}")
         match message:
@@ -177,7 +177,7 @@ class Session:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
         self._now_ms = now_ms
         if self._last:
-            return messages.encode(self._last.popleft())
+            return frames.encode(self._last.popleft())
         if self.state is not State.SPEAKING:
             return None
         message = next(self._speech)
@@ -185,7 +185,7 @@ class Session:
             self.outcome.sent += len(message.records)
         elif isinstance(message, End):
             self.state = State.LISTENING
-        return messages.encode(message)
+        return frames.encode(message)
 
     def farewell(self, error: Exception) -> bytes | None:
         """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that
@@ -197,7 +197,7 @@ class Session:
         self._last.clear()
         if self._parted or not (self._proved or isinstance(error, WrongVersion | NotMember)):
             return None
-        return messages.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
+        return frames.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
 
     # --- greeting ---------------------------------------------------------------------------------------------------
 

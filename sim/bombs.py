@@ -14,7 +14,7 @@ from random import Random
 
 import zstandard
 
-from protocol import limits, messages
+from protocol import frames, limits, messages
 from protocol.columns import varint
 from protocol.messages import (
     Bye,
@@ -49,7 +49,7 @@ def _zstd(header: bytes, block: bytes = b"\x01\0\0", count: int = 1) -> bytes:
 def _one(fields: int = 1, id_: bytes = b"\x91\x01", size: int = 1) -> bytes:
     names = tuple([f"f{n:05}" for n in range(fields)])
     record = Delta("bomb", id_, b"", b"s" * 16, names, b"s" * 16, b"", ("x" * size,) * fields)
-    return messages.encode(Records((record,)))
+    return frames.encode(Records((record,)))
 
 
 def _batch(content: bytes, count: int) -> bytes:
@@ -109,15 +109,15 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "two million nodes": lambda: pack_any([3, 0, bytes(4_000_000)]),
     "half a million questions": lambda: pack_any([4, 0, False, bytes(3_500_000)]),
     "two million wants": lambda: pack_any([5, 0, bytes(4_000_000)]),
-    "a sketch as wide as none": lambda: messages.encode(Cells(1 << 62, False, bytes(1 << 20))),
-    "a sketch of another width": lambda: messages.encode(Cells(limits.SKETCH_WIDTH, False, bytes(1 << 20))),
-    "a widest one widened": lambda: messages.encode(Cells(limits.SKETCH_WIDTH, True, bytes(1 << 20))),
-    "more than the widest": lambda: messages.encode(More(limits.SKETCH_WIDTH)),
+    "a sketch as wide as none": lambda: frames.encode(Cells(1 << 62, False, bytes(1 << 20))),
+    "a sketch of another width": lambda: frames.encode(Cells(limits.SKETCH_WIDTH, False, bytes(1 << 20))),
+    "a widest one widened": lambda: frames.encode(Cells(limits.SKETCH_WIDTH, True, bytes(1 << 20))),
+    "more than the widest": lambda: frames.encode(More(limits.SKETCH_WIDTH)),
     "a list too long": lambda: pack_any([12, bytes(5 * (limits.LISTED_MAX + 1))]),
     "a million picks": lambda: pack_any([13, bytes(4_000_000)]),
     "a prefix too deep": lambda: pack_any([3, 0, b"\x21" + bytes(18)]),
-    "a thousand reasons": lambda: messages.encode(End(bytes(16), 0, False, 0, 0, ("x" * 4_000,) * 1_000)),
-    "a round far off": lambda: messages.encode(Nodes((1 << 63) - 1, ())),
+    "a thousand reasons": lambda: frames.encode(End(bytes(16), 0, False, 0, 0, ("x" * 4_000,) * 1_000)),
+    "a round far off": lambda: frames.encode(Nodes((1 << 63) - 1, ())),
 }
 """Makers of frames that claim, or grow to, more than is allowed, by name. Made when thrown: some are large."""
 
@@ -161,16 +161,16 @@ def garbage(random: Random) -> tuple[str, bytes | str]:
             ]
             return kind, pack_any([random.randrange(-1, 15), *random.choices(pool, k=random.randrange(13))])
         case "bent":
-            data = bytearray(messages.encode(random.choice(_WHOLE)))
+            data = bytearray(frames.encode(random.choice(_WHOLE)))
             for _ in range(random.randrange(1, 4)):
                 data[random.randrange(len(data))] = random.randrange(256)
             return kind, bytes(data)
         case "whole":
-            return kind, messages.encode(random.choice(_WHOLE))
+            return kind, frames.encode(random.choice(_WHOLE))
         case "hello":
             big = (1 << 63) - 1
             hello = Hello(limits.VERSION, b"p" * 32, bytes(8), "\x1b\n", big, big, bytes(16), random.randbytes(16), big)
-            return kind, messages.encode(hello)
+            return kind, frames.encode(hello)
         case "false bye":
-            return kind, messages.encode(Bye("in sync", "", random.randbytes(16), 0, ()))
+            return kind, frames.encode(Bye("in sync", "", random.randbytes(16), 0, ()))
     return kind, random.randbytes(random.choice((0, 1, 9, 500, 70_000)))

@@ -18,7 +18,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.errors import PeerFault
 from protocol.hlc import COUNTER_MAX, MILLIS_MAX, pack
 from protocol.keys import CLIENT
@@ -135,13 +135,13 @@ async def _future(liar: Liar) -> str:
         prints = tuple(liar.random.randbytes(3) for _ in made)
         for turn in range(3):
             if turn:
-                await say(socket, messages.encode(Nodes(0, (Described("", False, prints),))))
+                await say(socket, frames.encode(Nodes(0, (Described("", False, prints),))))
             if made:
-                await say(socket, messages.encode(Records(tuple(made))))
-            await say(socket, messages.encode(End(liar.random.randbytes(16), 1, False, 0, 0)))
+                await say(socket, frames.encode(Records(tuple(made))))
+            await say(socket, frames.encode(End(liar.random.randbytes(16), 1, False, 0, 0)))
             refused = (await whole_turn(socket)).refused
             liar.did[:] = [f"of {len(made)} records {refused} were refused"]
-        await say(socket, messages.encode(Bye("differ", "it is later than you think", bytes(16), 0, ())))
+        await say(socket, frames.encode(Bye("differ", "it is later than you think", bytes(16), 0, ())))
         raise GaveUp("all was said")
 
     return await met(liar, action)
@@ -170,13 +170,13 @@ def _demand(random: Random, kind: int, full: bool) -> bytes:
         case 0:
             count = limits.ITEMS_PER_FRAME_MAX if full else 300
             stamps = bytes(210)
-            return messages.encode(Have(0, False, tuple(Question(key, stamps) for key in _sixes(random, count))))
+            return frames.encode(Have(0, False, tuple(Question(key, stamps) for key in _sixes(random, count))))
         case 1:
             leaf = tuple(_threes(random, limits.LEAF_MAX))
-            return messages.encode(Want(0, (("", leaf),) * 300))
+            return frames.encode(Want(0, (("", leaf),) * 300))
         case _:
             count = limits.NODES_PER_TURN if full else 100
-            return messages.encode(Nodes(0, tuple(_inner(random) for _ in range(count))))
+            return frames.encode(Nodes(0, tuple(_inner(random) for _ in range(count))))
 
 
 async def _endless(liar: Liar) -> str:
@@ -185,14 +185,14 @@ async def _endless(liar: Liar) -> str:
     liar.did.append("turns without end" if polite else "a turn without end")
 
     async def action(socket: ClientConnection) -> None:
-        await say(socket, messages.encode(Nodes(0, (_inner(random),))))
+        await say(socket, frames.encode(Nodes(0, (_inner(random),))))
         kind = random.choice((0, 2))  # What is wanted is looked up at once: a turn full of it takes seconds.
         for _ in range(TURNS_MAX):
             await say(socket, _demand(random, random.randrange(3) if polite else kind, not polite))
             if polite:  # A turn within its limits, and another, and another.
-                await say(socket, messages.encode(End(random.randbytes(16), 1, False, 1, 0)))
+                await say(socket, frames.encode(End(random.randbytes(16), 1, False, 1, 0)))
                 await whole_turn(socket)
-        await say(socket, messages.encode(End(random.randbytes(16), 1, False, 1, 0)))
+        await say(socket, frames.encode(End(random.randbytes(16), 1, False, 1, 0)))
         await whole_turn(socket)
         raise GaveUp(f"the peer heard {TURNS_MAX} demands")
 
@@ -204,9 +204,9 @@ async def _bomb(liar: Liar) -> str:
     liar.did.append(name)
 
     async def action(socket: ClientConnection) -> None:
-        await say(socket, messages.encode(Nodes(0, (_inner(liar.random),))))
+        await say(socket, frames.encode(Nodes(0, (_inner(liar.random),))))
         await say(socket, BOMBS[name]())
-        await say(socket, messages.encode(End(bytes(16), 0, False, 0, 0)))
+        await say(socket, frames.encode(End(bytes(16), 0, False, 0, 0)))
         await whole_turn(socket)
         raise GaveUp("the peer took it and went on")
 
@@ -233,11 +233,11 @@ async def _mute(liar: Liar) -> str:
     socket, nonces = await liar.dial()
     try:
         if what != "says no hello":
-            await say(socket, messages.encode(liar.hello(nonces)))
+            await say(socket, frames.encode(liar.hello(nonces)))
             await hear(socket)
         if what == "never reads":
-            await say(socket, messages.encode(Nodes(0, (Described("", False, ()),))))
-            await say(socket, messages.encode(End(bytes(16), 0, False, 0, 0)))
+            await say(socket, frames.encode(Nodes(0, (Described("", False, ()),))))
+            await say(socket, frames.encode(End(bytes(16), 0, False, 0, 0)))
             await asyncio.sleep(transport.SEND_SECONDS + SLACK_SECONDS)
         while True:
             await hear(socket)

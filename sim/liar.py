@@ -17,7 +17,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.errors import PeerFault, PeerRefused
 from protocol.keys import CLIENT, INSTANCE_BYTES
 from protocol.messages import Bye, End, Hello, Message
@@ -66,7 +66,7 @@ class Liar:
         our HELLO says, but for what is true. Raises PeerFault."""
         socket, nonces = await self.dial()
         try:
-            await say(socket, messages.encode(replace(self.hello(nonces), **false)))
+            await say(socket, frames.encode(replace(self.hello(nonces), **false)))
             return socket, await turn(socket)
         except BaseException:
             socket.transport.abort()
@@ -102,7 +102,7 @@ async def hear(socket: ClientConnection) -> Message:
     except TimeoutError:
         socket.transport.abort()
         raise GaveUp("the peer says nothing, and does not throw out either") from None
-    message = messages.decode(frame)
+    message = frames.decode(frame)
     if isinstance(message, Bye):
         raise PeerRefused(message.code, message.text)
     return message

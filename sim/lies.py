@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from protocol import limits, messages, sketch
+from protocol import frames, limits, messages, sketch
 from protocol.descent import Applied, Items
 from protocol.messages import End
 from protocol.record import Delta, Record
@@ -142,9 +142,9 @@ class Lies:
 
 def tamper(frame: bytes, random: Random) -> bytes:
     """An END that lies about how the turn went."""
-    message = messages.decode(frame)
+    message = frames.decode(frame)
     if not isinstance(message, End) or random.random() < 0.7:
         return frame
     big = random.choice((0, 1, (1 << 63) - 1))
     reasons = ("\x1b[2J\r\nall is well\0", "x" * 10_000)[: random.randrange(3)]
-    return messages.encode(replace(message, idle=random.random() < 0.5, applied=big, refused=big, reasons=reasons))
+    return frames.encode(replace(message, idle=random.random() < 0.5, applied=big, refused=big, reasons=reasons))

@@ -16,7 +16,7 @@ import zstandard
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from protocol import limits, messages
+from protocol import frames, limits, messages
 from protocol.errors import PeerFault
 from protocol.keys import CLIENT
 from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
@@ -87,7 +87,7 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
             assert socket.response is not None
             heard = str(socket.response.headers).encode()
             hello = Hello(2, b"p" * 32, b"n" * 8, "spy", 0, 0, bytes(16))
-            await socket.send(messages.encode(hello))
+            await socket.send(frames.encode(hello))
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     frame = await socket.recv()
@@ -125,7 +125,7 @@ async def member(path: Path, url: str) -> tuple[ClientConnection, bytes]:
         keys, node = store.group_keys, store.node_id
     socket, nonces = await transport.dial(url, keys, system.random_bytes, None)
     hello = Hello(2, keys.proof(CLIENT, *nonces), node, "bad", system.now_ms(), 1, b"r" * 16)
-    return socket, messages.encode(hello)
+    return socket, frames.encode(hello)
 
 
 def nest(depth: int) -> bytes:
@@ -142,14 +142,14 @@ BAD_FRAMES = {
     "wrong types": msgpack.packb([7, "root", 1, True, 0, 0]),
     "a map": msgpack.packb({"a": 1}),
     "records that are none": msgpack.packb([6, 1, zstandard.compress(bytes(64))]),
-    "nodes of a later round": messages.encode(Nodes(5, ())),
-    "more of a sketch that was not sent": messages.encode(More(8)),
+    "nodes of a later round": frames.encode(Nodes(5, ())),
+    "more of a sketch that was not sent": frames.encode(More(8)),
     "another hello": None,
 }
 TWICE = {
-    "a sketch of garbage": messages.encode(Cells(8, False, bytes(range(256)))),
-    "a list": messages.encode(Listing(())),
-    "all that can be picked": messages.encode(Pick((b"none",) * limits.PICKED_PER_FRAME_MAX)),
+    "a sketch of garbage": frames.encode(Cells(8, False, bytes(range(256)))),
+    "a list": frames.encode(Listing(())),
+    "all that can be picked": frames.encode(Pick((b"none",) * limits.PICKED_PER_FRAME_MAX)),
 }
 
 
@@ -169,7 +169,7 @@ async def test_a_member_that_sends_nonsense_ends_its_own_session_alone(
         answers: list[object] = []
         with contextlib.suppress(ConnectionClosed):
             while True:
-                answers.append(messages.decode(await socket.recv(decode=False)))
+                answers.append(frames.decode(await socket.recv(decode=False)))
         await socket.close()
         bye = answers[-1]
         assert isinstance(bye, Bye)
@@ -203,8 +203,8 @@ async def test_a_peer_that_never_reads_is_dropped_and_stops_nobody(
         socket, hello = await member(laptop, url)
         socket.transport.pause_reading()
         await socket.send(hello)
-        await socket.send(messages.encode(Nodes(0, (messages.Described("", False, ()),))))
-        await socket.send(messages.encode(End(bytes(16), 0, False, 0, 0)))
+        await socket.send(frames.encode(Nodes(0, (messages.Described("", False, ()),))))
+        await socket.send(frames.encode(End(bytes(16), 0, False, 0, 0)))
         async with Node(laptop) as honest:
             assert (await honest.sync(url)).in_sync
         await asyncio.wait_for(ended.wait(), 20)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import descent, limits, messages
+from protocol import descent, frames, limits, messages
 from protocol.compare import compare
 from protocol.descent import Agenda, Refusal
 from protocol.errors import LimitExceeded
@@ -59,8 +59,8 @@ def converge(a: MemoryStore, b: MemoryStore) -> Talk:
 
 def heard(talk: Talk, kind: type[Message], by: str | None = None) -> list[Message]:
     """The messages of one kind."""
-    frames = talk.said_by(by) if by else [frame for _, frame in talk.frames]
-    return [message for message in map(messages.decode, frames) if type(message) is kind]
+    said = talk.said_by(by) if by else [frame for _, frame in talk.frames]
+    return [message for message in map(frames.decode, said) if type(message) is kind]
 
 
 def moved(talk: Talk, by: str | None = None) -> list[Delta]:
@@ -484,7 +484,7 @@ def test_200_differences_in_20_000_records_cost_less_than_120_bytes_each(capsys:
         store.update(number, clock.tick(NOW_MS), {"name": "changed"})
     talk = converge(a, b)
     each = talk.size_bytes() / 200
-    finding = sum(len(frame) for _, frame in talk.frames if type(messages.decode(frame)) is not Records) / 200
+    finding = sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) is not Records) / 200
     with capsys.disabled():
         print(f"\n200 of 20,000 records differ: {each:.0f} bytes each, {finding:.0f} of them to find it, ", end="")
         print(f"{talk.outcomes[0].round_trips} round trips")
@@ -498,7 +498,7 @@ def test_a_first_sync_sends_each_record_once_and_hardly_anything_else() -> None:
     for dialling, listening in [(a, MemoryStore()), (MemoryStore(), a)]:
         talk = converge(dialling, listening)
         assert len(moved(talk)) == 3_000
-        other = sum(len(frame) for _, frame in talk.frames if type(messages.decode(frame)) not in {Records, Nodes})
+        other = sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) not in {Records, Nodes})
         assert other < 600
         assert talk.outcomes[0].round_trips <= 3
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from protocol import limits
 from protocol.errors import LimitExceeded, Malformed, PeerFault
+from protocol.frames import decode, encode
 from protocol.messages import (
     Bye,
     Cells,
@@ -31,8 +32,6 @@ from protocol.messages import (
     Records,
     Same,
     Want,
-    decode,
-    encode,
     key_width,
     question,
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT, SERVER
 from protocol.messages import (
@@ -50,7 +50,7 @@ def bob(number: int) -> bytes:
 
 def said(talk: Talk, by: str | None = None) -> list[Message]:
     """What was said, but for the bulk: the kinds of messages are what differs."""
-    return [messages.decode(frame) for role, frame in talk.frames if by in {None, role}]
+    return [frames.decode(frame) for role, frame in talk.frames if by in {None, role}]
 
 
 def kinds(talk: Talk, by: str | None = None) -> list[type[Message]]:
@@ -314,7 +314,7 @@ def test_2_a_sketch_that_changed_meanwhile_is_not_widened() -> None:
 
     class Writing(Session):
         def receive(self, frame: bytes, now_ms: int) -> None:
-            if isinstance(messages.decode(frame), More):
+            if isinstance(frames.decode(frame), More):
                 for store in (b, everything):
                     store.insert(999, stamp, {"name": "meanwhile"})
             super().receive(frame, now_ms)
@@ -372,7 +372,7 @@ def test_2_a_side_that_has_next_to_nothing_is_streamed_to(small: int, dialling: 
 
 def size(talk: Talk, *without: type[Message]) -> int:
     """Bytes of a conversation but for the proof and some messages."""
-    return sum(len(frame) for _, frame in talk.frames if type(messages.decode(frame)) not in without) - 32
+    return sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) not in without) - 32
 
 
 def test_one_edit_among_acquaintances_costs_its_record_and_145_or_225_bytes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.errors import LimitExceeded, Malformed, PeerFault
 from protocol.keys import CLIENT, SERVER
 from protocol.messages import (
@@ -40,7 +40,7 @@ def asking(width: int) -> Session:
     client.open(NOW_MS)
     tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 100), Cells(width, False, GARBAGE[: cells_size(width)]))
     tell(client, End(ROOT, 100, True, 0, 0))
-    assert messages.decode(pulled(client)[0]) == More(width)
+    assert frames.decode(pulled(client)[0]) == More(width)
     return client
 
 
@@ -50,7 +50,7 @@ def sketching() -> tuple[Session, int]:
     b.past.clear()
     server = session(SERVER, b)
     server.receive(session(CLIENT, a).open(NOW_MS), NOW_MS)
-    (cells,) = (m for m in map(messages.decode, pulled(server)) if isinstance(m, Cells))
+    (cells,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Cells))
     return server, cells.width
 
 
@@ -92,7 +92,7 @@ def test_4_a_sketch_is_widened_step_by_step_and_at_most_to_its_full_width() -> N
     wide: int | None = width
     while wide is not None and wider(wide) is not None:
         tell(server, More(wide), END)
-        cells = messages.decode(pulled(server)[0])
+        cells = frames.decode(pulled(server)[0])
         assert isinstance(cells, Cells)
         assert (cells.width, cells.extends) == (wide, True)
         with pytest.raises(Malformed, match="to widen a sketch that was not sent"):
@@ -109,7 +109,7 @@ def test_4_no_more_is_asked_for_than_the_full_width() -> None:
         assert width is not None
         size = cells_size(width) - cells_size(asked[-1])
         tell(client, Cells(asked[-1], True, GARBAGE[:size]), End(ROOT, 100, True, 0, 0))
-        answer = messages.decode(pulled(client)[0])
+        answer = frames.decode(pulled(client)[0])
         if not isinstance(answer, More):
             break
         asked.append(answer.width)
@@ -128,13 +128,13 @@ def test_4_a_list_that_no_honest_peer_says_is_not_even_compared() -> None:
     server = listening(store)
     with limited(LISTED_MAX=99), mock.patch.object(store, "heads", side_effect=AssertionError):
         tell(server, Listing(()), END)
-    assert [type(messages.decode(frame)) for frame in pulled(server)] == [End]
+    assert [type(frames.decode(frame)) for frame in pulled(server)] == [End]
 
 
 def test_4_a_pick_of_nothing_or_of_what_is_not_there_is_a_miss() -> None:
     server = listening(twins(100)[0])
     tell(server, Pick(()), Pick((b"none", b"also")), END)
-    assert [type(messages.decode(frame)) for frame in pulled(server)] == [End]
+    assert [type(frames.decode(frame)) for frame in pulled(server)] == [End]
 
 
 def test_4_what_is_picked_twice_is_sent_once() -> None:
@@ -142,7 +142,7 @@ def test_4_what_is_picked_twice_is_sent_once() -> None:
     server = listening(store)
     heads = tuple(head[:4] for head in store.heads())
     tell(server, Pick(heads), Pick(heads[::-1]), Listing(()), END)
-    (sent,) = (m for m in map(messages.decode, pulled(server)) if isinstance(m, Records))
+    (sent,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Records))
     assert len(sent.records) == 100
 
 
@@ -193,7 +193,7 @@ def test_4_whatever_a_peer_says_in_any_state_raises_only_peer_fault_and_is_answe
             mine.open(NOW_MS)
     for message in said:
         before = mine._store.root()
-        frame = message if isinstance(message, bytes) else messages.encode(message)
+        frame = message if isinstance(message, bytes) else frames.encode(message)
         fault = fault_of(mine, frame)
         if fault is not None:
             assert mine._store.root() == before

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import limits, messages
+from protocol import frames, limits
 from protocol.descent import Applied
 from protocol.errors import (
     DifferentRows,
@@ -80,7 +80,7 @@ def listening(store: MemoryStore) -> Session:
     with trie_alone():
         server = side(SERVER, store)
         server.receive(side(CLIENT, MemoryStore()).open(NOW_MS), NOW_MS)
-    assert [type(messages.decode(frame)) for frame in pulled(server)] == [Hello, End]
+    assert [type(frames.decode(frame)) for frame in pulled(server)] == [Hello, End]
     return server
 
 
@@ -95,7 +95,7 @@ def pulled(session: Session) -> list[bytes]:
 def tell(to: Session, *said: Message) -> None:
     """Let a session hear these messages."""
     for message in said:
-        to.receive(messages.encode(message), NOW_MS)
+        to.receive(frames.encode(message), NOW_MS)
 
 
 def fault_of(to: Session, frame: bytes) -> PeerFault | None:
@@ -115,7 +115,7 @@ def test_equal_stores_need_one_round_trip_and_less_than_100_bytes_besides_the_pr
     a, b = twins(100)
     with ways():
         talk = sync(a, b)
-    assert [type(messages.decode(frame)) for _, frame in talk.frames] == [Hello, Same]
+    assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Hello, Same]
     assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
     assert talk.outcomes[0].round_trips == 1
     assert talk.size_bytes() - 32 - (SKETCH_BYTES if ways is nullcontext else 0) < 100
@@ -124,7 +124,7 @@ def test_equal_stores_need_one_round_trip_and_less_than_100_bytes_besides_the_pr
 def test_equal_acquaintances_need_one_round_trip_and_64_bytes_besides_the_proof() -> None:
     a, b = twins(100)
     talk = sync(a, b, agreed=a.root()[0])
-    assert [type(messages.decode(frame)) for _, frame in talk.frames] == [Probe, Same]
+    assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Probe, Same]
     assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
     assert [o.root for o in talk.outcomes] == [a.root()[0]] * 2
     assert talk.outcomes[0].round_trips == 1
@@ -206,7 +206,7 @@ def test_who_still_has_nodes_to_describe_is_not_idle() -> None:
             while server.state is State.SPEAKING:
                 frame = server.pull(NOW_MS)
                 assert frame is not None
-                message = messages.decode(frame)
+                message = frames.decode(frame)
                 if isinstance(message, End):
                     idle.append(message.idle)
             tell(server, End(ROOT, 0, True, 0, 0))
@@ -244,7 +244,7 @@ def test_what_the_client_makes_of_the_end_of_a_round(applied: int, refused: int,
         assert client.outcome.code == code
         frame = client.pull(NOW_MS)
         assert frame is not None
-        bye = messages.decode(frame)
+        bye = frames.decode(frame)
         assert isinstance(bye, Bye)
         assert bye.code == code
 
@@ -317,7 +317,7 @@ def test_2_whatever_a_peer_sends_only_peer_fault_is_raised_and_a_refused_frame_c
     server = listening(twins(40)[0])
     for message in said:
         before = server._store.root()
-        frame = message if isinstance(message, bytes) else messages.encode(message)
+        frame = message if isinstance(message, bytes) else frames.encode(message)
         fault = fault_of(server, frame)
         if fault is not None:
             assert server._store.root() == before
@@ -390,7 +390,7 @@ def test_3_a_client_without_the_access_key_learns_nothing() -> None:
     (fault, told) = talk.faults
     assert isinstance(fault, NotMember)
     assert "could not verify that you are a member of its group: join with a fresh invite" in str(fault)
-    (bye,) = map(messages.decode, talk.said_by(SERVER))
+    (bye,) = map(frames.decode, talk.said_by(SERVER))
     assert bye == Bye("not-member", str(fault), bytes(16), 0, ())
     assert isinstance(told, PeerRefused)
     assert (stranger.outcome.code, stranger.outcome.peer) == ("not-member", None)
@@ -419,7 +419,7 @@ def test_3_nor_does_one_with_another_proof(proof: bytes, probe: bool) -> None:
     assert server.outcome.peer is None
 
 
-@given(st.one_of(st.binary(max_size=60), anything.map(messages.encode)))
+@given(st.one_of(st.binary(max_size=60), anything.map(frames.encode)))
 def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(frame: bytes) -> None:
     server = side(SERVER, twins(20)[0])
     with pytest.raises(PeerFault) as caught:
@@ -427,7 +427,7 @@ def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(fram
     answer = server.farewell(caught.value)
     if isinstance(caught.value, NotMember | WrongVersion):
         assert answer is not None
-        assert messages.decode(answer) == Bye(caught.value.code, str(caught.value), bytes(16), 0, ())
+        assert frames.decode(answer) == Bye(caught.value.code, str(caught.value), bytes(16), 0, ())
     else:
         assert answer is None
     assert server.pull(NOW_MS) is None
@@ -458,7 +458,7 @@ def test_another_version_is_told_apart_from_a_stranger() -> None:
         tell(server, Hello(3, b"", b"n" * 8, "", NOW_MS, 0, ROOT))
     answer = server.farewell(caught.value)
     assert answer is not None
-    assert messages.decode(answer) == Bye("version", str(caught.value), bytes(16), 0, ())
+    assert frames.decode(answer) == Bye("version", str(caught.value), bytes(16), 0, ())
 
 
 @pytest.mark.parametrize(
@@ -493,7 +493,7 @@ def test_who_meets_its_own_instance_is_told_why(role: str, known: bool) -> None:
     client = side(CLIENT, a, nonces=nonces, agreed=a.root()[0] if known else b"")
     said, mine = client.open(NOW_MS), side(SERVER, a, nonces=nonces)
     if role == CLIENT:
-        said, mine = messages.encode(Same(b"n" * 8, NOW_MS) if known else Hello(2, b"", b"n" * 8, "", 0, 0)), client
+        said, mine = frames.encode(Same(b"n" * 8, NOW_MS) if known else Hello(2, b"", b"n" * 8, "", 0, 0)), client
     with pytest.raises(Malformed, match="this address leads back to this very node") as caught:
         mine.receive(said, NOW_MS)
     assert mine.farewell(caught.value) is not None
@@ -518,7 +518,7 @@ def test_a_server_names_no_agreement_that_the_client_forgot() -> None:
     a.insert(99, pack(NOW_MS, 0, b"ann....."), {"name": "x"})
     a.past.clear()
     client = side(CLIENT, a, agreed=agreed)
-    opening = messages.decode(client.open(NOW_MS))
+    opening = frames.decode(client.open(NOW_MS))
     assert isinstance(opening, Hello)
     assert opening.agreed == b""
     with pytest.raises(Malformed, match="an agreement that nobody named"):
@@ -605,7 +605,7 @@ def test_4_a_peer_cannot_say_in_sync_about_a_root_that_was_never_ours() -> None:
 def test_4_each_side_speaks_only_in_its_own_turn(seed: int, common: int, edits: int, trie: bool) -> None:
     with trie_alone() if trie else nullcontext():
         talk = sync(*colleagues(seed, common, edits, edits))
-    (_, opening), *turns = [(role, messages.decode(frame)) for role, frame in talk.frames]
+    (_, opening), *turns = [(role, frames.decode(frame)) for role, frame in talk.frames]
     assert isinstance(opening, Hello)
     closing = [CLIENT, *(role for role, message in turns if isinstance(message, End | Bye | Same))]
     assert all(a != b for a, b in itertools.pairwise(closing)), "turns alternate"
@@ -624,7 +624,7 @@ def asked_about(talk: Talk, role: str, key: bytes, digest: bytes, stamp: bytes) 
     print_, times = fingerprint(KEYS.trie, (key, digest)), 0
     (item,) = HASHES.prints(key + stamp)
     for frame in talk.said_by(role):
-        match messages.decode(frame):
+        match frames.decode(frame):
             case Pick(heads):
                 times += heads.count(item.to_bytes(8, "big")[:4])
             case Want(attempt, leaves):
@@ -703,7 +703,7 @@ def test_a_fault_of_the_peer_is_told_to_it_in_words() -> None:
     server = listening(twins(20)[0])
     frame = server.farewell(Malformed("x" * 9_999))
     assert frame is not None
-    assert messages.decode(frame) == Bye("malformed", "x" * 500, bytes(16), 0, ())
+    assert frames.decode(frame) == Bye("malformed", "x" * 500, bytes(16), 0, ())
     assert server.closed
     assert (server.outcome.code, server.pull(NOW_MS)) == ("malformed", None)
 
@@ -711,7 +711,7 @@ def test_a_fault_of_the_peer_is_told_to_it_in_words() -> None:
 def test_a_fault_of_our_own_is_not_told_in_detail() -> None:
     frame = listening(twins(20)[0]).farewell(OSError("/home/ann/crm.db: disk full"))
     assert frame is not None
-    bye = messages.decode(frame)
+    bye = frames.decode(frame)
     assert isinstance(bye, Bye)
     assert (bye.code, bye.text) == ("failed", "the other side had a failure of its own; see its log")
 
@@ -772,7 +772,7 @@ def test_the_sample_is_of_at_most_64_rows_and_written_rows_do_not_count() -> Non
     b.update(5, pack(NOW_MS, 0, b"bob....."), {"name": "edited"})
     talk = sync(a, b, sample=True)
     assert not talk.faults
-    greetings = [m for _, frame in talk.frames if isinstance(m := messages.decode(frame), Hello)]
+    greetings = [m for _, frame in talk.frames if isinstance(m := frames.decode(frame), Hello)]
     assert [len(hello.sample) for hello in greetings] == [64, 0]
 
 

@@ -10,8 +10,9 @@ from random import Random
 import pytest
 
 from protocol import limits
+from protocol.frames import decode
 from protocol.keys import CLIENT
-from protocol.messages import Hello, decode
+from protocol.messages import Hello
 from protocol.session import Self, Session
 from protocol.sketch import cells_size
 from replica.store.store import Store

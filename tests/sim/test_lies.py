@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from protocol import batch, messages
+from protocol import batch, frames
 from protocol.errors import PeerFault
 from protocol.messages import End
 from protocol.record import unpack_id
@@ -48,7 +48,7 @@ def test_what_it_lists_ends(store: Store) -> None:
 
 
 def test_an_end_that_lies_is_still_an_end() -> None:
-    frame = messages.encode(End(bytes(16), 3, True, 1, 0))
-    told = [messages.decode(tamper(frame, Random(seed))) for seed in range(40)]
+    frame = frames.encode(End(bytes(16), 3, True, 1, 0))
+    told = [frames.decode(tamper(frame, Random(seed))) for seed in range(40)]
     assert all(isinstance(message, End) for message in told)
     assert len(set(map(repr, told))) > 3

@@ -14,6 +14,8 @@ from typing import Any
 from blake3 import blake3
 
 from protocol import limits, trie
+from protocol.frames import decode as decode_message
+from protocol.frames import encode
 from protocol.hlc import Clock, base_stamp, pack
 from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
 from protocol.messages import (
@@ -33,9 +35,7 @@ from protocol.messages import (
     Records,
     Same,
     Want,
-    encode,
 )
-from protocol.messages import decode as decode_message
 from protocol.messages import question as question_about
 from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id

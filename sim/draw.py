@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
 FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
 HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
+MISLEADING = ("estimate", "cells", "memory", "list", "picks", "probe", "disorder")
 ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
@@ -307,7 +308,8 @@ class _Faults:
         self._put(self._at(), "rot", self._special["rot"], what=self.rng.choice(ROT))
 
     def _hostile(self) -> None:
-        how = self.rng.choice(HOSTILE)
+        misleads = stream(self._world.seed, "misleading")  # So that no other world moved when these ways came.
+        how = misleads.choice((self.rng.choice(HOSTILE), misleads.choice(MISLEADING)))
         self._put(self._at(), "hostile", self._special["hostile"], how=how, for_s=self._span(30, 300))
 
     def _clone(self) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from replica.errors import UsageError
 from sim.describe import describe
-from sim.draw import GROUPS, HOSTILE, KINDS, ROT, draw
+from sim.draw import GROUPS, HOSTILE, KINDS, MISLEADING, ROT, draw
+from sim.hostile import HOWS
 from sim.office import DAY_S, clock, office_day
 from sim.scenario import EVERYWHERE, HINTS, PARAMETERS, WORKLOAD, Scenario
 
@@ -52,7 +53,7 @@ def test_every_kind_is_drawn() -> None:
     events = [e for world in many() for e in world.events]
     assert {e.kind for e in events} == set(PARAMETERS)
     assert {*KINDS, *WORKLOAD} == set(PARAMETERS)
-    assert {e.with_["how"] for e in events if e.kind == "hostile"} == set(HOSTILE)
+    assert {e.with_["how"] for e in events if e.kind == "hostile"} == {*HOSTILE, *MISLEADING} == set(HOWS)
     assert {e.with_["what"] for e in events if e.kind == "rot"} == set(ROT)
 
 

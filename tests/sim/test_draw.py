@@ -64,6 +64,13 @@ def test_hints_move_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [draw(seed) for seed in range(9)] == [replace(world, hints=hints) for world in many()[:9]]
 
 
+def test_at_times_several_write_at_once() -> None:
+    rushes = [[e for e in world.events if "in a rush" in str(e.with_)] for world in many()]
+    assert 60 < sum(map(bool, rushes)) < 120
+    assert {len(rush) for rush in rushes} == {0, 2, 3, 4}
+    assert all(len({(e.at, e.node, e.kind) for e in rush}) < 2 for rush in rushes)
+
+
 def test_every_scenario_fits_a_file() -> None:
     for world in many()[:60]:
         assert Scenario.from_toml(world.to_toml()) == world

@@ -33,6 +33,7 @@ from replica.store.store import Store
 from sim.bombs import BOMBS, garbage
 from sim.liar import GaveUp, Liar, hear, met, say, whole_turn
 from sim.lies import Lies, tamper
+from sim.misleading import MISLEADING
 
 PULLS_MAX = 200
 """Frames after which a liar in a session gives up."""
@@ -262,5 +263,6 @@ HOWS: dict[str, Callable[[Liar], Awaitable[str]]] = {
     "garbage": _garbage,
     "mute": _mute,
     "knock": _knock,
+    **MISLEADING,
 }
 """Ways to attack."""

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from protocol import frames, limits
 from protocol.errors import PeerFault, PeerRefused
 from protocol.keys import CLIENT, INSTANCE_BYTES
-from protocol.messages import Bye, End, Hello, Message
+from protocol.messages import Bye, End, Hello, Message, Probe, Same
 from protocol.session import Self
 from replica import transport
 from replica.store.store import Store
@@ -48,6 +48,7 @@ class Liar:
         self._instance = instance
         self.keys = store.group_keys
         self.did: list[str] = []
+        self.heard: list[Message] = []
 
     async def dial(self) -> tuple[ClientConnection, tuple[bytes, bytes]]:
         """A connection that was let in, and its nonces. Raises PeerFault."""
@@ -61,16 +62,22 @@ class Liar:
         proof, root, me = self.keys.proof(CLIENT, *nonces), self.random.randbytes(16), self.me
         return Hello(limits.VERSION, proof, me.node, me.name, self.now_ms(), 1, root)
 
-    async def meet(self, **false: Any) -> tuple[ClientConnection, list[Message]]:
-        """A connection on which both have said HELLO and it is our turn, and what the peer said in its own. `false`: what
-        our HELLO says, but for what is true. Raises PeerFault."""
+    def probe(self, nonces: tuple[bytes, bytes], root: bytes) -> Probe:
+        """One about this root."""
+        return Probe(self.keys.proof(CLIENT, *nonces), self.me.node, self.now_ms(), root)
+
+    async def meet(self, probed: bytes = b"", **false: Any) -> ClientConnection:
+        """A connection on which both have said HELLO and it is our turn; `heard` is what the peer said in its own. `probed`:
+        say PROBE about this root instead. `false`: what our HELLO says, but for what is true. Raises PeerFault."""
         socket, nonces = await self.dial()
         try:
-            await say(socket, frames.encode(replace(self.hello(nonces), **false)))
-            return socket, await turn(socket)
+            hello = replace(self.hello(nonces), **false)
+            await say(socket, frames.encode(self.probe(nonces, probed) if probed else hello))
+            self.heard = await turn(socket)
         except BaseException:
             socket.transport.abort()
             raise
+        return socket
 
 
 def _patience() -> float:
@@ -109,9 +116,9 @@ async def hear(socket: ClientConnection) -> Message:
 
 
 async def turn(socket: ClientConnection) -> list[Message]:
-    """Everything that the peer says in its turn. Raises PeerFault or GaveUp."""
+    """Everything that the peer says in its turn, or in its answer to a PROBE. Raises PeerFault or GaveUp."""
     heard = [await hear(socket)]
-    while not isinstance(heard[-1], End):
+    while not isinstance(heard[-1], End | Same):
         heard.append(await hear(socket))
     return heard
 
@@ -123,9 +130,11 @@ async def whole_turn(socket: ClientConnection) -> End:
     return end
 
 
-async def met(liar: Liar, action: Callable[[ClientConnection], Awaitable[None]], **false: Any) -> str:
-    """Meet, act, and hear what the peer says to it. `false`: what HELLO says."""
-    socket, _ = await liar.meet(**false)
+async def met(
+    liar: Liar, action: Callable[[ClientConnection], Awaitable[None]], probed: bytes = b"", **false: Any
+) -> str:
+    """Meet as `Liar.meet` does, act, and hear what the peer says to it."""
+    socket = await liar.meet(probed, **false)
     try:
         await action(socket)
         while True:

@@ -222,8 +222,10 @@ class Machine:
         self.world.session_ended(done.outcome)
 
     def _found(self, session: Session) -> None:
-        """How a session of the node found what differs."""
+        """How a session of the node found what differs, and where it ended."""
         done = session.outcome
+        if done.in_sync:
+            self.world.agreed(self.name, session._nonces, done.root)
         if done.code in ENDINGS:
             ways = [done.way.value, "trie" if done.rounds else "", "misled" if done.misled else ""]
             self.world.reach(f"hints {self.world.scenario.hints}", ", ".join(filter(None, ways)) or "equal")

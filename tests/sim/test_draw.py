@@ -14,7 +14,8 @@ import pytest
 
 from replica.errors import UsageError
 from sim.describe import describe
-from sim.draw import GROUPS, HOSTILE, KINDS, ROT, draw
+from sim.draw import GROUPS, HOSTILE, KINDS, MISLEADING, ROT, draw
+from sim.hostile import HOWS
 from sim.office import DAY_S, clock, office_day
 from sim.scenario import EVERYWHERE, HINTS, PARAMETERS, WORKLOAD, Scenario
 
@@ -52,7 +53,7 @@ def test_every_kind_is_drawn() -> None:
     events = [e for world in many() for e in world.events]
     assert {e.kind for e in events} == set(PARAMETERS)
     assert {*KINDS, *WORKLOAD} == set(PARAMETERS)
-    assert {e.with_["how"] for e in events if e.kind == "hostile"} == set(HOSTILE)
+    assert {e.with_["how"] for e in events if e.kind == "hostile"} == {*HOSTILE, *MISLEADING} == set(HOWS)
     assert {e.with_["what"] for e in events if e.kind == "rot"} == set(ROT)
 
 
@@ -61,6 +62,13 @@ def test_hints_move_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     for place, hints in enumerate(HINTS):
         monkeypatch.setattr("sim.draw.HINTED", [n == place for n in range(len(HINTS))])
         assert [draw(seed) for seed in range(9)] == [replace(world, hints=hints) for world in many()[:9]]
+
+
+def test_at_times_several_write_at_once() -> None:
+    rushes = [[e for e in world.events if "in a rush" in str(e.with_)] for world in many()]
+    assert 60 < sum(map(bool, rushes)) < 120
+    assert {len(rush) for rush in rushes} == {0, 2, 3, 4}
+    assert all(len({(e.at, e.node, e.kind) for e in rush}) < 2 for rush in rushes)
 
 
 def test_every_scenario_fits_a_file() -> None:

@@ -57,6 +57,21 @@ def test_a_drawn_world_too_gives_the_same_trace() -> None:
     assert run(scenario).digest == run(scenario).digest
 
 
+def test_both_sides_of_a_session_in_sync_have_one_root() -> None:
+    for first, second in ((b"r", b"r"), (b"r", b"s")):
+        world = World(small())
+        try:
+            world.agreed("a", (b"1", b"2"), first)
+            world.agreed("c", (b"3", b"4"), second)
+            before = world.result.violation
+            world.agreed("b", (b"1", b"2"), second)
+            broken = world.result.violation
+            assert before is None
+            assert (broken.invariant if broken else "none") == ("none" if first == second else "I5")
+        finally:
+            world.close()
+
+
 def test_what_is_kept_for_a_report_does_not_change_the_trace() -> None:
     assert World(small(*FAULTS), keep=False).run().digest == World(small(*FAULTS), keep=True).run().digest
 

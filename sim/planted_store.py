@@ -65,7 +65,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I1", "I5", "I9"),
         (
             (
-                "replica.store.index:flush",
+                "replica.store.index:catch_up",
                 "before, count = root(core)",
                 "if len(core.dirty) == 1 and 0 in core.dirty.values():\n"
                 "        core.dirty.clear()\n        return\n    before, count = root(core)",

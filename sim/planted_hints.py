@@ -72,7 +72,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I5", "I9"),
         (
             ("replica.store.history:ROWS_MAX", "", 1),
-            ("replica.store.history:_LOOK_EVERY", "", 1),
+            ("replica.store.history:LOOK_EVERY", "", 1),
             (
                 "replica.store.history:_trim",
                 'core.db.execute("DELETE FROM _replica_history WHERE seq <= ?", (seq - ROWS_MAX,))',

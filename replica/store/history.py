@@ -6,7 +6,8 @@ says how a sketch of then becomes one of now. All of it is a hint: it is bounded
 not find a root in it falls back to the sketch or the trie. One test each:
 
 1. After any history, the items of a past root, less what went, plus what came, are the items of now.
-2. It holds at most ITEMS_MAX items and ROWS_MAX rows; the newest row is never dropped, so no number is used twice.
+2. It holds about ITEMS_MAX items and ROWS_MAX rows: it is looked at every 256 transactions, before which at most 65,536
+   items more come in. The newest row is never dropped, so no number is used twice.
 3. What is rolled back leaves nothing in it.
 """
 
@@ -21,7 +22,9 @@ from replica.store.toggled import ITEM, STAMP, distinct
 ITEMS_MAX = 131_072
 """4 MB in the file."""
 ROWS_MAX = 16_384
-_LOOK_EVERY = 256
+SEQ_MAX = 1 << 53
+"""No history comes so far; what stands there is not ours, and SQLite would number at random after it."""
+LOOK_EVERY = 256
 """Transactions after which the size of the history is looked at."""
 
 
@@ -35,7 +38,7 @@ def write(core: Core) -> None:
     assert seq is not None
     if toggled.lost:
         core.db.execute("DELETE FROM _replica_history WHERE seq < ?", (seq,))
-    elif seq % _LOOK_EVERY == 0 or len(came) + len(went) > ITEM * _LOOK_EVERY:
+    elif seq % LOOK_EVERY == 0 or len(came) + len(went) > ITEM * LOOK_EVERY:
         _trim(core, seq)
     toggled.clear()
 
@@ -58,8 +61,26 @@ def now(core: Core) -> int:
 
 def when(core: Core, root: bytes) -> int | None:
     """The number of the last transaction after which this was the root, if that is remembered."""
-    row = core.db.execute("SELECT max(seq) FROM _replica_history WHERE root = ?", (root,)).fetchone()
-    return row[0] if row and row[0] is not None else None
+    (seq,) = core.db.execute("SELECT max(seq) FROM _replica_history WHERE root = ?", (root,)).fetchone()
+    return seq if seq is not None and sound(core, seq) else None
+
+
+def sound(core: Core, seq: int) -> bool:
+    """Whether every transaction after that one is there, and says what came and went in whole items. The table is plain SQL,
+    and somebody's hand may have been in it."""
+    rows, newest, odd = core.db.execute(
+        "SELECT count(*), max(seq), sum(typeof(came) <> 'blob' OR typeof(went) <> 'blob' OR length(came) % ?1 OR "
+        "length(went) % ?1) FROM _replica_history WHERE seq > ?2",
+        (ITEM, seq),
+    ).fetchone()
+    return bool(not rows or (newest - seq == rows and not odd))
+
+
+def begin_anew(core: Core) -> None:
+    """Forget everything, in a write transaction; numbers go on from the newest, so that none is used twice."""
+    core.db.execute("DELETE FROM _replica_history WHERE seq > ?", (SEQ_MAX,))
+    core.toggled.lose()
+    core.toggled.due = True
 
 
 def since(core: Core, seq: int) -> tuple[bytes, bytes, int]:
@@ -70,7 +91,8 @@ def since(core: Core, seq: int) -> tuple[bytes, bytes, int]:
 
 def remembers(core: Core, seq: int) -> bool:
     """Whether every transaction after that one is there, and that one too."""
-    return core.db.execute("SELECT 1 FROM _replica_history WHERE seq = ?", (seq,)).fetchone() is not None
+    there = core.db.execute("SELECT 1 FROM _replica_history WHERE seq = ?", (seq,)).fetchone()
+    return there is not None and sound(core, seq)
 
 
 def count_since(core: Core, seq: int) -> int:

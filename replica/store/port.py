@@ -124,7 +124,8 @@ class StorePort:
                 if self._quiet(core.began):
                     return action()
             self._catch_up()
-        with self.transaction():
+        with self.transaction() as core:
+            index.flush(core)  # What was absorbed here belongs to the root, and to the history, that the action sees.
             return action()
 
     def root(self) -> tuple[bytes, int]:

@@ -75,8 +75,11 @@ class Sketched:
 
     def differences(self) -> Iterator[str]:
         """What is wrong with it, for `verify`."""
-        newest = self._core.db.execute("SELECT root FROM _replica_history ORDER BY seq DESC LIMIT 1").fetchone()
-        if newest and newest[0] != index.root(self._core)[0]:
+        rows = self._core.db.execute("SELECT root, seq FROM _replica_history ORDER BY seq DESC LIMIT 1").fetchall()
+        (first,) = self._core.db.execute("SELECT min(seq) FROM _replica_history").fetchone()
+        if first is not None and not history.sound(self._core, first):
+            yield "the history has holes, or says what makes no sense: syncs are longer; `replica rescan` begins it anew"
+        if any(root != index.root(self._core)[0] or seq > history.SEQ_MAX for root, seq in rows):
             yield "the history does not end at the root of now: syncs are longer; `replica rescan` begins it anew"
         followed = self.now().to_bytes()
         if followed != self._build().to_bytes():

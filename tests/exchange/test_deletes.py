@@ -128,6 +128,14 @@ def test_numbers_that_sqlite_made_up_name_no_record_of_another_node(machine: Mak
     assert table(b) == []
 
 
+def test_a_table_of_keys_alone(machine: Make, tmp_path: Path) -> None:
+    a = machine("a", "CREATE TABLE link(mail TEXT PRIMARY KEY NOT NULL);")
+    a.store.put_many("link", [("a@x",), ("b@x",)])
+    file = write(tmp_path / "since.csv", "mail,replica:deleted\na@x,1\n")
+    assert take(a.store, file, into="link", key="mail", read=ReadOptions()).counts["updated"] == 1
+    assert a.rows("SELECT mail FROM link") == [("b@x",)]
+
+
 def test_what_a_deleted_record_had_is_free_for_another(machine: Make, tmp_path: Path) -> None:
     a = machine("a", "CREATE TABLE contacts(id TEXT PRIMARY KEY, mail TEXT UNIQUE)")
     a.sql("INSERT INTO contacts VALUES ('1', 'a@x')")

@@ -125,7 +125,7 @@ class Deletes:
                 gone.absent += 1
             elif not state.record.live:
                 gone.fates[i] = Fate.UPDATED if state.record.floor == stamp else Fate.UNCHANGED
-            elif max(state.record.born, *(at for at, _ in state.record.registers.values())) > stamp:
+            elif max([state.record.born, *(at for at, _ in state.record.registers.values())]) > stamp:
                 gone.fates[i] = Fate.NEWER
             else:
                 gone.fates[i] = Fate.UPDATED

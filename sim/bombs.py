@@ -90,7 +90,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a column of arrays": lambda: _many(2, varint(400_000 << 2) + b"\xdd\x00\x10\x00\x00" * 80_000),
     "four million values for two": lambda: _many(2, varint(4_000_000 << 2) + b"\xc0" * 4_000_000),
     "8,192 parts": lambda: _batch(
-        b"\1" + b"n" * 8 + (b"\1c\0\1\1\2\0\0" + bytes(9) + b"\x13\xc4\2\x91\1") * limits.BATCH_RECORDS_MAX,
+        b"\1" + b"n" * 8 + (b"\1c\0\1\1\2\0\0" + bytes(9) + b"\x13\xc4\2\x91\1") * limits.BATCH_RECORDS_MAX + b"more",
         limits.BATCH_RECORDS_MAX,
     ),
     "records beyond count": lambda: _zstd(b"\x20\0", count=1 << 62),

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
 
 
 class Fenced(RuntimeError):
@@ -45,6 +46,8 @@ class Process:
         self.dies_at = 0
         self.die: Callable[[], None] | None = None
         self.parked: list[asyncio.Handle] = []
+        self.unheard: WeakSet[asyncio.Future[Any]] = WeakSet()
+        """Errors that its callbacks have still to hear of, perhaps."""
 
 
 CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)

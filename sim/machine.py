@@ -237,6 +237,8 @@ class Machine:
             return
         process.dead = True
         process.parked.clear()
+        for future in list(process.unheard):
+            future.exception()  # Else it counts as an error that nobody heard of, when it is collected.
         self.world.network.kill(process, silent=silent)
         self._graves.append((process, self.node))
         if self.node is not None:

@@ -254,6 +254,7 @@ class World:
             for machine in self.machines.values():
                 machine.disk.heal()
                 machine.disk.crash_at("sql", 1 << 60, "kill")
+                self.oracle.clock_moved(machine.clock.now_ms())  # It may have stamped by this, unseen so far.
                 machine.clock.set_right()
                 if machine.process is not None:
                     machine.process.dies_at = 0

@@ -4,6 +4,7 @@ So one writer alone waits for nobody, and many share a commit. One test each:
 
 1. Writes run in the order in which they were asked for.
 2. A write whose caller gave up before its turn does not run; of one that runs, the caller may give up, nobody else.
+3. If running them fails, each of them raises that error.
 """
 
 from __future__ import annotations
@@ -60,8 +61,12 @@ class Waiting:
         while ticket.done is None and not ticket.withdrawn:
             some = [self._tickets.popleft() for _ in range(min(TOGETHER_MAX, len(self._tickets)))]
             some = [one for one in some if not one.withdrawn]
-            for one, done in zip(some, self._run([one.write for one in some]), strict=True):
-                one.done = done
+            try:
+                for one, done in zip(some, self._run([one.write for one in some]), strict=True):
+                    one.done = done
+            except BaseException as error:  # Nobody else will take these along any more.
+                for one in some:
+                    one.done = one.done or Done(error=error)
         if ticket.done is None:
             return None
         if ticket.done.error is not None:

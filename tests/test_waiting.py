@@ -126,6 +126,26 @@ async def test_a_caller_who_gives_up_while_it_runs_takes_nothing_from_the_others
     assert len(rows_of(hq)) == 4
 
 
+async def test_if_running_them_fails_each_raises_that(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        runs = []
+
+        def broken(writes: Sequence[Write]) -> list[Done]:
+            runs.append(len(writes))
+            assert writes, "it looks for writes that nobody has any more"
+            raise RuntimeError("the run")
+
+        async with held_up(node) as _:
+            together, node.store.together = node.store.together, broken  # type: ignore[method-assign]
+            tasks = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in range(3)]
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(one) for one in done] == ["the run"] * 3
+        assert runs == [3]
+        node.store.together = together  # type: ignore[method-assign]
+        assert await node.put_many("contacts", contact(9)) == 1
+
+
 async def test_many_rows_do_not_wait_for_others(tmp_path: Path) -> None:
     hq, _ = make_pair(tmp_path)
     async with Node(hq) as node:

@@ -66,7 +66,7 @@ class Done(NamedTuple):
     """How a write ended: with a value, or with an error."""
 
     value: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def together(

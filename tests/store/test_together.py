@@ -34,7 +34,7 @@ class Commits:
         self.number += sql == "COMMIT"
 
 
-def told(done: list[Done]) -> list[tuple[Any, type[Exception] | None, str]]:
+def told(done: list[Done]) -> list[tuple[Any, type[BaseException] | None, str]]:
     return [(one.value, type(one.error) if one.error else None, str(one.error or "")) for one in done]
 
 

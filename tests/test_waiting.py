@@ -70,6 +70,37 @@ async def test_they_run_in_the_order_in_which_they_were_asked_for(tmp_path: Path
     assert all(note.endswith(f" {n - 1} {n}" if n else " 0") for n, note in enumerate(notes))
 
 
+async def test_no_write_overtakes_another_call(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        async with held_up(node) as sizes:
+            many = [(f"n{n:03}", "many", "1", "") for n in range(600)]
+            first = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (7, 8)]
+            large = asyncio.create_task(node.put_many("contacts", many))
+            after = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (9, 10, 11)]
+            count = asyncio.create_task(node.call(node.store.query, "SELECT count(*) FROM contacts"))
+            last = asyncio.create_task(node.put_many("contacts", contact(700)))
+        await asyncio.gather(*first, large, *after, last)
+        assert await count == [(600,)]
+        assert sizes == [2, 3, 1]
+        names = {row[0]: row[1] for row in rows_of(hq)}
+    assert [names[f"n{n:03}"] for n in (7, 8, 9, 10, 11, 12)] == ["many"] * 2 + ["name"] * 3 + ["many"]
+
+
+async def test_a_write_that_was_given_up_before_another_call_is_passed_over(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        async with held_up(node) as sizes:
+            given_up = asyncio.create_task(node.put_many("contacts", contact(1)))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            other = asyncio.create_task(node.call(node.store.root))
+            tasks = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (2, 3)]
+        assert await asyncio.gather(*tasks) == [1, 1]
+        await other
+        assert sizes == [2]
+
+
 async def test_an_error_is_its_own_callers(tmp_path: Path) -> None:
     hq, _ = make_pair(tmp_path, rows=1)
     async with Node(hq) as node:

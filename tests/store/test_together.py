@@ -225,6 +225,18 @@ def test_a_statement_about_transactions_is_refused_before_it_waits(sql: str) -> 
         statement(sql)
 
 
+@pytest.mark.parametrize("before", ["/*a*/", "-- a\n", " ;", "/*/ -- */ --/*\n\ufeff", "/***/"])
+def test_no_number_of_comments_hides_what_a_statement_is(before: str) -> None:
+    assert callable(statement(before * 10_000 + "SELECT 1"))
+    with pytest.raises(UsageError, match="COMMIT has no place here"):
+        statement(before * 10_000 + "COMMIT")
+
+
+@pytest.mark.parametrize("sql", ["/*" * 10_000, "/*" + "*" * 10_000, "/*a*/" * 10_000 + "/* COMMIT", "--" * 10_000])
+def test_a_comment_without_an_end_is_no_statement_about_transactions(sql: str) -> None:
+    assert callable(statement(sql))
+
+
 def test_the_store_alone_does_the_same(machine: Make) -> None:
     m = machine("m", TABLES)
     store: Store = m.store

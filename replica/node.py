@@ -101,7 +101,7 @@ class Node:
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
-        self._waiting = Waiting(self.call, lambda writes: self.store.together(writes))  # noqa: PLW0108
+        self._waiting = Waiting(self._queue, lambda writes: self.store.together(writes))  # noqa: PLW0108
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
@@ -170,6 +170,10 @@ class Node:
 
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run a function in the store's thread."""
+        self._waiting.stand_back()
+        return await self._queue(function, *args)
+
+    async def _queue(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._thread is None:
             raise UsageError("the node is not open: use `async with replica.open(…)`")
         return await self._thread.call(function, *args)

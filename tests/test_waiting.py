@@ -70,6 +70,37 @@ async def test_they_run_in_the_order_in_which_they_were_asked_for(tmp_path: Path
     assert all(note.endswith(f" {n - 1} {n}" if n else " 0") for n, note in enumerate(notes))
 
 
+async def test_no_write_overtakes_another_call(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        async with held_up(node) as sizes:
+            many = [(f"n{n:03}", "many", "1", "") for n in range(600)]
+            first = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (7, 8)]
+            large = asyncio.create_task(node.put_many("contacts", many))
+            after = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (9, 10, 11)]
+            count = asyncio.create_task(node.call(node.store.query, "SELECT count(*) FROM contacts"))
+            last = asyncio.create_task(node.put_many("contacts", contact(700)))
+        await asyncio.gather(*first, large, *after, last)
+        assert await count == [(600,)]
+        assert sizes == [2, 3, 1]
+        names = {row[0]: row[1] for row in rows_of(hq)}
+    assert [names[f"n{n:03}"] for n in (7, 8, 9, 10, 11, 12)] == ["many"] * 2 + ["name"] * 3 + ["many"]
+
+
+async def test_a_write_that_was_given_up_before_another_call_is_passed_over(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        async with held_up(node) as sizes:
+            given_up = asyncio.create_task(node.put_many("contacts", contact(1)))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            other = asyncio.create_task(node.call(node.store.root))
+            tasks = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in (2, 3)]
+        assert await asyncio.gather(*tasks) == [1, 1]
+        await other
+        assert sizes == [2]
+
+
 async def test_an_error_is_its_own_callers(tmp_path: Path) -> None:
     hq, _ = make_pair(tmp_path, rows=1)
     async with Node(hq) as node:
@@ -124,6 +155,26 @@ async def test_a_caller_who_gives_up_while_it_runs_takes_nothing_from_the_others
         assert [one for one in done if not isinstance(one, BaseException)] == [1, 1]
         assert await node.verify() == []
     assert len(rows_of(hq)) == 4
+
+
+async def test_if_running_them_fails_each_raises_that(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        runs = []
+
+        def broken(writes: Sequence[Write]) -> list[Done]:
+            runs.append(len(writes))
+            assert writes, "it looks for writes that nobody has any more"
+            raise RuntimeError("the run")
+
+        async with held_up(node) as _:
+            together, node.store.together = node.store.together, broken  # type: ignore[method-assign]
+            tasks = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in range(3)]
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(one) for one in done] == ["the run"] * 3
+        assert runs == [3]
+        node.store.together = together  # type: ignore[method-assign]
+        assert await node.put_many("contacts", contact(9)) == 1
 
 
 async def test_many_rows_do_not_wait_for_others(tmp_path: Path) -> None:

@@ -39,9 +39,10 @@ UNCAPTURED_MIN = 4_096
 Row = Mapping[str, object] | Sequence[object]
 
 
-def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
+def put_many(core: Core, name: str, rows: Iterable[Row], *, catch_up: bool = True) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
-    Returns how many. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
+    Returns how many. Not `catch_up`: leave the trie to the caller, however many they are. Raises UsageError for an unknown
+    table or column, RowRefused for a value that cannot be."""
     table = core.by_name.get(fold(name))
     if table is None or table.shape is None:
         raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
@@ -53,7 +54,7 @@ def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
     while chunk := list(itertools.islice(source, ROWS)):
         put.chunk(chunk, done)
         done += len(chunk)
-        if len(core.dirty) > FLUSH_AT:
+        if catch_up and len(core.dirty) > FLUSH_AT:
             index.catch_up(core)
     return done
 

@@ -5,8 +5,9 @@ digested together, before the one commit. One test each:
 
 1. Each write returns or raises what it would alone, and nobody hears of his before it is committed.
 2. A refused write leaves nothing: no row, no stamp, no change that anybody is told of.
-3. If the disk ends the transaction under all of them, each is tried alone.
+3. If the disk ends the transaction under all of them, or something cannot be absorbed, each is tried alone.
 4. A statement that changed a definition ends its group: the next one begins with what the definitions are now.
+5. Root and count are right after many changes too, when the trie is brought up to date before the end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from protocol.errors import OurFault
 from replica.errors import StoreBusy, UsageError
+from replica.store import index, put
 from replica.store.absorb import absorb_all
 from replica.store.core import Core
 from replica.store.put import Row, put_many
@@ -29,7 +31,7 @@ Write = Callable[[Core], Any]
 
 
 _CONTROL = re.compile(
-    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
+    r"(?>[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*+(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
     re.I | re.S,
 )
 
@@ -51,22 +53,22 @@ def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -
 
 
 class Rows:
-    """`put_many` of a few rows."""
+    """`put_many` of a few rows, when nothing waits to be absorbed: its fast way counts on that."""
 
     def __init__(self, table: str, rows: Sequence[Row]) -> None:
         self.table, self.rows = table, rows
 
     def __call__(self, core: Core) -> int:
         """Returns how many."""
-        absorb_all(core)  # Its fast way counts on it that nothing waits.
-        return put_many(core, self.table, self.rows)
+        # Not even `core` knows now of all that changed in this transaction: see `_undoing`.
+        return put_many(core, self.table, self.rows, catch_up=False)
 
 
 class Done(NamedTuple):
     """How a write ended: with a value, or with an error."""
 
     value: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def together(
@@ -81,7 +83,7 @@ def together(
 
 
 class _Ended(Exception):
-    """SQLite rolled the whole transaction back."""
+    """The whole transaction is lost."""
 
 
 def _some(core: Core, writes: Sequence[Write], transaction: Callable[[], AbstractContextManager[Core]]) -> list[Done]:
@@ -95,7 +97,7 @@ def _some(core: Core, writes: Sequence[Write], transaction: Callable[[], Abstrac
                 done += _alike(core, list(some))
                 if core.schema_moved:
                     break
-            absorb_all(core)
+            _absorb(core)
     except StoreBusy as error:  # Each would wait as long again.
         return [Done(error=error)] * len(writes)
     except (OurFault, sqlite3.Error, _Ended):  # Nothing was committed.
@@ -116,11 +118,23 @@ def _alone(write: Write, transaction: Callable[[], AbstractContextManager[Core]]
 def _alike(core: Core, writes: Sequence[Write]) -> list[Done]:
     """Rows of one table are put by one call; if that fails, the careful way says whose they are that cannot be."""
     rows = [write for write in writes if isinstance(write, Rows)]
+    if rows:
+        _absorb(core)
+        if len(core.dirty) > put.FLUSH_AT:
+            index.catch_up(core)
     if len(rows) > 1:
         whole = _one(core, Rows(rows[0].table, [row for write in rows for row in write.rows]))
         if whole.error is None:
             return [Done(len(write.rows)) for write in rows]
     return [_one(core, write) for write in writes]
+
+
+def _absorb(core: Core) -> None:
+    """Absorb what writes before this left. Whose it is that cannot be absorbed shows only when each is alone."""
+    try:
+        absorb_all(core)
+    except Exception as error:
+        raise _Ended from error
 
 
 def _one(core: Core, write: Write) -> Done:
@@ -135,7 +149,8 @@ def _one(core: Core, write: Write) -> Done:
 
 @contextmanager
 def _undoing(core: Core) -> Iterator[None]:
-    """Undo all of a write if it raises: in the file, and in what is remembered of this transaction."""
+    """Undo all of a write if it raises: in the file, and in what is remembered of this transaction. Until it ends,
+    `core.dirty` knows of this write alone, so the trie must wait."""
     before, told = core.dirty, len(core.changes)
     core.dirty = {}
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from random import Random
 from typing import Any
@@ -11,8 +11,10 @@ import pytest
 
 from protocol.errors import OurFault
 from replica.errors import RowRefused, StoreBusy, UsageError
-from replica.store import connection
+from replica.store import absorb, connection, index, put
+from replica.store.catalog import Table
 from replica.store.core import Change, Core
+from replica.store.outbox import Entry
 from replica.store.store import Store
 from replica.store.together import Done, Rows, Write, statement
 from tests.store.harness import Machine, foreign
@@ -34,7 +36,7 @@ class Commits:
         self.number += sql == "COMMIT"
 
 
-def told(done: list[Done]) -> list[tuple[Any, type[Exception] | None, str]]:
+def told(done: list[Done]) -> list[tuple[Any, type[BaseException] | None, str]]:
     return [(one.value, type(one.error) if one.error else None, str(one.error or "")) for one in done]
 
 
@@ -124,6 +126,61 @@ def test_if_the_transaction_ends_under_them_each_is_tried_alone(machine: Make) -
     assert m.rows("SELECT k, w FROM t ORDER BY k") == [("a", "x"), ("c", "")]
 
 
+@pytest.mark.parametrize("old", [0, 400, 3000])
+def test_root_and_count_are_right_after_many_changes(machine: Make, monkeypatch: pytest.MonkeyPatch, old: int) -> None:
+    monkeypatch.setattr(put, "FLUSH_AT", 500)
+    m, caught = machine("m", TABLES), []
+    catch_up = index.catch_up
+    m.store.put_many("t", [(f"old{i}", None, "") for i in range(old)])
+    before = m.store.root()[1]
+    many = "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 600) "
+
+    def noted(core: Core) -> None:
+        caught.append(len(core.dirty))
+        catch_up(core)
+
+    monkeypatch.setattr(index, "catch_up", noted)
+    done = m.store.together([
+        Rows("t", [(f"a{i}", None, "") for i in range(300)]),
+        statement(many + "INSERT INTO t SELECT 'b' || i, NULL, '' FROM c"),
+        Rows("t", [(f"c{i}", i, "") for i in range(600)]),
+        Rows("t", [("d", 0, "")]),
+        statement("DELETE FROM t WHERE k LIKE 'a%'"),
+        Rows("t", [(f"a{i}", None, "again") for i in range(100)]),
+    ])  # fmt: skip
+    assert [type(one.error) for one in done] == [type(None)] * 3 + [RowRefused, type(None), type(None)]
+    assert caught.count(0) < len(caught) - 1, "the trie was brought up to date at the end only"
+    assert m.store.verify() == []
+    assert m.store.root()[1] == len(m.store.entries("", b"", -1)) == before + 1500
+    monkeypatch.undo()
+    with m.core.reading():
+        assert m.store.root() == index.build(m.core)[:2]
+
+
+@pytest.mark.parametrize("error", [StoreBusy, RuntimeError])
+def test_what_cannot_be_absorbed_is_told_to_whoever_wrote_it(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    m = machine("m", TABLES)
+    look = absorb.look
+
+    def fails(core: Core, table: Table, entries: Sequence[Entry]) -> None:
+        if any(entry.pk == ("bad",) for entry in entries):
+            raise error("cannot be absorbed")
+        look(core, table, entries)
+
+    monkeypatch.setattr(absorb, "look", fails)
+    done = m.store.together([
+        statement("INSERT INTO t VALUES ('a', 1, '')"),
+        statement("INSERT INTO t VALUES ('bad', 2, '')"),
+        Rows("t", [("c", 3, "")]),
+        Rows("n", [(1, 1)]),
+    ])  # fmt: skip
+    assert [type(one.error) for one in done] == [type(None), error, type(None), type(None)]
+    assert m.rows("SELECT k FROM t") == [("a",), ("c",)]
+    assert m.store.verify() == []
+
+
 def test_a_write_after_a_definition_sees_it(machine: Make) -> None:
     m = machine("m", TABLES)
     done = m.store.together([
@@ -166,6 +223,18 @@ def test_what_a_listener_raises_is_no_reason_to_write_twice(machine: Make) -> No
 def test_a_statement_about_transactions_is_refused_before_it_waits(sql: str) -> None:
     with pytest.raises(UsageError, match="has no place here"):
         statement(sql)
+
+
+@pytest.mark.parametrize("before", ["/*a*/", "-- a\n", " ;", "/*/ -- */ --/*\n\ufeff", "/***/"])
+def test_no_number_of_comments_hides_what_a_statement_is(before: str) -> None:
+    assert callable(statement(before * 10_000 + "SELECT 1"))
+    with pytest.raises(UsageError, match="COMMIT has no place here"):
+        statement(before * 10_000 + "COMMIT")
+
+
+@pytest.mark.parametrize("sql", ["/*" * 10_000, "/*" + "*" * 10_000, "/*a*/" * 10_000 + "/* COMMIT", "--" * 10_000])
+def test_a_comment_without_an_end_is_no_statement_about_transactions(sql: str) -> None:
+    assert callable(statement(sql))
 
 
 def test_the_store_alone_does_the_same(machine: Make) -> None:

@@ -230,6 +230,7 @@ def test_key_heads_and_stamp_slices_that_collide_are_settled_by_the_last_attempt
     """One byte each instead of 6 and 3: nearly every question meets another record or hides a stamp."""
     with (
         mock.patch.multiple(messages, QUESTION_KEY_BYTES=1, QUESTION_STAMP_BYTES=1),
+        mock.patch.object(frames, "QUESTION_STAMP_BYTES", 1),
         mock.patch.object(descent, "QUESTION_STAMP_BYTES", 1),
     ):
         talk = converge(*colleagues(seed, 150, 60, 60))

@@ -9,7 +9,8 @@ until both roots are equal. All of it happens before the first round of the trie
 1. Acquaintances send each other what came since, and nothing else.
 2. Strangers find what differs in one message, whatever it is: a width too small is widened.
 3. A peer that estimates, sketches, lists or remembers falsely costs the trie's descent, never data.
-4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once.
+4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
+   picked in a turn is looked up at once, however many frames it takes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Reconciler:
         self._store, self._agenda = store, agenda
         self._family = ItemHash(keys.sketch())
         self._waiting: list[Message] = []
+        self._picked: set[bytes] = set()
+        """What the peer picked in this turn: looked up together when ours comes."""
         self._theirs = b""
         """The peer's cells that were too few."""
         self._said_width, self._said_root = 0, b""
@@ -61,10 +64,13 @@ class Reconciler:
     @property
     def empty(self) -> bool:
         """Nothing to say."""
-        return not self._waiting
+        return not (self._waiting or self._picked)
 
     def speech(self) -> Iterator[Message]:
-        """What is to be said in this turn."""
+        """What is to be said in this turn. What was picked goes to the agenda, whose speech follows."""
+        if self._picked:
+            picked, self._picked = sorted(self._picked), set()
+            self._send(self._store.locate(picked))
         waiting, self._waiting = self._waiting, []
         yield from waiting
 
@@ -199,7 +205,7 @@ class Reconciler:
     def on_pick(self, message: Pick) -> None:
         """Note what the peer lacks."""
         self._agenda.hear(len(message.heads), 0)
-        self._send(self._store.locate(message.heads))
+        self._picked.update(message.heads)
 
     def _settle(self, heads: Iterable[bytes]) -> None:
         """Send those of these items that are here, and pick the others."""

@@ -19,7 +19,7 @@ from protocol.prints import HEAD_BYTES, ItemHash
 from protocol.sketch import FULL_BYTES, Sketch
 from replica.store import history, index
 from replica.store.core import Core
-from replica.store.toggled import ITEM, STAMP, distinct
+from replica.store.toggled import ITEM, STAMP
 
 KEEP_AFTER = 16_384
 """Items that were folded in, or hashed anew, after which the sketch is stored: 393 kB, for about 30 ms of work saved."""
@@ -117,15 +117,12 @@ class Sketched:
         ranges = sorted({head[:HEAD_BYTES] for head in wanted})
         bounds = [(low, low + b"\xff" * (STAMP - HEAD_BYTES)) for low in ranges]
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        for _, rows in index.select_ranges(self._core, "n, key, floor, born, stamps", bounds):
-            try:
-                pairs = [(key, stamp) for _, key, *state in rows for stamp in distinct(*state)]
-                items = b"".join([key + stamp for key, stamp in pairs])
-            except TypeError as error:
-                raise history.damaged(self._core) from error
-            prints = self._prints(items)
-            for pair, fingerprint in zip(pairs, prints, strict=True):
-                head = fingerprint.to_bytes(8, "big")[:width]
-                if head in wanted:
-                    found.setdefault(head, []).append(pair)
+        for _, rows in index.select_ranges(self._core, "key, floor, born, stamps", bounds):
+            while some := rows.fetchmany(history.ROWS_AT_ONCE):
+                items = history.items_of(self._core, some)
+                for at, fingerprint in enumerate(self._prints(items)):
+                    head = fingerprint.to_bytes(8, "big")[:width]
+                    if head in wanted:
+                        item = items[ITEM * at : ITEM * at + ITEM]
+                        found.setdefault(head, []).append((item[:STAMP], item[STAMP:]))
         return found

@@ -146,6 +146,25 @@ def test_4_what_is_picked_twice_is_sent_once() -> None:
     assert len(sent.records) == 100
 
 
+def test_4_all_that_is_picked_in_a_turn_is_looked_up_at_once_however_many_frames_it_takes() -> None:
+    store = twins(100)[0]
+    server = listening(store)
+    heads = [head[:4] for head in store.heads()]
+    with mock.patch.object(store, "locate", wraps=store.locate) as locate:
+        tell(server, *[Pick((head,)) for head in heads], Pick((b"none",)), END)
+        (sent,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Records))
+    assert len(sent.records) == 100
+    assert [sorted(call.args[0]) for call in locate.call_args_list] == [sorted({*heads, b"none"})]
+
+
+def test_4_a_client_that_has_only_picks_to_answer_answers_them_before_the_trie_is_asked() -> None:
+    store = twins(100)[0]
+    client = session(CLIENT, store)
+    client.open(NOW_MS)
+    tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 100), Pick((store.heads()[0][:4],)), End(ROOT, 100, True, 0, 0))
+    assert [type(frames.decode(frame)) for frame in pulled(client)] == [Records, End]
+
+
 PROOF = KEYS.proof(CLIENT, *NONCES)
 sizes = st.one_of(st.integers(0, 100), st.integers(0, 1 << 62))
 roots = st.one_of(st.sampled_from([ROOT, bytes(16), twins(100)[0].root()[0]]), st.binary(min_size=16, max_size=16))

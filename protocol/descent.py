@@ -99,8 +99,8 @@ class Port(Protocol):
     def extension(self, width: int, since: bytes = b"") -> bytes:
         """What widens `cells(width, since)`."""
 
-    def heads(self) -> list[bytes]:
-        """The first 5 bytes of every item's fingerprint, ascending."""
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""

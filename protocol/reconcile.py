@@ -146,14 +146,21 @@ class Reconciler:
         width = sketch.size_for(difference)
         listed = most <= limits.LISTED_FREELY or (4 * difference > most and most <= limits.LISTED_MAX)
         if listed and not self._since:
-            heads = self._store.heads()
-            if len(heads) <= limits.LISTED_MAX:  # A record of many stamps is many items.
+            heads = self._list()
+            if heads is not None:
                 self.way = Way.LISTING
                 self._waiting.append(Listing(tuple(heads)))
         elif width is not None and (self._since or 4 * difference <= most):
             self.way = Way.SKETCH
             self._said_width, self._said_root = width, self._store.root()[0]
             self._waiting.append(Cells(width, False, self._store.cells(width, self._since)))
+
+    def _list(self) -> list[bytes] | None:
+        """All that is here, if it is no more than a list may hold. A record of many stamps is many items."""
+        if self._store.root()[1] > limits.LISTED_MAX:
+            return None
+        heads = self._store.heads(limits.LISTED_MAX + 1)
+        return heads if len(heads) <= limits.LISTED_MAX else None
 
     # --- what the peer says -------------------------------------------------------------------------------------------
 
@@ -196,9 +203,10 @@ class Reconciler:
         if self._listed:
             raise LimitExceeded("a second list in one session")
         self._listed, self.way = True, Way.LISTING
-        if self._store.root()[1] > limits.LISTED_MAX:
-            return  # No honest peer lists so few items to so many records; the trie finds them.
-        mine, theirs = set(self._store.heads()), set(message.heads)
+        heads = self._list()
+        if heads is None:
+            return  # The peer says few items to many of ours; the trie finds them.
+        mine, theirs = set(heads), set(message.heads)
         self._settle(mine - theirs)
         self._pick({head[:HEAD] for head in theirs - mine})
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, islice
 from struct import Struct
-from typing import Any
 
 from protocol import limits
 from protocol.collector import uncollected

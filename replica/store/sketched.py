@@ -101,11 +101,14 @@ class Sketched:
         except OurFault as error:
             raise history.damaged(self._core) from error
 
-    def heads(self) -> list[bytes]:
-        """The first 5 bytes of every fingerprint, ascending."""
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every fingerprint, ascending; of the first `limit` by key, if there are more."""
         found: list[int] = []
         for items in history.items(self._core):
             found += [fingerprint >> 24 for fingerprint in self._prints(items)]
+            if len(found) >= limit:
+                del found[limit:]
+                break
         found.sort()
         return [head.to_bytes(5, "big") for head in found]
 

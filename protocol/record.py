@@ -102,6 +102,10 @@ class Record:
             self.registers = {n: r for n, r in self.registers.items() if r[0] > self.floor}
         return changed
 
+    def size(self) -> int:
+        """The bytes of its values, which is nearly all that a large record takes."""
+        return sum([len(value) for _, value in self.registers.values()])
+
     def stamps(self) -> set[bytes]:
         """Every stamp in the state: what this copy has seen of the record."""
         seen = {stamp for stamp, _ in self.registers.values()}

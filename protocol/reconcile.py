@@ -27,7 +27,7 @@ from protocol.prints import ItemHash
 
 
 class Way(Enum):
-    """How this side came to know what to send before the trie was asked, for those who watch."""
+    """How this side came to know what to send before the trie was asked: by the last thing that told anything."""
 
     NONE = ""
     STREAM = "stream"
@@ -59,7 +59,8 @@ class Reconciler:
         """The root since when the sketches of this session count; empty: always."""
         self._named: bytes | None = None
         """The agreed root in our HELLO, if there was one; None without a HELLO."""
-        self.way = Way.NONE
+        self.way = self._tried = Way.NONE
+        """What told what to send; and what was said, of which the peer has not yet answered that it told anything."""
 
     @property
     def empty(self) -> bool:
@@ -148,10 +149,10 @@ class Reconciler:
         if listed and not self._since:
             heads = self._list()
             if heads is not None:
-                self.way = Way.LISTING
+                self._tried = Way.LISTING
                 self._waiting.append(Listing(tuple(heads)))
         elif width is not None and (self._since or 4 * difference <= most):
-            self.way = Way.SKETCH
+            self._tried = Way.SKETCH
             self._said_width, self._said_root = width, self._store.root()[0]
             self._waiting.append(Cells(width, False, self._store.cells(width, self._since)))
 
@@ -175,7 +176,7 @@ class Reconciler:
             raise Malformed("a second sketch in one session")
         else:
             theirs, width = message.cells, message.width
-        self._theirs, self._asked_width, self.way = theirs, 0, Way.SKETCH
+        self._theirs, self._asked_width = theirs, 0
         if not self._peeled(self._store.cells(width, self._since), theirs) and sketch.wider(width) is not None:
             self._asked_width = width
             self._waiting.append(More(width))
@@ -202,10 +203,11 @@ class Reconciler:
         """Compare the peer's list with what is here."""
         if self._listed:
             raise LimitExceeded("a second list in one session")
-        self._listed, self.way = True, Way.LISTING
+        self._listed = True
         heads = self._list()
         if heads is None:
             return  # The peer says few items to many of ours; the trie finds them.
+        self.way = Way.LISTING
         mine, theirs = set(heads), set(message.heads)
         self._settle(mine - theirs)
         self._pick({head[:HEAD] for head in theirs - mine})
@@ -214,6 +216,12 @@ class Reconciler:
         """Note what the peer lacks."""
         self._agenda.hear(len(message.heads), 0)
         self._picked.update(message.heads)
+        self.on_settled()
+
+    def on_settled(self) -> None:
+        """The peer sends or picks something before the trie was asked: what we said told it what differs."""
+        if self._tried is not Way.NONE:
+            self.way = self._tried
 
     def _settle(self, heads: Iterable[bytes]) -> None:
         """Send those of these items that are here, and pick the others."""

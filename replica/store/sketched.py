@@ -3,7 +3,8 @@
 A sketch of some moment lies in the file, or in memory since the last session; the history says which items came and went
 since then, and folding those in costs 2 us each, a tenth of that with NumPy. So a write costs nothing but its line of
 history. Where the history does not reach back, the sketch is made anew from all records. It is a hint: a wrong one costs
-the session that finds out a descent of the trie, and is then forgotten. One test each:
+a session a descent of the trie. One that was peeled and did not tell all is then forgotten; one that is never peeled,
+since a peer's may be false too, `verify` finds. One test each:
 
 1. After any history, the sketch is that of the items that are there.
 2. A stored sketch that is old, of another moment or damaged is not used, or does no harm.

@@ -178,10 +178,11 @@ def test_a_sketch_after_which_the_trie_was_needed_is_forgotten(machine: Make, mo
     outcome = meet(a, b)[0]
     a.store.remember(outcome, "ws://b")
     assert a.value("SELECT count(*) FROM _replica_sketch") == 1
-    outcome.way, outcome.rounds = Way.SKETCH, 1
-    assert outcome.misled
-    a.store.remember(outcome, "ws://b")
-    assert a.value("SELECT count(*) FROM _replica_sketch") == 0
+    for way, kept in ((Way.NONE, 1), (Way.LISTING, 1), (Way.SKETCH, 0)):
+        outcome.way, outcome.rounds = way, 1
+        assert outcome.misled == (way is Way.SKETCH)
+        a.store.remember(outcome, "ws://b")
+        assert a.value("SELECT count(*) FROM _replica_sketch") == kept
 
 
 def test_what_is_located_is_what_the_fingerprint_was_made_of(machine: Make) -> None:

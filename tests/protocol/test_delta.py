@@ -32,7 +32,9 @@ def test_a_delta_is_what_its_bytes_decode_to(whole: Record, data: st.DataObject)
 def test_a_delta_of_many_stamps_is_what_its_bytes_decode_to() -> None:
     """Over 256, each index takes two bytes."""
     stamps = [pack(7, count, b"node-one") for count in range(300)]
-    whole = Record("contacts", pack_id([7]), ONE, stamps[0], {f"f{n}": (s, pack_value(n)) for n, s in enumerate(stamps)})
+    whole = Record(
+        "contacts", pack_id([7]), ONE, stamps[0], {f"f{n}": (s, pack_value(n)) for n, s in enumerate(stamps)}
+    )
     for missing in (None, set(stamps[1:280]), {ONE}):
         assert whole.delta(missing) == decode(whole.encode(missing))
 

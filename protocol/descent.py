@@ -99,8 +99,8 @@ class Port(Protocol):
     def extension(self, width: int, since: bytes = b"") -> bytes:
         """What widens `cells(width, since)`."""
 
-    def heads(self) -> list[bytes]:
-        """The first 5 bytes of every item's fingerprint, ascending."""
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
@@ -313,15 +313,14 @@ class Agenda:
 
     def _outgoing(self, attempt: int) -> Iterator[_Sized]:
         deltas, self._deltas = self._deltas, {}
-        for part in _chunks(list(deltas), SCAN):
-            for record in self._store.records(part):
-                yield from self._delta(record, deltas)
+        for record in self._parted(list(deltas)):
+            yield from self._delta(record, deltas)
         items, self._items = self._items, {}
         for part in _chunks(sorted(items), SCAN):  # The schema first.
             known = self._store.stamps(part)
             whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
             yield from self._read(whole_ones)
-            for record in self._store.records([key for key in part if key in known and not known[key] <= items[key]]):
+            for record in self._parted([key for key in part if key in known and not known[key] <= items[key]]):
                 stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
                 if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
                     delta = record.delta(stamps)
@@ -345,8 +344,19 @@ class Agenda:
             records = self._store.deltas(part)
             sizes = [record.size() for record in records]
             yield from zip(records, sizes, strict=True)
-            size = sum(sizes)
-            self._at_once = max(1, min(SCAN, len(part) * limits.BATCH_BYTES_AIM // max(size, 1)))
+            self._were_read(len(part), sum(sizes))
+
+    def _parted(self, keys: Sequence[bytes]) -> Iterator[Record]:
+        """Read records of which parts are sent: as many at a time, since each is read whole."""
+        while keys:
+            part, keys = keys[: self._at_once], keys[self._at_once :]
+            records = self._store.records(part)
+            yield from records
+            self._were_read(len(part), sum(map(Record.size, records)))
+
+    def _were_read(self, count: int, size: int) -> None:
+        """Learn how many to read next. Twice as many at most: behind small records of the schema come the photos."""
+        self._at_once = max(1, min(SCAN, 2 * self._at_once, count * limits.BATCH_BYTES_AIM // max(size, 1)))
 
     def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[_Sized]:
         key = self._keys.record_key(pack_plain(record.collection), record.id)

@@ -72,7 +72,8 @@ ITEMS_PER_FRAME_MAX = 16_384
 """Entries of HAVE and WANT in one frame."""
 
 HEARD_PER_TURN_MAX = 3_500_000
-"""What a peer may have us note in one turn: 1 for a slice, 8 for the question or leaf around it. 90 MB at worst."""
+"""What a peer may have us note in one turn: 1 for a slice, 8 for the question or leaf around it, and 8 for a fingerprint
+of PICK. 90 MB at worst."""
 
 BACKLOG_MAX = 500_000
 """Prefixes that wait to be described. Deepest first, two tries of 100 million records need fewer than 250,000."""
@@ -107,7 +108,8 @@ LISTED_MAX = 262_144
 """Fingerprints in a list of all of them, 1.3 MB: in larger stores that differ in a quarter the trie is as good."""
 
 LISTED_FREELY = 64
-"""A store of no more items lists them, since its smallest sketch is as large."""
+"""If neither side has more records, the items are listed, since the smallest sketch is as large. Records, of which both
+say how many they have: the items of the other side nobody knows."""
 
 PICKED_PER_FRAME_MAX = 262_144
 """Fingerprints that one frame asks for: all that a peer listed."""

@@ -53,6 +53,6 @@ class Outcome:
 
     @property
     def misled(self) -> bool:
-        """What was found by a sketch or a list was not all, so that the trie was asked; nothing was refused, which would
-        explain it."""
-        return self.way in {Way.SKETCH, Way.LISTING} and self.rounds > 0 and not self.refused
+        """A sketch told what differs, and it was not all, so that the trie was asked; nothing was refused, which would
+        explain it. Not so a list, or a sketch that told nothing: neither says that a sketch is false."""
+        return self.way is Way.SKETCH and self.rounds > 0 and not self.refused

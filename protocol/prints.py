@@ -35,7 +35,6 @@ WORDS = 12
 MASK = (1 << 64) - 1
 CHECK_BITS = 20
 CHECK_MASK = (1 << CHECK_BITS) - 1
-HEAD_SHIFT = 40
 HEAD_BYTES = 3
 
 BULK_MIN = 500
@@ -85,21 +84,18 @@ class ItemHash:
             yield body << CHECK_BITS | ((mixed ^ mixed >> 32) * second & MASK) >> 44
 
     def passes(self, fingerprint: int) -> bool:
-        """Whether a number of 64 bits can be a fingerprint: its last 20 bits are the check of the others."""
+        """Whether a number of 64 bits can be a fingerprint: its last 20 bits are the check of the others. The plain
+        definition, which tests hold against what `sketch.peel` does in line."""
         mixed = (fingerprint >> CHECK_BITS) * self.check[0] & MASK
         return fingerprint & CHECK_MASK == ((mixed ^ mixed >> 32) * self.check[1] & MASK) >> 44
 
     def positions(self, fingerprint: int) -> tuple[int, int, int, int]:
-        """The cell of each sub-table, of SKETCH_WIDTH each, that a fingerprint is in."""
+        """The cell of each sub-table, of SKETCH_WIDTH each, that a fingerprint is in. The plain definition, which tests
+        hold against what `sketch` and `bulk` do in line."""
         width = limits.SKETCH_WIDTH
         mixed = fingerprint * self.position & MASK
         high, low = divmod(mixed ^ mixed >> 32, width * width)
         return low % width, low // width, high % width, high // width % width
-
-
-def head(fingerprint: int) -> bytes:
-    """The first 3 bytes of the record key."""
-    return (fingerprint >> HEAD_SHIFT).to_bytes(HEAD_BYTES, "big")
 
 
 def bulk_pays(count: int) -> bool:

@@ -9,7 +9,8 @@ until both roots are equal. All of it happens before the first round of the trie
 1. Acquaintances send each other what came since, and nothing else.
 2. Strangers find what differs in one message, whatever it is: a width too small is widened.
 3. A peer that estimates, sketches, lists or remembers falsely costs the trie's descent, never data.
-4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once.
+4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
+   picked in a turn is looked up at once, however many frames it takes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from protocol.prints import ItemHash
 
 
 class Way(Enum):
-    """How this side came to know what to send before the trie was asked, for those who watch."""
+    """How this side came to know what to send before the trie was asked: by the last thing that told anything."""
 
     NONE = ""
     STREAM = "stream"
@@ -47,6 +48,8 @@ class Reconciler:
         self._store, self._agenda = store, agenda
         self._family = ItemHash(keys.sketch())
         self._waiting: list[Message] = []
+        self._picked: set[bytes] = set()
+        """What the peer picked in this turn: looked up together when ours comes."""
         self._theirs = b""
         """The peer's cells that were too few."""
         self._said_width, self._said_root = 0, b""
@@ -56,15 +59,19 @@ class Reconciler:
         """The root since when the sketches of this session count; empty: always."""
         self._named: bytes | None = None
         """The agreed root in our HELLO, if there was one; None without a HELLO."""
-        self.way = Way.NONE
+        self.way = self._tried = Way.NONE
+        """What told what to send; and what was said, of which the peer has not yet answered that it told anything."""
 
     @property
     def empty(self) -> bool:
         """Nothing to say."""
-        return not self._waiting
+        return not (self._waiting or self._picked)
 
     def speech(self) -> Iterator[Message]:
-        """What is to be said in this turn."""
+        """What is to be said in this turn. What was picked goes to the agenda, whose speech follows."""
+        if self._picked:
+            picked, self._picked = sorted(self._picked), set()
+            self._send(self._store.locate(picked))
         waiting, self._waiting = self._waiting, []
         yield from waiting
 
@@ -140,14 +147,21 @@ class Reconciler:
         width = sketch.size_for(difference)
         listed = most <= limits.LISTED_FREELY or (4 * difference > most and most <= limits.LISTED_MAX)
         if listed and not self._since:
-            heads = self._store.heads()
-            if len(heads) <= limits.LISTED_MAX:  # A record of many stamps is many items.
-                self.way = Way.LISTING
+            heads = self._list()
+            if heads is not None:
+                self._tried = Way.LISTING
                 self._waiting.append(Listing(tuple(heads)))
         elif width is not None and (self._since or 4 * difference <= most):
-            self.way = Way.SKETCH
+            self._tried = Way.SKETCH
             self._said_width, self._said_root = width, self._store.root()[0]
             self._waiting.append(Cells(width, False, self._store.cells(width, self._since)))
+
+    def _list(self) -> list[bytes] | None:
+        """All that is here, if it is no more than a list may hold. A record of many stamps is many items."""
+        if self._store.root()[1] > limits.LISTED_MAX:
+            return None
+        heads = self._store.heads(limits.LISTED_MAX + 1)
+        return heads if len(heads) <= limits.LISTED_MAX else None
 
     # --- what the peer says -------------------------------------------------------------------------------------------
 
@@ -162,7 +176,7 @@ class Reconciler:
             raise Malformed("a second sketch in one session")
         else:
             theirs, width = message.cells, message.width
-        self._theirs, self._asked_width, self.way = theirs, 0, Way.SKETCH
+        self._theirs, self._asked_width = theirs, 0
         if not self._peeled(self._store.cells(width, self._since), theirs) and sketch.wider(width) is not None:
             self._asked_width = width
             self._waiting.append(More(width))
@@ -189,17 +203,25 @@ class Reconciler:
         """Compare the peer's list with what is here."""
         if self._listed:
             raise LimitExceeded("a second list in one session")
-        self._listed, self.way = True, Way.LISTING
-        if self._store.root()[1] > limits.LISTED_MAX:
-            return  # No honest peer lists so few items to so many records; the trie finds them.
-        mine, theirs = set(self._store.heads()), set(message.heads)
+        self._listed = True
+        heads = self._list()
+        if heads is None:
+            return  # The peer says few items to many of ours; the trie finds them.
+        self.way = Way.LISTING
+        mine, theirs = set(heads), set(message.heads)
         self._settle(mine - theirs)
         self._pick({head[:HEAD] for head in theirs - mine})
 
     def on_pick(self, message: Pick) -> None:
         """Note what the peer lacks."""
         self._agenda.hear(len(message.heads), 0)
-        self._send(self._store.locate(message.heads))
+        self._picked.update(message.heads)
+        self.on_settled()
+
+    def on_settled(self) -> None:
+        """The peer sends or picks something before the trie was asked: what we said told it what differs."""
+        if self._tried is not Way.NONE:
+            self.way = self._tried
 
     def _settle(self, heads: Iterable[bytes]) -> None:
         """Send those of these items that are here, and pick the others."""

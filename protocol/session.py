@@ -313,6 +313,8 @@ class Session:
 
     def _on_records(self, message: Records, now_ms: int) -> None:
         applied = self._store.apply(message.records, now_ms)
+        if self._round < 0:
+            self._short.on_settled()
         self.outcome.received += len(message.records)
         self.outcome.changed += applied.changed
         self.outcome.held += applied.held

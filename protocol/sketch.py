@@ -93,13 +93,6 @@ class Sketch:
         made._counters = list(kept[-limits.SKETCH_COUNTERS :])
         return made
 
-    def copy(self) -> "Sketch":
-        """Another sketch of the same set."""
-        made = Sketch(self._hash)
-        made._cells = self._cells[:]
-        made._counters = self._counters[:]
-        return made
-
     def _toggle(self, fingerprints: Sequence[int], sign: int) -> None:
         if bulk_pays(len(fingerprints)):
             from protocol import bulk

@@ -93,9 +93,9 @@ class Mistaken(Store):
         true = super().extension(width, since)
         return self.random.randbytes(len(true)) if self._errs() else true
 
-    def heads(self) -> list[bytes]:
+    def heads(self, limit: int) -> list[bytes]:
         """It lists some, and others that are not there."""
-        true = super().heads()
+        true = super().heads(limit)
         if not self._errs():
             return true
         false = [self.random.randbytes(messages.LISTED) for _ in range(self.random.randrange(9))]

@@ -143,7 +143,7 @@ def _many(random: Random, size: int, most: int) -> list[bytes]:
 
 
 async def _list(liar: Liar) -> str:
-    random, true = liar.random, liar.store.heads()
+    random, true = liar.random, liar.store.heads(limits.LISTED_MAX)
     together = random.random() < 0.5
     liar.did.append("two lists in a turn" if together else "a list in each turn")
 
@@ -157,7 +157,7 @@ async def _list(liar: Liar) -> str:
 
 
 async def _picks(liar: Liar) -> str:
-    random, true = liar.random, [head[:HEAD] for head in liar.store.heads()]
+    random, true = liar.random, [head[:HEAD] for head in liar.store.heads(limits.LISTED_MAX)]
     flood = random.random() < FULL
     liar.did.append("a flood of picks" if flood else "picks in every turn")
 

@@ -13,7 +13,7 @@ not find a root in it falls back to the sketch or the trie. One test each:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from replica.errors import StoreError
 from replica.store.core import Core
@@ -26,6 +26,9 @@ SEQ_MAX = 1 << 53
 """No history comes so far; what stands there is not ours, and SQLite would number at random after it."""
 LOOK_EVERY = 256
 """Transactions after which the size of the history is looked at."""
+ROWS_AT_ONCE, PART_BYTES = 256, 1 << 20
+"""Records read at a time, and bytes of their items that are handed on together: a record of 2,000 stamps is 64 kB of
+items, so that both together are 18 MB at worst; and NumPy pays from 500 items on."""
 
 
 def write(core: Core) -> None:
@@ -117,21 +120,34 @@ def _apart(items: bytes) -> Iterator[tuple[bytes, bytes]]:
     return ((items[at : at + STAMP], items[at + STAMP : at + ITEM]) for at in range(0, len(items), ITEM))
 
 
-def items(core: Core, size: int = 65_536) -> Iterator[bytes]:
-    """All items there are, in the order of keys, some thousands at a time."""
+def items(core: Core) -> Iterator[bytes]:
+    """All items there are, in the order of keys, about PART_BYTES at a time."""
     cursor = core.db.execute("SELECT key, floor, born, stamps FROM _replica_record ORDER BY key")
-    while rows := cursor.fetchmany(size):
-        try:
-            yield b"".join(
-                [
-                    key + born
-                    if stamps == born and not floor
-                    else b"".join([key + stamp for stamp in distinct(floor, born, stamps)])
-                    for key, floor, born, stamps in rows
-                ]
-            )
-        except TypeError as error:
-            raise damaged(core) from error
+    parts: list[bytes] = []
+    size = 0
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        parts.append(items_of(core, rows))
+        size += len(parts[-1])
+        if size >= PART_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def items_of(core: Core, rows: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> bytes:
+    """The items of records that are (key, floor, born, stamps), 32 bytes each. Raises StoreError if those are no bytes."""
+    try:
+        return b"".join(
+            [
+                key + born
+                if stamps == born and not floor
+                else b"".join([key + stamp for stamp in distinct(floor, born, stamps)])
+                for key, floor, born, stamps in rows
+            ]
+        )
+    except TypeError as error:
+        raise damaged(core) from error
 
 
 def damaged(core: Core) -> StoreError:

@@ -8,12 +8,12 @@ Leaves have no rows: a leaf is a range of `_replica_record`, which is ordered by
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, islice
 from struct import Struct
-from typing import Any
 
 from protocol import limits
 from protocol.collector import uncollected
@@ -82,9 +82,9 @@ def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Ent
 
 def select_ranges(
     core: Core, columns: str, bounds: Sequence[tuple[bytes, bytes]], tail: str = ""
-) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-    """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on).
-    `n` is a range's number after that place."""
+) -> Iterator[tuple[int, sqlite3.Cursor]]:
+    """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on,
+    to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
         some = bounds[start : start + RANGES]
         marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
@@ -92,7 +92,7 @@ def select_ranges(
             f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
             f"CROSS JOIN _replica_record WHERE key BETWEEN low AND high{tail}",
             list(map(bytearray, chain.from_iterable(some))),
-        ).fetchall()
+        )
         yield start, rows
 
 

@@ -229,9 +229,9 @@ class StorePort:
         return self._read(lambda: self._sketched.now(since).extension(width))
 
     @uncollected()
-    def heads(self) -> list[bytes]:
-        """The first 4 bytes of every item's fingerprint."""
-        return self._read(self._sketched.heads)
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
+        return self._read(lambda: self._sketched.heads(limit))
 
     @reporting
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:

@@ -3,7 +3,8 @@
 A sketch of some moment lies in the file, or in memory since the last session; the history says which items came and went
 since then, and folding those in costs 2 us each, a tenth of that with NumPy. So a write costs nothing but its line of
 history. Where the history does not reach back, the sketch is made anew from all records. It is a hint: a wrong one costs
-the session that finds out a descent of the trie, and is then forgotten. One test each:
+a session a descent of the trie. One that was peeled and did not tell all is then forgotten; one that is never peeled,
+since a peer's may be false too, `verify` finds. One test each:
 
 1. After any history, the sketch is that of the items that are there.
 2. A stored sketch that is old, of another moment or damaged is not used, or does no harm.
@@ -19,7 +20,7 @@ from protocol.prints import HEAD_BYTES, ItemHash
 from protocol.sketch import FULL_BYTES, Sketch
 from replica.store import history, index
 from replica.store.core import Core
-from replica.store.toggled import ITEM, STAMP, distinct
+from replica.store.toggled import ITEM, STAMP
 
 KEEP_AFTER = 16_384
 """Items that were folded in, or hashed anew, after which the sketch is stored: 393 kB, for about 30 ms of work saved."""
@@ -104,11 +105,14 @@ class Sketched:
         except OurFault as error:
             raise history.damaged(self._core) from error
 
-    def heads(self) -> list[bytes]:
-        """The first 5 bytes of every fingerprint, ascending."""
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every fingerprint, ascending; of the first `limit` by key, if there are more."""
         found: list[int] = []
         for items in history.items(self._core):
             found += [fingerprint >> 24 for fingerprint in self._prints(items)]
+            if len(found) >= limit:
+                del found[limit:]
+                break
         found.sort()
         return [head.to_bytes(5, "big") for head in found]
 
@@ -120,15 +124,12 @@ class Sketched:
         ranges = sorted({head[:HEAD_BYTES] for head in wanted})
         bounds = [(low, low + b"\xff" * (STAMP - HEAD_BYTES)) for low in ranges]
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        for _, rows in index.select_ranges(self._core, "n, key, floor, born, stamps", bounds):
-            try:
-                pairs = [(key, stamp) for _, key, *state in rows for stamp in distinct(*state)]
-                items = b"".join([key + stamp for key, stamp in pairs])
-            except TypeError as error:
-                raise history.damaged(self._core) from error
-            prints = self._prints(items)
-            for pair, fingerprint in zip(pairs, prints, strict=True):
-                head = fingerprint.to_bytes(8, "big")[:width]
-                if head in wanted:
-                    found.setdefault(head, []).append(pair)
+        for _, rows in index.select_ranges(self._core, "key, floor, born, stamps", bounds):
+            while some := rows.fetchmany(history.ROWS_AT_ONCE):
+                items = history.items_of(self._core, some)
+                for at, fingerprint in enumerate(self._prints(items)):
+                    head = fingerprint.to_bytes(8, "big")[:width]
+                    if head in wanted:
+                        item = items[ITEM * at : ITEM * at + ITEM]
+                        found.setdefault(head, []).append((item[:STAMP], item[STAMP:]))
         return found

@@ -88,8 +88,8 @@ class Lying(MemoryStore):
         size = len(cells) // 4
         return b"".join(cells[at + 8 * width : at + size] for at in range(0, len(cells), size))
 
-    def heads(self) -> list[bytes]:
-        true = super().heads()
+    def heads(self, limit: int) -> list[bytes]:
+        true = super().heads(limit)
         match self._lies["heads"]:
             case "true":
                 return true

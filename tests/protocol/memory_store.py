@@ -198,8 +198,8 @@ class MemoryStore:
     def extension(self, width: int, since: bytes = b"") -> bytes:
         return self.sketch(since).extension(width)
 
-    def heads(self) -> list[bytes]:
-        return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints())
+    def heads(self, limit: int) -> list[bytes]:
+        return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints()[:limit])
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from random import Random
 from unittest import mock
 
@@ -230,6 +230,7 @@ def test_key_heads_and_stamp_slices_that_collide_are_settled_by_the_last_attempt
     """One byte each instead of 6 and 3: nearly every question meets another record or hides a stamp."""
     with (
         mock.patch.multiple(messages, QUESTION_KEY_BYTES=1, QUESTION_STAMP_BYTES=1),
+        mock.patch.object(frames, "QUESTION_STAMP_BYTES", 1),
         mock.patch.object(descent, "QUESTION_STAMP_BYTES", 1),
     ):
         talk = converge(*colleagues(seed, 150, 60, 60))
@@ -501,6 +502,45 @@ def test_a_first_sync_sends_each_record_once_and_hardly_anything_else() -> None:
         other = sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) not in {Records, Nodes})
         assert other < 600
         assert talk.outcomes[0].round_trips <= 3
+
+
+@pytest.mark.parametrize("what", ["whole", "items", "questions"])
+def test_what_is_read_at_a_time_is_about_a_batch_whatever_is_sent_of_it(what: str) -> None:
+    """Photos behind small records: a turn that sends a name from each must not hold all of the photos."""
+    store = MemoryStore()
+    fill(store, ANN, 40)
+    small, count = set(store.state), 200
+    for number in range(100, 100 + count):
+        store.insert(number, ANN.tick(NOW_MS), {"photo": b"x" * 1_000})
+        store.update(number, ANN.tick(NOW_MS), {"name": "new"})
+    photos = [key for key in store.state if key not in small]
+    notes, read, largest = agenda(store), {"deltas": store.deltas, "records": store.records}, 0
+
+    def counted(name: str) -> AbstractContextManager[object]:
+        def reading(keys: Sequence[bytes]) -> object:
+            nonlocal largest
+            largest = max(largest, sum(len(store.state[key].encode()) for key in keys))
+            return read[name](keys)
+
+        return mock.patch.object(store, name, reading)
+
+    with ExitStack() as stack:
+        stack.enter_context(limited(BATCH_BYTES_AIM=8_000))
+        for name in read:
+            stack.enter_context(counted(name))
+        match what:
+            case "whole":
+                notes.send([*sorted(small), *photos])
+            case "items":
+                notes.send_items((key, {max(store.stamps([key])[key])}) for key in photos)
+            case _:
+                born = {key: min(store.stamps([key])[key]) for key in photos}
+                for some in [photos[at : at + 50] for at in range(0, count, 50)]:
+                    asked = [messages.question(key, {born[key]}, 0, KEYS.trie) for key in some]
+                    notes.answer(Have(0, True, tuple(asked)))
+        turn = said(notes)
+    assert sent(turn) == count + (40 if what == "whole" else 0)
+    assert largest <= 40_000
 
 
 def test_random_histories_of_three_nodes_end_equal_wherever_they_meet() -> None:

@@ -18,7 +18,7 @@ from protocol import prints
 from protocol.errors import OurFault
 from protocol.keys import Keys
 from protocol.limits import SKETCH_WIDTH
-from protocol.prints import ITEM_BYTES, LOAD_MIN, ItemHash, head
+from protocol.prints import ITEM_BYTES, LOAD_MIN, ItemHash
 from tests.protocol.memory_store import GROUP, KEYS
 from tests.vectors import vectors
 
@@ -47,6 +47,11 @@ def plain_print(family: ItemHash, item: bytes) -> int:
     mixed = body * family.check[0] % modulus
     mixed = (mixed ^ mixed // 2**32) * family.check[1] % modulus
     return body * 2**20 + mixed // 2**44
+
+
+def head(fingerprint: int) -> bytes:
+    """The first 3 bytes of the record key."""
+    return (fingerprint >> 40).to_bytes(3, "big")
 
 
 def plain_positions(family: ItemHash, fingerprint: int) -> list[int]:

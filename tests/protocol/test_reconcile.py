@@ -152,11 +152,38 @@ def test_3_a_side_that_knows_no_short_way_is_met_by_the_trie(
 
 def test_3_who_was_misled_knows_it_afterwards() -> None:
     for swap in (False, True):
-        for false, misled in (({"cells": "random"}, True), ({"places": "none"}, True), ({"heads": "none"}, False)):
+        for false, way, misled in (
+            ({"cells": "random"}, Way.NONE, False),  # It was never peeled: nothing was told, by whosever fault.
+            ({"places": "none"}, Way.SKETCH, True),
+            ({"heads": "none"}, Way.SKETCH, False),
+        ):
             a, b, _ = couple(5, 300, (20, 20), (TRUE | false, TRUE))
             talk = in_sync(sync(*((b, a) if swap else (a, b))))
-            assert ways(talk) == (Way.SKETCH, Way.SKETCH)
+            assert ways(talk) == (way, way)
             assert [outcome.misled for outcome in talk.outcomes] == [misled, misled]
+            assert talk.outcomes[0].rounds == (way is Way.NONE or misled)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_3_a_list_that_is_false_or_not_compared_misleads_nobody_about_a_sketch(swap: bool) -> None:
+    for heads, items_max, way in (("half", 10_000, Way.LISTING), ("true", 100, Way.NONE)):
+        a, b, _ = couple(2, 100, (60, 60), (TRUE | {"memory": "none", "heads": heads}, TRUE | {"memory": "none"}))
+        with limited(LISTED_MAX=items_max):
+            talk = in_sync(sync(*((b, a) if swap else (a, b))))
+        assert way in ways(talk)
+        assert set(ways(talk)) <= {way, Way.NONE}
+        assert not any(outcome.misled for outcome in talk.outcomes)
+
+
+@pytest.mark.parametrize("mine", [0, 20])
+def test_3_who_says_a_sketch_knows_by_the_answer_that_it_told_what_differs(mine: int) -> None:
+    """The client peels; the server hears records, and a pick only if it has something that the client lacks."""
+    a, b, _ = edited(600, 60, mine)
+    for store in (a, b):
+        store.past.clear()
+    talk = in_sync(sync(a, b))
+    assert (Cells in kinds(talk, SERVER), Pick in kinds(talk, CLIENT)) == (True, mine > 0)
+    assert ways(talk) == (Way.SKETCH, Way.SKETCH)
 
 
 SCENES = {

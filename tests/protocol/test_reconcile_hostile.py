@@ -131,6 +131,17 @@ def test_4_a_list_that_no_honest_peer_says_is_not_even_compared() -> None:
     assert [type(frames.decode(frame)) for frame in pulled(server)] == [End]
 
 
+@pytest.mark.parametrize("items_max", [199, 200])
+def test_4_a_list_is_not_compared_with_more_items_than_a_list_may_hold(items_max: int) -> None:
+    """100 records of two items each."""
+    store = edited(100, 100, 0)[0]
+    assert len(store.items()) == 200
+    server = listening(store)
+    with limited(LISTED_MAX=items_max):
+        tell(server, Listing(()), END)
+    assert [type(frames.decode(frame)) for frame in pulled(server)] == [Records, End][items_max == 199 :]
+
+
 def test_4_a_pick_of_nothing_or_of_what_is_not_there_is_a_miss() -> None:
     server = listening(twins(100)[0])
     tell(server, Pick(()), Pick((b"none", b"also")), END)
@@ -140,10 +151,29 @@ def test_4_a_pick_of_nothing_or_of_what_is_not_there_is_a_miss() -> None:
 def test_4_what_is_picked_twice_is_sent_once() -> None:
     store = twins(100)[0]
     server = listening(store)
-    heads = tuple(head[:4] for head in store.heads())
+    heads = tuple(head[:4] for head in store.heads(1_000))
     tell(server, Pick(heads), Pick(heads[::-1]), Listing(()), END)
     (sent,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Records))
     assert len(sent.records) == 100
+
+
+def test_4_all_that_is_picked_in_a_turn_is_looked_up_at_once_however_many_frames_it_takes() -> None:
+    store = twins(100)[0]
+    server = listening(store)
+    heads = [head[:4] for head in store.heads(1_000)]
+    with mock.patch.object(store, "locate", wraps=store.locate) as locate:
+        tell(server, *[Pick((head,)) for head in heads], Pick((b"none",)), END)
+        (sent,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Records))
+    assert len(sent.records) == 100
+    assert [sorted(call.args[0]) for call in locate.call_args_list] == [sorted({*heads, b"none"})]
+
+
+def test_4_a_client_that_has_only_picks_to_answer_answers_them_before_the_trie_is_asked() -> None:
+    store = twins(100)[0]
+    client = session(CLIENT, store)
+    client.open(NOW_MS)
+    tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 100), Pick((store.heads(1_000)[0][:4],)), End(ROOT, 100, True, 0, 0))
+    assert [type(frames.decode(frame)) for frame in pulled(client)] == [Records, End]
 
 
 PROOF = KEYS.proof(CLIENT, *NONCES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -177,10 +177,11 @@ def test_a_sketch_after_which_the_trie_was_needed_is_forgotten(machine: Make, mo
     outcome = meet(a, b)[0]
     a.store.remember(outcome, "ws://b")
     assert a.value("SELECT count(*) FROM _replica_sketch") == 1
-    outcome.way, outcome.rounds = Way.SKETCH, 1
-    assert outcome.misled
-    a.store.remember(outcome, "ws://b")
-    assert a.value("SELECT count(*) FROM _replica_sketch") == 0
+    for way, kept in ((Way.NONE, 1), (Way.LISTING, 1), (Way.SKETCH, 0)):
+        outcome.way, outcome.rounds = way, 1
+        assert outcome.misled == (way is Way.SKETCH)
+        a.store.remember(outcome, "ws://b")
+        assert a.value("SELECT count(*) FROM _replica_sketch") == kept
 
 
 def test_what_is_located_is_what_the_fingerprint_was_made_of(machine: Make) -> None:
@@ -190,12 +191,53 @@ def test_what_is_located_is_what_the_fingerprint_was_made_of(machine: Make) -> N
     a.sql("UPDATE t SET a = 'new' WHERE id < 'k3'", "DELETE FROM t WHERE id = 'k9'")
     every = b"".join(sorted(items(a)))
     prints = [p.to_bytes(8, "big") for p in Sketched(a.core)._prints(every)]
-    assert a.store.heads() == sorted(p[:5] for p in prints)
+    assert a.store.heads(len(prints)) == sorted(p[:5] for p in prints)
     for width in (8, 5, 4):
         found = a.store.locate([p[:width] for p in prints])
         for at, whole in enumerate(prints):
             assert (every[at * 32 : at * 32 + 16], every[at * 32 + 16 : at * 32 + 32]) in found[whole[:width]]
     assert a.store.locate([b"\xff" * 8, b"\x00" * 8]) == a.store.locate([]) == {}
+
+
+def test_all_items_are_read_in_parts_of_so_many_bytes_whatever_the_stamps_of_a_record(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [(f"k{n}", n, n) for n in range(50)])
+    for column in "ab":  # Three stamps each.
+        a.clock.ms += 5
+        a.sql(f"UPDATE t SET {column} = 'new'")
+        a.store.absorb()
+    every = items(a)
+    monkeypatch.setattr(history, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(history, "PART_BYTES", 160)
+    sizes = [len(part) for part in history.items(a.core)]
+    assert max(sizes) < 160 + 2 * 3 * toggled.ITEM
+    assert min(sizes[:-1]) >= 160
+    assert items(a) == every
+    assert sum(sizes) == 32 * len(every) >= 32 * 150
+
+
+def test_who_wants_few_heads_reads_few_items(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [(f"k{n}", n, n) for n in range(50)])
+    every = a.store.heads(1_000)
+    assert every == a.store.heads(len(every)) == sorted(every)
+    monkeypatch.setattr(history, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(history, "PART_BYTES", 1)
+    read, some = 0, Sketched(a.core)
+
+    def counted(of: bytes) -> Sequence[int]:
+        nonlocal read
+        read += len(of) // 32
+        return some._family.prints(of)
+
+    monkeypatch.setattr(some, "_prints", counted)
+    few = some.heads(7)
+    assert len(few) == 7
+    assert set(few) <= set(every)
+    assert few == sorted(few)
+    assert read <= 7 + 2
 
 
 def test_who_agreed_once_is_remembered_by_address(machine: Make) -> None:

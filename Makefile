@@ -1,6 +1,6 @@
-# make demo · make test · make bench · make swarm: each sets up all that it needs. Python 3.11 or later and make are enough.
+# make demo · make test · make bench · make bench-peers · make swarm: each sets up all that it needs. Python 3.11 or later and make are enough.
 
-.PHONY: demo test bench swarm lint types clean
+.PHONY: demo test bench bench-peers swarm lint types clean
 .DEFAULT_GOAL := test
 
 # The first interpreter that really runs (a shim may exist and fail), is new enough and can make a venv.
@@ -17,6 +17,12 @@ test: lint types
 
 bench: .venv/.stamp
 	.venv/bin/python -m tests.bench
+
+# Public engines and ours on one workload, with the ratios. PEERS: the folder of their drivers; WORK: where packages, data
+# and results go. The peers need their packages from PyPI and, for PouchDB, node and npm.
+bench-peers: .venv/.stamp
+	.venv/bin/python -m tests.bench.peers "$(or $(PEERS),../shared/peers)" "$(or $(WORK),.bench/peers)" \
+	$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(RECORDS),--records $(RECORDS))
 
 # Ten thousand worlds; goes on where it was interrupted.
 swarm: .venv/.stamp

@@ -1,28 +1,28 @@
-"""Where two tries differ, and what each side has to say about it.
+"""What a side has to say in its next turn, and what it needs of a store to say it.
 
-`compare` takes described nodes of the peer's trie and notes on the agenda what follows from it; `Agenda.speech`
-turns the notes into messages. If both sides have an inner node, the differing children are described in turn. If one is
-a leaf, the records below are told apart by fingerprints: what the peer cannot have in any version is sent whole, what
-it has in another version is asked about with the stamps that we have seen (so that only newer fields travel), and
-what we have in no version is wanted. Everything noted in one turn is said in the next, but for trie nodes, which wait
-their turn deepest first. SPEC section 10.
+The short ways (`reconcile`), the trie (`compare`) and the peer's questions leave notes on the agenda; `Agenda.speech`
+turns them into messages. Everything noted in one turn is said in the next, but for trie nodes, which wait their turn
+deepest first. SPEC section 10.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from protocol import limits, messages
 from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
-from protocol.record import Record
-from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
+from protocol.record import Delta, Record
+from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
+
+_Sized = tuple[Delta, int]
+"""A fragment as it travels, and its canonical size."""
 
 SCAN = 512
 """Records read from the store at a time: few calls for SQLite, and little memory unless each is huge."""
@@ -42,6 +42,10 @@ class Applied(NamedTuple):
     changed: int
     held: int
     refused: list[Refusal]
+
+
+Items = dict[bytes, set[bytes]]
+"""Record key -> stamps: what the events of these stamps wrote in these records."""
 
 
 class Port(Protocol):
@@ -65,18 +69,41 @@ class Port(Protocol):
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         """The records under these keys that exist, in any order."""
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Their canonical encodings, in any order."""
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        """The same as they travel, whole."""
 
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
+    def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one of them is no record."""
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records in key order; none if this store and that of the
-        node `peer` were equal once."""
+    def sample(self, limit: int) -> list[Entry]:
+        """(key, birth stamp) of the first adopted, never changed records in key order."""
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
+
+    def node_name(self, node: bytes) -> str:
+        """What the group calls a node."""
+
+    def came_since(self, root: bytes) -> int | None:
+        """How many items came since this was the root; None if it is not remembered that it was."""
+
+    def news(self, root: bytes) -> Items:
+        """Those items; none if that is not remembered."""
+
+    def counters(self, since: bytes = b"") -> bytes:
+        """The estimator of this store's items: of all, or of those that came and went since that was the root."""
+
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        """The sketch of the same, folded to a width."""
+
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens `cells(width, since)`."""
+
+    def heads(self, limit: int) -> list[bytes]:
+        """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
 
 
 class Agenda:
@@ -92,6 +119,7 @@ class Agenda:
         self._deltas: dict[bytes, bytes] = {}
         self._whole: dict[bytes, None] = {}
         self._streams: dict[str, frozenset[bytes]] = {}
+        self._items: Items = {}
         self._at_once = 16
         self._asked: set[bytes] = set()
         self._answered: set[tuple[bool, bytes]] = set()
@@ -107,7 +135,7 @@ class Agenda:
         """Nothing to say."""
         return not (
             self._frontier or self._absent or self._asks or self._answers or self._wants
-            or self._deltas or self._streams or self._whole
+            or self._deltas or self._streams or self._whole or self._items
         )  # fmt: skip
 
     def hear_nodes(self, count: int) -> None:
@@ -116,7 +144,8 @@ class Agenda:
         if self._nodes_heard > limits.NODES_HEARD_MAX or len(self._frontier) + len(self._absent) > limits.BACKLOG_MAX:
             raise LimitExceeded("the peer describes nodes without end")
 
-    def _hear(self, items: int, slices: int) -> None:
+    def hear(self, items: int, slices: int) -> None:
+        """Count what the peer asks for in this turn. Raises LimitExceeded past the allowed number."""
         self._heard += 8 * items + slices
         if self._heard > limits.HEARD_PER_TURN_MAX:
             raise LimitExceeded("the peer asks without end")
@@ -136,6 +165,11 @@ class Agenda:
     def send(self, keys: Sequence[bytes]) -> None:
         """Send these records whole."""
         self._whole.update(dict.fromkeys(keys))
+
+    def send_items(self, items: Iterable[tuple[bytes, set[bytes]]]) -> None:
+        """Send what these stamps wrote in these records."""
+        for key, stamps in items:
+            self._items.setdefault(key, set()).update(stamps)
 
     def ask(self, keys: Sequence[bytes]) -> None:
         """Ask what the peer has of these records that we have not."""
@@ -179,7 +213,7 @@ class Agenda:
         """Note what the peer lacks of the records it asks about, and what we lack of them. Where stamps tell nothing
         (too many, the same ones, the last attempts) whole records go both ways. A question that is put again costs nothing,
         and records of a million stamps in all are looked at in a turn: what is asked beyond goes whole."""
-        self._hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
+        self.hear(len(have.questions), sum(len(q.stamps) for q in have.questions) // QUESTION_STAMP_BYTES)
         questions: dict[bytes, Question] = {}
         for asked in have.questions:
             if (have.answer, asked.key) not in self._answered:
@@ -209,7 +243,7 @@ class Agenda:
     def wanted(self, want: Want) -> None:
         """Note what the peer wants below leaves of ours, but what it asked about in this turn: the answer says more. It can
         want no more leaves in a turn than it may hear described in one."""
-        self._hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
+        self.hear(len(want.leaves), sum(len(prints) for _, prints in want.leaves))
         self._leaves_wanted += len(want.leaves)
         if self._leaves_wanted > limits.NODES_HEARD_MAX:
             raise LimitExceeded("the peer wants more leaves than were described to it")
@@ -277,13 +311,22 @@ class Agenda:
         if nodes:
             yield Nodes(attempt, tuple(nodes))
 
-    def _outgoing(self, attempt: int) -> Iterator[bytes]:
+    def _outgoing(self, attempt: int) -> Iterator[_Sized]:
         deltas, self._deltas = self._deltas, {}
-        for part in _chunks(list(deltas), SCAN):
-            for record in self._store.records(part):
-                yield from self._delta(record, deltas)
+        for record in self._parted(list(deltas)):
+            yield from self._delta(record, deltas)
+        items, self._items = self._items, {}
+        for part in _chunks(sorted(items), SCAN):  # The schema first.
+            known = self._store.stamps(part)
+            whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
+            yield from self._read(whole_ones)
+            for record in self._parted([key for key in part if key in known and not known[key] <= items[key]]):
+                stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
+                if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
+                    delta = record.delta(stamps)
+                    yield delta, delta.size()
         whole, self._whole = self._whole, {}
-        yield from self._encoded(list(whole))
+        yield from self._read(list(whole))
         streams, self._streams = self._streams, {}
         for prefix, but in streams.items():
             after = b""
@@ -292,83 +335,50 @@ class Agenda:
                 if but:
                     prints = self.prints(entries, attempt)
                     entries = [e for e, p in zip(entries, prints, strict=True) if p not in but]
-                yield from self._encoded([key for key, _ in entries])
+                yield from self._read([key for key, _ in entries])
 
-    def _encoded(self, keys: Sequence[bytes]) -> Iterator[bytes]:
+    def _read(self, keys: Sequence[bytes]) -> Iterator[_Sized]:
         """Read records as they are sent, as many at a time as make about a batch: a few photos, or hundreds of contacts."""
         while keys:
             part, keys = keys[: self._at_once], keys[self._at_once :]
-            records = self._store.encoded(part)
-            yield from records
-            size = sum(map(len, records))
-            self._at_once = max(1, min(SCAN, len(part) * limits.BATCH_BYTES_AIM // max(size, 1)))
+            records = self._store.deltas(part)
+            sizes = [record.size() for record in records]
+            yield from zip(records, sizes, strict=True)
+            self._were_read(len(part), sum(sizes))
 
-    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[bytes]:
+    def _parted(self, keys: Sequence[bytes]) -> Iterator[Record]:
+        """Read records of which parts are sent: as many at a time, since each is read whole."""
+        while keys:
+            part, keys = keys[: self._at_once], keys[self._at_once :]
+            records = self._store.records(part)
+            yield from records
+            self._were_read(len(part), sum(map(Record.size, records)))
+
+    def _were_read(self, count: int, size: int) -> None:
+        """Learn how many to read next. Twice as many at most: behind small records of the schema come the photos."""
+        self._at_once = max(1, min(SCAN, 2 * self._at_once, count * limits.BATCH_BYTES_AIM // max(size, 1)))
+
+    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[_Sized]:
         key = self._keys.record_key(pack_plain(record.collection), record.id)
         theirs = Question(key, asked.get(key, b"")).slices()
         missing = {s for s in record.stamps() if messages.stamp_slice(s, self._hash) not in theirs}
-        if not theirs:
-            yield record.encode()
-        elif missing:
-            yield record.encode(missing)
-
-
-def compare(described: Sequence[Described], attempt: int, agenda: Agenda) -> None:
-    """Note what follows from these nodes of the peer's trie."""
-    mine = agenda.nodes([theirs.prefix for theirs in described])
-    for theirs in described:
-        _compare(theirs, mine[theirs.prefix], attempt, agenda)
-
-
-def _compare(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    if not theirs.inner:
-        _compare_leaf(theirs, mine, attempt, agenda)
-    elif isinstance(mine, Leaf):
-        agenda.describe(theirs.prefix)
-    else:
-        where = cut(attempt)
-        for digit, child, slice_ in zip(NIBBLES, mine.children, theirs.slices, strict=True):
-            if child[where] == slice_:
-                continue
-            prefix = theirs.prefix + digit
-            if not slice_:
-                agenda.send_below(prefix)
-            elif child:
-                agenda.describe(prefix)
-            else:
-                agenda.absent(prefix)
-
-
-def _compare_leaf(theirs: Described, mine: Node, attempt: int, agenda: Agenda) -> None:
-    their_prints = frozenset(theirs.slices)
-    several = limits.COMPARED_MAX + 1
-    entries: Sequence[Entry] = mine.entries if isinstance(mine, Leaf) else agenda.entries(theirs.prefix, several)
-    if len(entries) > limits.COMPARED_MAX:  # Most of it is news to them, so it goes whole.
-        agenda.send_below(theirs.prefix, their_prints)
-        agenda.want(theirs.prefix, theirs.slices, attempt)
-        return
-    my_prints = agenda.prints(entries, attempt)
-    news = [key for (key, _), p in zip(entries, my_prints, strict=True) if p not in their_prints]
-    lacking = [p for p in theirs.slices if p not in my_prints]
-    if lacking:
-        agenda.ask(news)
-        agenda.want(theirs.prefix, lacking, attempt)
-    else:
-        agenda.send(news)
+        if missing or not theirs:
+            delta = record.delta(missing if theirs else None)
+            yield delta, delta.size()
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-def _batches(records: Iterator[bytes]) -> Iterator[Records]:
-    batch: list[bytes] = []
+def _batches(records: Iterator[_Sized]) -> Iterator[Records]:
+    batch: list[Delta] = []
     size = 0
-    for record in records:
-        if batch and (size + len(record) > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
+    for record, more in records:
+        if batch and (size + more > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
             yield Records(tuple(batch))
             batch, size = [], 0
         batch.append(record)
-        size += len(record) + 4
+        size += more
     if batch:
         yield Records(tuple(batch))

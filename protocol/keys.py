@@ -19,8 +19,11 @@ from protocol.values import pack_any
 DIGEST_BYTES = 16
 KEY_BYTES = 16
 NONCE_BYTES = 16
+INSTANCE_BYTES = 8
+"""A nonce begins with them: random, the same in all connections of one process."""
 PROOF_BYTES = 32
 SECRET_BYTES = 32
+SKETCH_BYTES = 96
 CLIENT, SERVER = "client", "server"
 SYSTEM_PREFIX = b"_replica."
 SYSTEM_HEAD = b"\0\0"
@@ -46,7 +49,7 @@ def content_hash(data: bytes) -> bytes:
 class Keys:
     """The subkeys of a group. Raises OurFault unless every secret has its length."""
 
-    __slots__ = ("_digest", "_proof", "_record", "_trie", "group")
+    __slots__ = ("_digest", "_proof", "_record", "_sketch", "_trie", "group")
 
     def __init__(self, secrets: Secrets) -> None:
         if (len(secrets.group), len(secrets.digest_secret), len(secrets.access_key)) != (16, 32, 32):
@@ -55,6 +58,7 @@ class Keys:
         self._record = _subkey(secrets.digest_secret, "record key")
         self._digest = _subkey(secrets.digest_secret, "digest")
         self._trie = _subkey(secrets.digest_secret, "trie")
+        self._sketch = _subkey(secrets.digest_secret, "sketch")
         self._proof = _subkey(secrets.access_key, "proof")
 
     def record_key(self, collection: bytes, id_: bytes) -> bytes:
@@ -69,8 +73,8 @@ class Keys:
         """`record_key` of many ids of one collection."""
         if collection[1:10] == SYSTEM_PREFIX:
             return [self.record_key(collection, id_) for id_ in ids]
-        head, key = b"\x92" + collection, self._record
-        return [blake3(head + id_, key=key).digest(KEY_BYTES) for id_ in ids]
+        head = b"\x92" + collection
+        return _hashes(self._record, [head + id_ for id_ in ids], KEY_BYTES)
 
     def digest(self, record: bytes) -> bytes:
         """Digest of the canonical encoding of one record: 16 bytes."""
@@ -78,12 +82,19 @@ class Keys:
 
     def digests(self, records: Iterable[bytes]) -> list[bytes]:
         """`digest` of many."""
-        key = self._digest
-        return [blake3(record, key=key).digest(DIGEST_BYTES) for record in records]
+        return _hashes(self._digest, records, DIGEST_BYTES)
 
     def trie(self, tagged: bytes) -> bytes:
         """Hash of a trie node or of a leaf's entry; the first byte of `tagged` says which: 16 bytes."""
         return blake3(tagged, key=self._trie).digest(DIGEST_BYTES)
+
+    def sketch(self) -> bytes:
+        """What the hashes of a sketch are made of (prints.ItemHash): 96 bytes."""
+        return blake3(b"", key=self._sketch).digest(SKETCH_BYTES)
+
+    def tries(self, tagged: Iterable[bytes]) -> list[bytes]:
+        """`trie` of many."""
+        return _hashes(self._trie, tagged, DIGEST_BYTES)
 
     def proof(self, role: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
         """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session."""
@@ -93,6 +104,18 @@ class Keys:
     def proves(self, proof: bytes, role: str, client_nonce: bytes, server_nonce: bytes) -> bool:
         """Whether `proof` is the one of `role`, in constant time."""
         return hmac.compare_digest(proof, self.proof(role, client_nonce, server_nonce))
+
+
+def _hashes(key: bytes, many: Iterable[bytes], size: int) -> list[bytes]:
+    """Keyed hash of each. To make a hasher costs more than to hash a short record: one serves them all."""
+    hasher = blake3(key=key)
+    update, digest, reset = hasher.update, hasher.digest, hasher.reset
+    found = []
+    for data in many:
+        update(data)
+        found.append(digest(size))
+        reset()
+    return found
 
 
 def _subkey(secret: bytes, use: str) -> bytes:

@@ -2,7 +2,7 @@
 node takes into its state, it can also send.
 """
 
-VERSION = 1
+VERSION = 2
 
 DRIFT_MS_MAX = 600_000
 """A stamp further ahead of our wall clock is put off. Ten minutes: ordinary clocks err by seconds, and one node that
@@ -17,8 +17,9 @@ HELLO_BYTES_MAX = 4_096
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """The canonical encoding of one record. Anything larger stays local (SPEC section 4)."""
 
-BATCH_BYTES_MAX = RECORD_BYTES_MAX + 4_096
-"""A RECORDS payload after decompression: refused before memory is taken when its header claims more."""
+BATCH_BYTES_MAX = RECORD_BYTES_MAX + 16_384
+"""A RECORDS payload after decompression, and again its records in canonical form: refused before memory is taken for
+more. The largest record, and up to 6 bytes for each of its columns and stamps."""
 
 BATCH_BYTES_AIM = 2 * 1024 * 1024
 """A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""
@@ -71,7 +72,8 @@ ITEMS_PER_FRAME_MAX = 16_384
 """Entries of HAVE and WANT in one frame."""
 
 HEARD_PER_TURN_MAX = 3_500_000
-"""What a peer may have us note in one turn: 1 for a slice, 8 for the question or leaf around it. 90 MB at worst."""
+"""What a peer may have us note in one turn: 1 for a slice, 8 for the question or leaf around it, and 8 for a fingerprint
+of PICK. 90 MB at worst."""
 
 BACKLOG_MAX = 500_000
 """Prefixes that wait to be described. Deepest first, two tries of 100 million records need fewer than 250,000."""
@@ -88,6 +90,34 @@ ROUNDS_MAX = 8
 SAMPLE_MAX = 64
 """Adopted records whose digests are compared before a first sync applies anything."""
 
+SKETCH_WIDTH = 12_288
+"""Cells in each of the 4 sub-tables of a whole sketch: 393 kB. It has more divisors than a power of two, so that a
+message is at most 50 % larger than it must be."""
+
+SKETCH_WIDTH_MIN = 8
+"""The narrowest fold: 256 bytes, and below it two items too often share all their cells."""
+
+SKETCH_DIFFERENCE_MAX = 33_000
+"""Items that a whole sketch can tell apart: 1.46 cells an item, where peeling never failed. Beyond, the trie is cheaper
+than a failure."""
+
+SKETCH_COUNTERS = 64
+"""Of the estimator, a byte each: they err by 18 %, and 128 would still err by 12."""
+
+LISTED_MAX = 262_144
+"""Fingerprints in a list of all of them, 1.3 MB: in larger stores that differ in a quarter the trie is as good."""
+
+LISTED_FREELY = 64
+"""If neither side has more records, the items are listed, since the smallest sketch is as large. Records, of which both
+say how many they have: the items of the other side nobody knows."""
+
+PICKED_PER_FRAME_MAX = 262_144
+"""Fingerprints that one frame asks for: all that a peer listed."""
+
+NEWS_FACTOR, NEWS_FREELY = 2, 64
+"""News are sent unasked if they are no more than this times the estimated difference, or if one side has no more than so
+many: what both got by another way, and would be sent in vain, is among the news of each."""
+
 ARRAYS_PER_RECORD_MAX = 3
 """The record itself and its two lists: a deeper nest is a bomb."""
 
@@ -103,3 +133,5 @@ assert SLICE_BYTES * SLICES <= 16
 assert NODES_PER_TURN <= NODES_HEARD_MAX
 assert QUESTIONS_PER_FRAME <= ITEMS_PER_FRAME_MAX
 assert STAMPS_PER_TURN + NODES_PER_TURN * (2 * 8 * COMPARED_MAX + 8 + LEAF_MAX) <= HEARD_PER_TURN_MAX
+assert LISTED_MAX <= PICKED_PER_FRAME_MAX
+assert 8 * PICKED_PER_FRAME_MAX <= HEARD_PER_TURN_MAX

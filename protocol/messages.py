@@ -1,27 +1,25 @@
-"""What is said: one dataclass a message, one table that encodes and decodes them all.
+"""What is said: one dataclass a message.
 
-A frame is one binary websocket message: a msgpack array whose first item is the message's number. Everything that
-comes in numbers (trie nodes, fingerprints, questions) is packed into byte strings of fixed layout, so that no frame can
-make many objects before it is checked. `decode` takes a peer's bytes and raises Malformed or LimitExceeded, never
-anything else. SPEC section 9; vectors: tests/vectors/messages.json.
+A frame is one binary websocket message: a msgpack array whose first item is the message's number. `frames` writes and reads
+them. SPEC section 9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import zstandard
-
 from protocol import limits
-from protocol.errors import LimitExceeded, Malformed
-from protocol.trie import slice_width
-from protocol.values import pack_plain, unpack
+from protocol.record import Delta
 
-_INNER = 0xFF
 QUESTION_KEY_BYTES = 6
 QUESTION_STAMP_BYTES = 3
+HEAD = 4
+"""Bytes of a fingerprint that ask for it: what else they stand for is sent in vain."""
+LISTED = 5
+"""Bytes of a fingerprint in a list: what else they stand for is missed. The first 3 are the same for a whole record, and
+one more would hide one new version of a record in 256 behind its old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +28,40 @@ class Hello:
 
     version: int
     proof: bytes
-    group: bytes
     node: bytes
-    instance: bytes
     name: str
     wall_ms: int
     count: int
+    root: bytes = b""
+    """The client's. (The server's is in its END.)"""
+    agreed: bytes = b""
+    """The client's: where it believes that we were equal last. The server's: the same, if it remembers that too."""
+    news: int = 0
+    """How many items came since then."""
+    counters: bytes = b""
+    """The estimator of my items, if it may be needed."""
+    cells: bytes = b""
+    """A first small sketch, if nothing better is known."""
+    sample: tuple[tuple[bytes, bytes], ...] = ()
+    """My first adopted records in key order: (key, birth stamp), to tell copies from strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The client's HELLO when it wrote nothing since it was equal with this peer: are we still?"""
+
+    proof: bytes
+    node: bytes
+    wall_ms: int
     root: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The first adopted records of mine in key order: (key, birth stamp), to tell copies from strangers."""
+class Same:
+    """The server's answer: your root is mine."""
 
-    entries: tuple[tuple[bytes, bytes], ...]
+    node: bytes
+    wall_ms: int
 
 
 class Described(NamedTuple):
@@ -95,9 +113,9 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records or fragments of them, each in its canonical encoding."""
+    """Records or fragments of them, in any order."""
 
-    records: tuple[bytes, ...]
+    records: tuple[Delta, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,58 +145,37 @@ class Bye:
     reasons: tuple[str, ...]
 
 
-Message = Hello | Sample | Nodes | Have | Want | Records | End | Bye
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """My sketch at this width, or only what widens the one I sent to the next. Find out what differs."""
+
+    width: int
+    extends: bool
+    cells: bytes
 
 
-# --- encoding ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class More:
+    """The cells of this width did not do: send what widens them."""
+
+    width: int
 
 
-def _compress(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=True).compress(data)
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The first 5 bytes of all my fingerprints, ascending."""
+
+    heads: tuple[bytes, ...]
 
 
-def encode(message: Message) -> bytes:
-    """The frame of a message."""
-    match message:
-        case Hello() as m:
-            parts: list[object] = [
-                1, m.version, m.proof, m.group, m.node, m.instance, m.name, m.wall_ms, m.count, m.root,
-            ]  # fmt: skip
-        case Sample():
-            parts = [2, b"".join(key + digest for key, digest in message.entries)]
-        case Nodes():
-            parts = [3, message.attempt, b"".join(map(_pack_node, message.nodes))]
-        case Have():
-            parts = [4, message.attempt, message.answer, b"".join(map(_pack_question, message.questions))]
-        case Want():
-            leaves = [_pack_prefix(prefix) + bytes((len(f),)) + b"".join(f) for prefix, f in message.leaves]
-            parts = [5, message.attempt, b"".join(leaves)]
-        case Records():
-            sizes = b"".join([len(record).to_bytes(4, "big") for record in message.records])
-            parts = [6, len(message.records), _compress(sizes + b"".join(message.records))]
-        case End() as m:
-            parts = [7, m.root, m.count, m.idle, m.applied, m.refused, list(m.reasons)]
-        case Bye():
-            parts = [8, message.code, message.text, message.root, message.refused, list(message.reasons)]
-    return pack_plain(parts)
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Send the items whose fingerprints begin like this."""
+
+    heads: tuple[bytes, ...]
 
 
-def _pack_prefix(prefix: str) -> bytes:
-    return bytes((len(prefix),)) + bytes.fromhex(prefix + "0" * (len(prefix) % 2))
-
-
-def _pack_node(node: Described) -> bytes:
-    head = _pack_prefix(node.prefix)
-    if not node.inner:
-        return head + bytes((len(node.slices),)) + b"".join(node.slices)
-    bitmap = 0
-    for part in node.slices:
-        bitmap = bitmap << 1 | bool(part)
-    return head + bytes((_INNER,)) + bitmap.to_bytes(2, "big") + b"".join(node.slices)
-
-
-def _pack_question(question: Question) -> bytes:
-    return question.key + bytes((len(question.stamps) // QUESTION_STAMP_BYTES,)) + question.stamps
+Message = Hello | Probe | Same | Cells | More | Listing | Pick | Nodes | Have | Want | Records | End | Bye
 
 
 def key_width(attempt: int) -> int:
@@ -195,187 +192,3 @@ def question(key: bytes, stamps: Iterable[bytes], attempt: int, hash_: Callable[
     """The question about one record. It asks for all of it if it has more than 255 stamps, and in the last attempts."""
     slices = {stamp_slice(stamp, hash_) for stamp in stamps} if attempt < limits.SLICES else set()
     return Question(key[: key_width(attempt)], b"".join(sorted(slices)) if len(slices) <= 255 else b"")
-
-
-# --- decoding ---------------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Walks a packed byte string. Every read past the end is Malformed."""
-
-    __slots__ = ("_at", "_data", "_items")
-
-    def __init__(self, data: object, items_max: int) -> None:
-        if type(data) is not bytes:
-            raise Malformed("packed items travel as bytes")
-        self._data, self._at, self._items = data, 0, items_max
-
-    def more(self) -> bool:
-        """Whether another item follows. Raises LimitExceeded past the allowed number."""
-        if self._at == len(self._data):
-            return False
-        self._items -= 1
-        if self._items < 0:
-            raise LimitExceeded("too many items in one frame")
-        return True
-
-    def take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._data):
-            raise Malformed("a packed item is cut short")
-        part = self._data[self._at : end]
-        self._at = end
-        return part
-
-    def several(self, count: int, size: int) -> list[bytes]:
-        """So many items of one size."""
-        parts = self.take(count * size)
-        return [parts[i : i + size] for i in range(0, len(parts), size)]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def prefix(self) -> str:
-        depth = self.byte()
-        if depth > limits.DEPTH_MAX:
-            raise Malformed(f"a prefix of {depth} nibbles: at most {limits.DEPTH_MAX}")
-        digits = self.take((depth + 1) // 2).hex()
-        if depth % 2 and digits[-1] != "0":
-            raise Malformed("a prefix of odd length is padded with zero")
-        return digits[:depth]
-
-
-def decode(frame: bytes) -> Message:
-    """The message of a peer's frame."""
-    if len(frame) > limits.FRAME_BYTES_MAX:
-        raise LimitExceeded(f"a frame of {len(frame)} bytes: at most {limits.FRAME_BYTES_MAX}")
-    parts = unpack(frame, arrays_max=2, array_max=limits.REASONS_MAX)
-    if type(parts) is not tuple or not parts or type(parts[0]) is not int:
-        raise Malformed("a frame is an array that begins with a number")
-    reader = _DECODERS.get(parts[0])
-    if reader is None:
-        raise Malformed(f"unknown message {parts[0]}: the peer may run a newer version")
-    shape, make = reader
-    body = parts[1:]
-    if len(body) != len(shape) or any(type(p) is not kind for p, kind in zip(body, shape, strict=True)):
-        raise Malformed(f"message {parts[0]} does not have its shape")
-    if any(type(p) is int and not 0 <= p < 1 << 63 for p in body):
-        raise Malformed(f"a number in message {parts[0]} is out of range")
-    return make(*body)
-
-
-def _fixed(what: str, data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise Malformed(f"{what} has {size} bytes, not {len(data)}")
-    return data
-
-
-def _hello(
-    version: int,
-    proof: bytes,
-    group: bytes,
-    node: bytes,
-    instance: bytes,
-    name: str,
-    wall: int,
-    count: int,
-    root: bytes,
-) -> Hello:
-    if len(proof) not in {0, 32}:
-        raise Malformed("a proof has 32 bytes")
-    _fixed("a group", group, 16), _fixed("a node id", node, 8), _fixed("an instance", instance, 16)
-    if len(name) > limits.NODE_NAME_CHARS_MAX:
-        raise Malformed(f"a node's name has at most {limits.NODE_NAME_CHARS_MAX} characters")
-    return Hello(version, proof, group, node, instance, name, wall, count, _fixed("a root", root, 16))
-
-
-def _sample(data: bytes) -> Sample:
-    reader, entries = _Reader(data, limits.SAMPLE_MAX), []
-    while reader.more():
-        entries.append((reader.take(16), reader.take(16)))
-    return Sample(tuple(entries))
-
-
-def _nodes(attempt: int, data: bytes) -> Nodes:
-    reader, nodes, width = _Reader(data, limits.NODES_HEARD_MAX), [], slice_width(attempt)
-    while reader.more():
-        prefix, kind = reader.prefix(), reader.byte()
-        if kind == _INNER:
-            bitmap = int.from_bytes(reader.take(2), "big")
-            there = iter(reader.several(bitmap.bit_count(), width))
-            slices = [next(there) if bitmap >> place & 1 else b"" for place in range(15, -1, -1)]
-        elif kind <= limits.LEAF_MAX:
-            slices = reader.several(kind, width)
-        else:
-            raise Malformed(f"a leaf has at most {limits.LEAF_MAX} entries")
-        nodes.append(Described(prefix, kind == _INNER, tuple(slices)))
-    return Nodes(attempt, tuple(nodes))
-
-
-def _have(attempt: int, answer: bool, data: bytes) -> Have:
-    reader, questions, width = _Reader(data, limits.ITEMS_PER_FRAME_MAX), [], key_width(attempt)
-    while reader.more():
-        key = reader.take(width)
-        questions.append(Question(key, reader.take(reader.byte() * QUESTION_STAMP_BYTES)))
-    return Have(attempt, answer, tuple(questions))
-
-
-def _want(attempt: int, data: bytes) -> Want:
-    reader, leaves, width = _Reader(data, limits.ITEMS_PER_FRAME_MAX), [], slice_width(attempt)
-    while reader.more():
-        prefix, count = reader.prefix(), reader.byte()
-        if count > limits.LEAF_MAX:
-            raise Malformed(f"a leaf has at most {limits.LEAF_MAX} entries")
-        leaves.append((prefix, tuple(reader.several(count, width))))
-    return Want(attempt, tuple(leaves))
-
-
-def _records(count: int, packed: bytes) -> Records:
-    if not 0 < count <= limits.BATCH_RECORDS_MAX:
-        raise LimitExceeded(f"{count} records in one batch: 1 to {limits.BATCH_RECORDS_MAX}")
-    try:
-        # The library trusts the size that the frame claims, whatever bound it is given: look before it allocates.
-        size = zstandard.frame_content_size(packed)
-        if not 0 <= size <= limits.BATCH_BYTES_MAX:
-            raise LimitExceeded(f"a batch that claims {size} bytes: at most {limits.BATCH_BYTES_MAX}")
-        data = zstandard.ZstdDecompressor(max_window_size=1 << 23).decompress(packed, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise Malformed(f"a batch that does not decompress: {str(error)[:100]}") from None
-    sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(0, min(4 * count, len(data)), 4)]
-    if len(data) != size or 4 * count + sum(sizes) != len(data):
-        raise Malformed("the sizes in a batch do not add up to it")
-    records, at = [], 4 * count
-    for length in sizes:
-        records.append(data[at : at + length])
-        at += length
-    return Records(tuple(records))
-
-
-def _end(root: bytes, count: int, idle: bool, applied: int, refused: int, reasons: Sequence[object]) -> End:
-    return End(_fixed("a root", root, 16), count, idle, applied, refused, _words(reasons))
-
-
-def _bye(code: str, text: str, root: bytes, refused: int, reasons: Sequence[object]) -> Bye:
-    words = _words(reasons)
-    return Bye(code[:32], text[: limits.TEXT_CHARS_MAX], _fixed("a root", root, 16), refused, words)
-
-
-def _words(reasons: Sequence[object]) -> tuple[str, ...]:
-    words = tuple(r[: limits.TEXT_CHARS_MAX] for r in reasons if type(r) is str)
-    if len(words) != len(reasons):
-        raise Malformed("reasons are text")
-    return words
-
-
-_DECODERS: dict[int, tuple[tuple[type, ...], Callable[..., Message]]] = {
-    1: ((int, bytes, bytes, bytes, bytes, str, int, int, bytes), _hello),
-    2: ((bytes,), _sample),
-    3: ((int, bytes), _nodes),
-    4: ((int, bool, bytes), _have),
-    5: ((int, bytes), _want),
-    6: ((int, bytes), _records),
-    7: ((bytes, int, bool, int, int, tuple), _end),
-    8: ((str, str, bytes, int, tuple), _bye),
-}
-
-__all__ = ["Bye", "Described", "End", "Have", "Hello", "Message", "Nodes", "Question", "Records", "Sample", "Want"]

@@ -25,7 +25,17 @@ import msgpack
 from protocol import limits
 from protocol.errors import LimitExceeded, Malformed, ValueRefused
 from protocol.hlc import STAMP_BYTES
-from protocol.values import Value, check, check_received, pack_any, pack_plain, pack_values, unpack, value_ext
+from protocol.values import (
+    Value,
+    check,
+    check_received,
+    pack_any,
+    pack_plain,
+    pack_values,
+    unpack,
+    unpack_values,
+    value_ext,
+)
 
 EXT_BIRTH = 2
 IDS, SHORT_ID_BYTES = 4_096, 256
@@ -56,6 +66,17 @@ class Delta(NamedTuple):
         """Name -> (stamp, canonical value)."""
         packed = pack_values(self.values)
         return dict(zip(self.names, zip(self.register_stamps(), packed, strict=True), strict=True))
+
+    def encode(self) -> bytes:
+        """Its canonical bytes."""
+        return encode(*self[:4], self.names, self.stamps, self.which, pack_values(self.values))
+
+    def size(self) -> int:
+        """The size of its canonical bytes, or up to two more."""
+        try:
+            return len(pack_plain([*self[:4], [*self.names], self.stamps, self.which, [*self.values]]))
+        except TypeError:
+            return len(self.encode())
 
     def greatest(self) -> bytes:
         """The greatest stamp in it."""
@@ -91,30 +112,37 @@ class Record:
             self.registers = {n: r for n, r in self.registers.items() if r[0] > self.floor}
         return changed
 
+    def size(self) -> int:
+        """The bytes of its values, which is nearly all that a large record takes."""
+        return sum([len(value) for _, value in self.registers.values()])
+
     def stamps(self) -> set[bytes]:
         """Every stamp in the state: what this copy has seen of the record."""
         seen = {stamp for stamp, _ in self.registers.values()}
         return seen | {stamp for stamp in (self.floor, self.born) if stamp}
 
+    def delta(self, missing: set[bytes] | None = None) -> Delta:
+        """What `encode` says, decoded: the same as `decode(encode(missing))` of a record that keeps the limits. Raises
+        Malformed if a value is not canonical msgpack."""
+        floor, born, names, stamps, which, packed = self._part(missing)
+        values = unpack_values(array_header(len(names)) + b"".join(packed))
+        return Delta(self.collection, self.id, floor, born, tuple(names), stamps, which, values)
+
     def encode(self, missing: set[bytes] | None = None) -> bytes:
         """Canonical bytes: of all of it, or of what carries a stamp in `missing`. A delta with `born` is always whole,
         so that no peer ever shows a row with half of its fields."""
+        return encode(self.collection, self.id, *self._part(missing))
+
+    def _part(self, missing: set[bytes] | None) -> tuple[bytes, bytes, list[str], bytes, bytes, list[bytes]]:
+        """What goes into `encode` after the id."""
         whole = missing is None or (self.born in missing and bool(self.born))
         chosen = self.registers
         if not whole and missing is not None:
             chosen = {n: r for n, r in chosen.items() if r[0] in missing}
         names = sorted(chosen)  # By code points, which is the order of their UTF-8.
         stamps, which = gather([chosen[n][0] for n in names])
-        return encode(
-            self.collection,
-            self.id,
-            self.floor if whole or missing is None or self.floor in missing else b"",
-            self.born if whole else b"",
-            names,
-            stamps,
-            which,
-            [chosen[n][1] for n in names],
-        )
+        floor = self.floor if whole or missing is None or self.floor in missing else b""
+        return floor, self.born if whole else b"", names, stamps, which, [chosen[n][1] for n in names]
 
 
 def gather(stamps: Sequence[bytes]) -> tuple[bytes, bytes]:
@@ -196,7 +224,7 @@ def decode(data: bytes) -> Delta:
         raise Malformed("a record has as many values as names")
     if type(stamps) is not bytes or type(which) is not bytes:
         raise Malformed("stamps travel as bytes")
-    _check_names(names)
+    check_names(names)
     check_received(values)
     delta = Delta(collection, id_, floor, born, names, stamps, which, values)
     if which or len(stamps) != STAMP_BYTES or not names:
@@ -220,7 +248,8 @@ _names_seen: set[tuple[object, ...]] = set()
 """Names that were found good: most records of a table have the same. Bounded in number and in size."""
 
 
-def _check_names(names: tuple[object, ...]) -> None:
+def check_names(names: tuple[object, ...]) -> None:
+    """Raise Malformed unless these can be the fields of a record: names of 1 to 1024 bytes, ascending as UTF-8."""
     if names in _names_seen:
         return
     encoded = [n.encode() for n in names if type(n) is str]

@@ -1,8 +1,9 @@
 """One sync conversation, without any I/O: frames in, frames out.
 
 The two sides take turns. A turn is any number of frames closed by END, so that reading never waits for writing, no
-matter how much is to be said. The listener applies records as they come and collects what it will say; in its own turn
-it describes the trie nodes that differ, asks for what it lacks, and sends what the peer lacks. A round ends when both
+matter how much is to be said. The listener applies records as they come and collects what it will say. First the short
+ways of `reconcile` are tried, from the server's first turn on; then, as long as the roots differ, the trie is descended:
+each side describes the nodes that differ, asks for what it lacks, and sends what the peer lacks. A round ends when both
 have nothing to say; the session ends when both roots are equal, or with the reason why they are not.
 
 The frames of a turn carry no memory of earlier ones: each trie node names its prefix, each question its record. A node
@@ -23,22 +24,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from protocol import limits, messages
-from protocol.descent import Agenda, Port, compare
+from protocol import frames, limits
+from protocol.compare import compare
+from protocol.descent import Agenda, Port
 from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
-from protocol.keys import CLIENT, SERVER, Keys
-from protocol.messages import Bye, End, Have, Hello, Message, Nodes, Records, Sample, Want
-
-IN_SYNC = "in sync"
-REFUSED = "differ"
-UNEXPLAINED = "differ, unexplained"
-CHANGING = "caught up, still changing"
-ENDINGS = frozenset({IN_SYNC, REFUSED, UNEXPLAINED, CHANGING})
-"""The ways in which a session can end without an error."""
+from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Keys
+from protocol.messages import (
+    Bye,
+    Cells,
+    End,
+    Have,
+    Hello,
+    Listing,
+    Message,
+    More,
+    Nodes,
+    Pick,
+    Probe,
+    Records,
+    Same,
+    Want,
+)
+from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
+from protocol.reconcile import Reconciler
 
 
 class State(Enum):
@@ -51,46 +62,22 @@ class State(Enum):
 
 
 TRANSITIONS: dict[State, frozenset[type[Message]]] = {
-    State.GREETING: frozenset({Hello, Bye}),
-    State.LISTENING: frozenset({Sample, Nodes, Have, Want, Records, End, Bye}),
+    State.GREETING: frozenset({Hello, Probe, Same, Bye}),
+    State.LISTENING: frozenset({Cells, More, Listing, Pick, Nodes, Have, Want, Records, End, Bye}),
     State.SPEAKING: frozenset({Bye}),
     State.CLOSED: frozenset(),
 }
 """Which message may come in which state. Everything else is Malformed. END turns LISTENING into SPEAKING, our own END
-turns it back, HELLO opens, BYE closes."""
+turns it back, HELLO and PROBE open, SAME and BYE close."""
+
+_SHORT = Cells | More | Listing | Pick
 
 
 class Self(NamedTuple):
     """What we say about ourselves in HELLO."""
 
     node: bytes
-    instance: bytes
     name: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a session went. `code` is one of the words above, or of an error; counts are records."""
-
-    code: str = "cut"
-    text: str = "the connection ended before the session did"
-    peer: Hello | None = None
-    offset_ms: int = 0
-    sent: int = 0
-    received: int = 0
-    changed: int = 0
-    held: int = 0
-    refused: int = 0
-    reasons: list[str] = field(default_factory=list)
-    round_trips: int = 0
-    rounds: int = 0
-    root: bytes = b""
-    count: int = 0
-
-    @property
-    def in_sync(self) -> bool:
-        """Both roots were equal at the end."""
-        return self.code == IN_SYNC
 
 
 class Session:
@@ -105,14 +92,17 @@ class Session:
         nonces: tuple[bytes, bytes],
         *,
         sample: bool = False,
+        agreed: bytes = b"",
     ) -> None:
         """`nonces`: the client's and the server's of this connection. `sample`: compare adopted rows before the first
-        record is applied, and stop if they are strangers' (SPEC section 8)."""
+        record is applied, and stop if they are strangers' (SPEC section 8). `agreed`: the root at which this client and
+        the peer were equal last, if they ever were."""
         self._role, self._keys, self._store, self._me, self._nonces = role, keys, store, me, nonces
-        self._sample = sample
+        self._sample, self._agreed = sample and not agreed, agreed
         self.state = State.GREETING
         self.outcome = Outcome()
         self._agenda = Agenda(store, keys)
+        self._short = Reconciler(store, self._agenda, keys)
         self._speech: Iterator[Message] = iter(())
         self._now_ms = 0
         self._last: deque[Message] = deque()
@@ -128,7 +118,14 @@ class Session:
 
     def open(self, now_ms: int) -> bytes:
         """The client's first frame. Call it only after the server has proved membership."""
-        return messages.encode(self._hello(now_ms))
+        root, count = self._store.root()
+        self.outcome.root, self.outcome.count = root, count
+        proof, me = self._keys.proof(CLIENT, *self._nonces), self._me
+        if root == self._agreed:
+            return frames.encode(Probe(proof, me.node, now_ms, root))
+        short = self._short.introduction(count, self._agreed)
+        sample = tuple(self._store.sample(limits.SAMPLE_MAX)) if self._sample else ()
+        return frames.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
 
     @property
     def speaking(self) -> bool:
@@ -144,14 +141,18 @@ class Session:
         """Take in a peer's frame. Raises PeerFault; the frame then changed nothing, and `farewell` says goodbye."""
         if self.state is State.GREETING and len(frame) > limits.HELLO_BYTES_MAX:
             raise LimitExceeded(f"a first frame of {len(frame)} bytes: at most {limits.HELLO_BYTES_MAX}")
-        message = messages.decode(frame)
+        message = frames.decode(frame)
         if type(message) not in TRANSITIONS[self.state]:
             raise Malformed(f"{type(message).__name__} while {self.state.value}")
         match message:
             case Hello():
                 self._on_hello(message, now_ms)
-            case Sample():
-                self._on_sample(message)
+            case Probe():
+                self._on_probe(message, now_ms)
+            case Same():
+                self._on_same(message, now_ms)
+            case Cells() | More() | Listing() | Pick():
+                self._on_short(message)
             case Nodes():
                 self._on_nodes(message)
             case Have():
@@ -176,7 +177,7 @@ class Session:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
         self._now_ms = now_ms
         if self._last:
-            return messages.encode(self._last.popleft())
+            return frames.encode(self._last.popleft())
         if self.state is not State.SPEAKING:
             return None
         message = next(self._speech)
@@ -184,7 +185,7 @@ class Session:
             self.outcome.sent += len(message.records)
         elif isinstance(message, End):
             self.state = State.LISTENING
-        return messages.encode(message)
+        return frames.encode(message)
 
     def farewell(self, error: Exception) -> bytes | None:
         """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that
@@ -196,42 +197,61 @@ class Session:
         self._last.clear()
         if self._parted or not (self._proved or isinstance(error, WrongVersion | NotMember)):
             return None
-        return messages.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
+        return frames.encode(Bye(code, text[: limits.TEXT_CHARS_MAX], bytes(16), 0, ()))
 
     # --- greeting ---------------------------------------------------------------------------------------------------
-
-    def _hello(self, now_ms: int) -> Hello:
-        root, count = self._store.root()
-        self.outcome.root, self.outcome.count = root, count
-        proof = self._keys.proof(CLIENT, *self._nonces) if self._role == CLIENT else b""
-        me, group = self._me, self._keys.group
-        return Hello(limits.VERSION, proof, group, me.node, me.instance, me.name, now_ms, count, root)
 
     def _on_hello(self, hello: Hello, now_ms: int) -> None:
         if hello.version != limits.VERSION:
             raise WrongVersion(f"the peer speaks version {hello.version}, this node {limits.VERSION}: update the older")
-        if not self._proved and not self._keys.proves(hello.proof, CLIENT, *self._nonces):
+        self._meet(hello.proof, hello.node, hello.name, hello.wall_ms - now_ms, hello.count)
+        if self._role == SERVER:
+            if not hello.root:
+                raise Malformed("a client says its root")
+            self._compare_sample(hello)
+            self._answer(hello, now_ms)
+        else:
+            self._short.welcomed(hello, self.outcome.count)
+            self.state = State.LISTENING
+
+    def _on_probe(self, probe: Probe, now_ms: int) -> None:
+        if self._role == CLIENT:
+            raise Malformed("a server does not probe")
+        self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
+        count = self._store.root()[1]  # It was ours then, and little has changed.
+        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root), now_ms)
+
+    def _on_same(self, same: Same, now_ms: int) -> None:
+        if self._role == SERVER:
+            raise Malformed("a client does not answer")
+        self._meet(b"", same.node, "", same.wall_ms - now_ms, self.outcome.count)
+        self._close(IN_SYNC, "", self.outcome.root)
+
+    def _meet(self, proof: bytes, node: bytes, name: str, offset_ms: int, count: int) -> None:
+        """Believe who the peer is, if it has proved membership."""
+        if not self._proved and not self._keys.proves(proof, CLIENT, *self._nonces):
             raise NotMember("this node could not verify that you are a member of its group: join with a fresh invite")
         self._proved = True
-        if hello.group != self._keys.group:
-            raise NotMember("the peer belongs to another replication group")
-        if hello.instance == self._me.instance:
+        mine, theirs = (nonce[:INSTANCE_BYTES] for nonce in (self._nonces if self._role == CLIENT else self._nonces[::-1]))
+        if mine == theirs:
             raise Malformed("this address leads back to this very node")
-        self.outcome.peer, self.outcome.offset_ms = hello, hello.wall_ms - now_ms
-        self.outcome.round_trips = 1
-        if self._role == SERVER:
-            self._last.append(self._hello(now_ms))
-        # Both compare the roots that were said, so that both see the same, whatever is written meanwhile.
-        if hello.root == self.outcome.root:
-            self._close(IN_SYNC, "", hello.root)
-        elif self._role == SERVER:
-            self.state = State.LISTENING
-        else:
-            self._next_round()
-            self._speak()
+        self.outcome.peer = Peer(node, theirs, name or self._store.node_name(node), count)
+        self.outcome.offset_ms, self.outcome.round_trips = offset_ms, 1
 
-    def _on_sample(self, sample: Sample) -> None:
-        common, differ = self._store.compare_sample(sample.entries)
+    def _answer(self, hello: Hello, now_ms: int) -> None:
+        """Greet the client, in whose copy something differs or nothing, and take the first turn."""
+        root, count = self._store.root()
+        self.outcome.root, self.outcome.count = root, count
+        if hello.root == root:
+            self._last.append(Same(self._me.node, now_ms))
+            self._close(IN_SYNC, "", root)
+            return
+        short = self._short.welcome(hello, count)
+        self._last.append(Hello(limits.VERSION, b"", self._me.node, self._me.name, now_ms, count, b"", *short))
+        self._speak()
+
+    def _compare_sample(self, hello: Hello) -> None:
+        common, differ = self._store.compare_sample(hello.sample) if hello.sample else (0, 0)
         if differ * 5 > common:
             raise DifferentRows(
                 f"same keys, different rows: of {common} adopted rows compared, {differ} differ. These databases were "
@@ -251,11 +271,7 @@ class Session:
         self._speech = self._speeches()
 
     def _speeches(self) -> Iterator[Message]:
-        if self._sample and self._role == CLIENT:
-            self._sample = False
-            entries = self._store.sample(limits.SAMPLE_MAX, self.outcome.peer.node if self.outcome.peer else b"")
-            if entries:
-                yield Sample(tuple(entries))
+        yield from self._short.speech()
         yield from self._agenda.speech(self._round)
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
@@ -271,6 +287,19 @@ class Session:
         self._round_changed = 0
         self.outcome.rounds = number + 1
 
+    def _on_short(self, message: _SHORT) -> None:
+        if self._round >= 0:
+            raise Malformed(f"{type(message).__name__} after the trie was asked")
+        match message:
+            case Cells():
+                self._short.on_cells(message)
+            case More():
+                self._short.on_more(message)
+            case Listing():
+                self._short.on_listing(message)
+            case Pick():
+                self._short.on_pick(message)
+
     def _on_nodes(self, message: Nodes) -> None:
         if self._role == SERVER and message.attempt == self._round + 1 < limits.ROUNDS_MAX:
             self._begin_round(message.attempt)
@@ -284,6 +313,8 @@ class Session:
 
     def _on_records(self, message: Records, now_ms: int) -> None:
         applied = self._store.apply(message.records, now_ms)
+        if self._round < 0:
+            self._short.on_settled()
         self.outcome.received += len(message.records)
         self.outcome.changed += applied.changed
         self.outcome.held += applied.held
@@ -299,12 +330,16 @@ class Session:
         root, _ = self._store.root()
         if root == end.root:
             self._say_bye(IN_SYNC, "", root)
-        elif end.idle and self._agenda.empty and self._role == CLIENT:
+        elif end.idle and self._agenda.empty and self._short.empty and self._role == CLIENT:
             self._end_of_round(end, root)
         else:
             self._speak()
 
     def _end_of_round(self, end: End, root: bytes) -> None:
+        if self._round < 0:
+            self._next_round()
+            self._speak()
+            return
         progress = self._round_changed + end.applied > 0
         refused = self._refused + end.refused
         if progress and self._round + 1 == limits.ROUNDS_MAX:
@@ -327,7 +362,7 @@ class Session:
     def _close(self, code: str, text: str, root: bytes) -> None:
         self.state = State.CLOSED
         self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
-        self.outcome.count = self._store.root()[1]
+        self.outcome.count, self.outcome.way = self._store.root()[1], self._short.way
         self.outcome.refused = self._refused + self._peer_refused
         self.outcome.reasons = [*self._reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 

@@ -19,6 +19,7 @@ from protocol import limits
 
 EMPTY = bytes(16)
 NIBBLES = "0123456789abcdef"
+_BITS = [0x8000 >> n for n in range(16)]
 
 Entry = tuple[bytes, bytes]
 """(record key, record digest), 16 bytes each."""
@@ -51,9 +52,9 @@ def leaf_digest(hash_: Hash, entries: Sequence[Entry]) -> bytes:
 
 def inner_digest(hash_: Hash, children: Sequence[bytes]) -> bytes:
     """Digest of an inner node with these 16 children (empty bytes: absent)."""
-    bitmap = 0
-    for child in children:
-        bitmap = bitmap << 1 | bool(child)
+    bitmap = 0xFFFF
+    if not all(children):
+        bitmap = sum([bit for bit, child in zip(_BITS, children, strict=True) if child])
     return hash_(b"\x01" + bitmap.to_bytes(2, "big") + b"".join(children))
 
 

@@ -156,6 +156,14 @@ def unpack_value(data: bytes) -> Value:
     return value  # type: ignore[return-value]
 
 
+def unpack_values(data: bytes) -> tuple[Value, ...]:
+    """Values from an array of them that this node packed itself. Raises Malformed if it is none."""
+    values = unpack(data, arrays_max=1, array_max=len(data))
+    if type(values) is not tuple:
+        raise Malformed("values are in an array")
+    return values
+
+
 def check_received(values: Iterable[object]) -> None:
     """Raise Malformed unless each is a canonical value: what msgpack can say is more than what we accept."""
     kinds = set(map(type, values))

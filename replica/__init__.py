@@ -4,14 +4,14 @@
 group. The command line does the same: `replica --help`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from protocol.errors import OurFault, PeerFault, ReplicaError
-from replica.store.store import Store, initialize
-from replica.sync_report import SyncReport
-
 if TYPE_CHECKING:
+    from protocol.errors import OurFault, PeerFault, ReplicaError
     from replica.node import Node, RecordChange, open
+    from replica.store.store import Store, initialize
+    from replica.sync_report import SyncReport
 
 __all__ = [
     "Node",
@@ -26,10 +26,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A node brings a network with it, which takes longer to import than most commands to run: it is imported on use."""
-    if name in {"Node", "RecordChange", "open"}:
-        from replica import node
+_HOMES = {
+    "Node": "replica.node", "RecordChange": "replica.node", "open": "replica.node",
+    "OurFault": "protocol.errors", "PeerFault": "protocol.errors", "ReplicaError": "protocol.errors",
+    "Store": "replica.store.store", "initialize": "replica.store.store", "SyncReport": "replica.sync_report",
+}  # fmt: skip
 
-        return getattr(node, name)
-    raise AttributeError(f"module 'replica' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Each name is imported on use: a node brings a network with it, which takes longer to import than most commands to run,
+    and `replica.start` wants to be there before anything else."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'replica' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import PeerFault, ReplicaError
-from protocol.session import CHANGING, Session
+from protocol.outcome import CHANGING
+from protocol.session import Session
 from replica import invite as invites
 from replica import show
 from replica.errors import MapRefused, StoreError, UsageError
@@ -36,9 +37,9 @@ OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. No traceback for what a user or a peer can cause."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
+        options = _parser().parse_args(arguments)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         return int(options.run(options) or OK)
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, nothing is lost", file=sys.stderr)

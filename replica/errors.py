@@ -94,6 +94,8 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
         return NotAStore(f"{path} is not an SQLite database (or it is encrypted)")
     if name.startswith("SQLITE_CORRUPT"):
         return StoreError(f"{path} is damaged: restore a backup, or run sqlite3's .recover ({text})")
+    if "no such table: _replica_" in text or "no such table: main._replica_" in text:
+        return StoreError(f"{path} is damaged: a table of the engine is gone; restore a backup, or join anew ({text})")
     if name.startswith("SQLITE_CONSTRAINT"):
         return RowRefused(f"a constraint of the table refuses this row: {text}")
     return error

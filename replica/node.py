@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import aiosqlite
 from websockets.asyncio.server import ServerConnection
 
 from protocol.errors import Busy, ReplicaError
-from protocol.keys import CLIENT, SERVER
+from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER
 from protocol.record import unpack_id
 from protocol.session import Self, Session
 from replica import transport
@@ -35,12 +34,14 @@ from replica.errors import UsageError
 from replica.host import Host
 from replica.invite import Invite
 from replica.invite import decode as decode_invite
+from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.core import Change
 from replica.store.put import Row
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from replica.transport import Listener
+from replica.waiting import Waiting
 from replica.words import log
 
 _T = TypeVar("_T")
@@ -53,6 +54,9 @@ STRANGERS_MAX = 256
 
 POLL_SECONDS = 0.5
 """How often a serving node looks for writes of other programs."""
+
+FEW_ROWS = 512
+"""So few rows share a transaction with other writes; more have one of their own."""
 
 CHANGES_MAX = 100_000
 """Changes that wait for a slow listener; past that it is told that it missed some."""
@@ -97,7 +101,8 @@ class Node:
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
-        self._instance = self.host.random_bytes(16)
+        self._waiting = Waiting(self._queue, lambda writes: self.store.together(writes))  # noqa: PLW0108
+        self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
         self.sessions: set[Session] = set()
@@ -165,6 +170,10 @@ class Node:
 
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run a function in the store's thread."""
+        self._waiting.stand_back()
+        return await self._queue(function, *args)
+
+    async def _queue(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._thread is None:
             raise UsageError("the node is not open: use `async with replica.open(…)`")
         return await self._thread.call(function, *args)
@@ -173,7 +182,7 @@ class Node:
 
     async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Run one SQL statement that may write; returns its rows."""
-        _, rows = await self.call(self.store.execute, sql, parameters)
+        _, rows = await self._waiting.write(together.statement(sql, parameters))
         return rows
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -185,6 +194,8 @@ class Node:
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows, all or nothing."""
+        if isinstance(rows, list | tuple) and len(rows) <= FEW_ROWS:
+            return await self._waiting.write(together.Rows(table, rows))
         return await self.call(self.store.put_many, table, rows)
 
     async def adopt(
@@ -259,9 +270,9 @@ class Node:
         `watch` is called now and then with the session, for progress. Raises PeerFault; what was applied stays."""
         began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
-        socket, nonces = await transport.dial(url, self.store.group_keys, self.host.random_bytes, tls)
+        socket, nonces = await transport.dial(url, self.store.group_keys, self._nonce, tls)
         try:
-            session, first = await self._session(CLIENT, nonces, sample=not accept_different)
+            session, first = await self._session(CLIENT, nonces, url, sample=not accept_different)
         except BaseException:
             await socket.close()
             raise
@@ -287,18 +298,22 @@ class Node:
         return call
 
     async def _session(
-        self, role: str, nonces: tuple[bytes, bytes], *, sample: bool = False
+        self, role: str, nonces: tuple[bytes, bytes], url: str = "", *, sample: bool = False
     ) -> tuple[Session, bytes | None]:
         """A session, and what it says first."""
 
         def make() -> tuple[Session, bytes | None]:
-            me = Self(self.store.node_id, self._instance, self.store.name)
-            session = Session(role, self.store.group_keys, self.store, me, nonces, sample=sample)
+            me = Self(self.store.node_id, self.store.name)
+            agreed = self.store.agreed(url) if url else b""
+            session = Session(role, self.store.group_keys, self.store, me, nonces, sample=sample, agreed=agreed)
             return session, session.open(self.host.now_ms()) if role == CLIENT else None
 
         session, first = await self.call(make)
         self.sessions.add(session)
         return session, first
+
+    def _nonce(self, size: int) -> bytes:
+        return self._instance + self.host.random_bytes(size - INSTANCE_BYTES)
 
     def _ended(self, session: Session) -> None:
         self.sessions.discard(session)
@@ -319,7 +334,7 @@ class Node:
         self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
     ) -> Listener:
         """Listen for peers until the node is closed. Off loopback it takes TLS, or `plaintext=True` on purpose."""
-        if tls is None and not plaintext and not _is_loopback(host):
+        if tls is None and not plaintext and not transport.is_loopback(host):
             raise UsageError(
                 f"{host} is reachable from other machines: give --cert and --key, or --plaintext if the network is "
                 "private (a VPN, say)"
@@ -329,7 +344,7 @@ class Node:
         def full() -> bool:
             return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
 
-        server = await transport.listen(host, port, keys, self.host.random_bytes, self._meet, full=full, tls=tls)
+        server = await transport.listen(host, port, keys, self._nonce, self._meet, full=full, tls=tls)
         sockets = [s.getsockname()[:2] for s in server.sockets]
         listener = Listener(server, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
@@ -373,13 +388,6 @@ class Node:
 def _who(session: Session, address: str) -> str:
     peer = session.outcome.peer
     return f"{peer.name} ({address})" if peer is not None else address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def open(path: str | Path, *, join: str | None = None, name: str | None = None, durable: bool = True) -> Node:

@@ -158,7 +158,7 @@ def synced(report: SyncReport) -> None:
         print("  held records are in no table here: `replica held FILE` says which, and why")
     print(
         f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {report.round_trips} round trips, "
-        f"{report.seconds:.2f} s"
+        f"{report.seconds:.2f} s" + (f"; differences found by {report.found_by}" if report.found_by else "")
     )
     if abs(report.offset_ms) > 60_000:
         print(f"  the peer's clock is {report.offset_ms / 60_000:+.0f} min from this one")

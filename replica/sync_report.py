@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
-from protocol.session import IN_SYNC, Outcome
+from protocol.outcome import IN_SYNC, Outcome
 
 if TYPE_CHECKING:
     from replica.transport import Traffic
@@ -30,6 +30,8 @@ class SyncReport:
     bytes_out: int
     bytes_in: int
     round_trips: int
+    found_by: str
+    """How what differs was found: by stream, news, sketch or list; by the trie; or by both, one after the other."""
     seconds: float
     root: str
     count: int
@@ -48,7 +50,7 @@ class SyncReport:
     @staticmethod
     def failure(url: str, error: ReplicaError) -> SyncReport:
         """The report of a sync that failed."""
-        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, 0.0, "", 0, 0)
+        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, "", 0.0, "", 0, 0)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -71,6 +73,7 @@ class SyncReport:
             bytes_out=traffic.sent,
             bytes_in=traffic.received,
             round_trips=out.round_trips,
+            found_by=", ".join(filter(None, (out.way.value, "trie" if out.rounds else ""))),
             seconds=round(seconds, 3),
             root=out.root.hex(),
             count=out.count,

@@ -17,6 +17,7 @@ import asyncio
 import base64
 import binascii
 import http
+import ipaddress
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -239,6 +240,14 @@ async def dial(
 
 
 # --- server -----------------------------------------------------------------------------------------------------------
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Handler = Callable[[ServerConnection, tuple[bytes, bytes]], Awaitable[None]]

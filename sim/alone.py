@@ -104,6 +104,7 @@ def _execute(machine: Machine, process: Process, future: Any, function: Callable
     except BaseException as error:
         if future is not None and not future.done():
             future.set_exception(error)
+            process.unheard.add(future)
     else:
         if future is not None and not future.done():
             future.set_result(result)

@@ -27,7 +27,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from replica.errors import UsageError
-from sim import planted_clock, planted_merge, planted_session, planted_store
+from sim import planted_clock, planted_hints, planted_merge, planted_session, planted_store
 
 Patch = tuple[object, str, object]
 """An object, the name of an attribute, and what that becomes."""
@@ -107,7 +107,13 @@ def _rewritten(function: FunctionType, edits: list[tuple[str, str]]) -> CodeType
 
 BUGS: dict[str, Bug] = {
     name: Bug(name, text, faults, invariants, partial(_patches, changes))
-    for planted_here in (planted_clock.BUGS, planted_merge.BUGS, planted_store.BUGS, planted_session.BUGS)
+    for planted_here in (
+        planted_clock.BUGS,
+        planted_merge.BUGS,
+        planted_store.BUGS,
+        planted_session.BUGS,
+        planted_hints.BUGS,
+    )
     for name, text, faults, invariants, changes in planted_here
 }
 """All of them, by name."""

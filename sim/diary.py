@@ -20,7 +20,8 @@ from protocol.record import Record, fold, pack_id, unpack_id
 from protocol.values import pack_value
 from replica.store.catalog import Table, marks
 from replica.store.core import Core
-from replica.store.state import key_of, load_shadows, row_id
+from replica.store.shadow import load_shadows
+from replica.store.state import key_of, row_id
 from sim.truth import Rid, look, quiet, words
 
 LARGE = 3 << 20

@@ -9,14 +9,15 @@ all. One test each:
 3. At most one node is hostile, one rots, one is cloned; they are different nodes and not the first; a node is restored
    only after a backup.
 4. All are connected: over the links that are dialled, each node reaches each.
-5. A scenario is told in some lines.
+5. Hints are drawn from a stream of their own: all else is the same whatever they are.
+6. At times several write at once through one node.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,7 +30,7 @@ from sim.alter import Alterable, alterable
 from sim.chance import stream
 from sim.drafts import literal
 from sim.office import DAY_S, office_day
-from sim.scenario import PARAMETERS, Event, Place, Scenario
+from sim.scenario import HINTS, PARAMETERS, Event, Place, Scenario
 from sim.workload import CRM, People
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -44,10 +45,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
 FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
 HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
+MISLEADING = ("estimate", "cells", "memory", "list", "picks", "probe", "disorder")
 ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
+HINTED = (6, 2, 2)
+"""Weights of HINTS."""
+RUSH = 0.3
+"""Share of worlds in which several write through one node at once."""
 TWINS_S = 15.0
 """Who writes so much later than its copy has mostly heard of that."""
 
@@ -79,27 +85,8 @@ def draw(
         for _ in range(count):
             if able := [kind for kind in names if bad.able(kind)]:
                 bad.add(bad.rng.choice(able))
-    return replace(world, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
-
-
-def describe(scenario: Scenario) -> str:
-    """Nodes, work and faults in some lines for people."""
-    roles = Counter(p.role for p in scenario.places)
-    nodes = ", ".join(f"{n} {role}" for role, n in sorted(roles.items()))
-    dials = "; ".join(f"{p.name} dials {' '.join(p.peers)}" for p in scenario.places[:6] if p.peers)
-    kinds = Counter(e.kind for e in scenario.events)
-    rows = sum(len(e.with_.get("rows", ())) for e in scenario.events if e.kind == "put")
-    bad = [
-        f"{group}: " + ", ".join(f"{kind} {kinds[kind]}" for kind in names if kinds[kind])
-        for group, names in GROUPS.items()
-        if any(kinds[kind] for kind in names)
-    ]
-    return (
-        f"seed {scenario.seed}: {nodes}; {scenario.duration_s:g} s; {scenario.db or 'small CRM'}\n"
-        f"{dials or 'nobody dials'}{' …' if len(scenario.places) > 6 else ''}\n"
-        f"work: {kinds['write']} writes, {kinds['put']} puts of {rows} rows\n"
-        f"faults: {'; '.join(bad) or 'none'}"
-    )
+    hints = stream(seed, "hints").choices(HINTS, HINTED)[0]
+    return replace(world, hints=hints, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
 
 
 def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
@@ -151,8 +138,20 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
         schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
         workers = [(at, rng.choice(names)) for at in times]
         events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
+        events += () if db else tuple(_rush(stream(seed, "rush"), names, duration_s))
     latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
     return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
+
+
+def _rush(rng: Random, names: list[str], duration_s: float) -> Iterator[Event]:
+    if rng.random() > RUSH:  # Every other one of them puts rows that cannot be.
+        return
+    at, node = round(rng.uniform(0, duration_s * (1 - CALM)), 3), rng.choice(names)
+    for n in range(rng.randint(2, 4)):
+        ids = [f"rush{n}.{m}" for m in range(1 + n % 2)]
+        whole = {"name": "in a rush", "email": f"rush{n}", "city": None, "rating": n}
+        rows = json.dumps([{"id": id_, **whole} for id_ in ids])
+        yield Event(at, "put", node, {"table": "account", "json": rows, "rows": [["account", [id_]] for id_ in ids]})
 
 
 def _topology(rng: Random, names: list[str]) -> dict[str, list[str]]:
@@ -325,7 +324,8 @@ class _Faults:
         self._put(self._at(), "rot", self._special["rot"], what=self.rng.choice(ROT))
 
     def _hostile(self) -> None:
-        how = self.rng.choice(HOSTILE)
+        misleads = stream(self._world.seed, "misleading")  # So that no other world moved when these ways came.
+        how = misleads.choice((self.rng.choice(HOSTILE), misleads.choice(MISLEADING)))
         self._put(self._at(), "hostile", self._special["hostile"], how=how, for_s=self._span(30, 300))
 
     def _clone(self) -> None:

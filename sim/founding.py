@@ -27,7 +27,10 @@ def copied(founder: Path, path: Path, name: str, now_ms: Callable[[], int], rand
         old = key_of(core, core.by_name[ddl.NODES], pack_id([core.clock.node]))
         core.db.execute("DELETE FROM _replica_record WHERE key = ?", (old,))
         core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (old,))
+        core.db.execute("DELETE FROM _replica_history")
+        core.db.execute("INSERT INTO _replica_history VALUES (1, x'', x'', x'')")
         core.dirty[old] = -1
+        core.toggled.lose()
         core.clock.node = random(8)
         settings = {"node": core.clock.node, "name": name, "founder": 0, "made_ms": now_ms()}
         for setting, value in settings.items():

@@ -17,22 +17,23 @@ from random import Random
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
-from protocol import limits, messages
-from protocol.errors import PeerFault, PeerRefused
+from protocol import frames, limits
+from protocol.errors import PeerFault
 from protocol.hlc import COUNTER_MAX, MILLIS_MAX, pack
 from protocol.keys import CLIENT
-from protocol.messages import Bye, Described, End, Have, Hello, Nodes, Question, Records, Want
+from protocol.messages import Bye, Described, End, Have, Nodes, Question, Records, Want
 from protocol.record import Record, pack_id
-from protocol.session import Self, Session
+from protocol.session import Session
 from protocol.trie import NIBBLES
 from protocol.values import pack_value
 from replica import transport
 from replica.errors import UsageError
 from replica.store.store import Store
 from sim.bombs import BOMBS, garbage
+from sim.liar import GaveUp, Liar, hear, met, say, whole_turn
 from sim.lies import Lies, tamper
+from sim.misleading import MISLEADING
 
 PULLS_MAX = 200
 """Frames after which a liar in a session gives up."""
@@ -45,46 +46,6 @@ KNOCKS = 8
 
 YEAR_MS = 31_557_600_000
 SLACK_SECONDS = 1.0
-
-
-class GaveUp(Exception):
-    """The attack ends by itself: nobody had stopped it."""
-
-
-class Liar:
-    """One attack on one address: what it needs in all its conversations."""
-
-    def __init__(
-        self,
-        url: str,
-        store: Store,
-        random: Random,
-        now_ms: Callable[[], int],
-        instance: bytes,
-        true_ms: Callable[[], int] | None = None,
-    ) -> None:
-        self.url, self.store, self.random, self.now_ms = url, store, random, now_ms
-        self.true_ms = true_ms or now_ms
-        self.me = Self(store.node_id, instance, store.name)
-        self.keys = store.group_keys
-        self.did: list[str] = []
-
-    async def dial(self) -> tuple[ClientConnection, tuple[bytes, bytes]]:
-        """A connection that was let in, and its nonces. Raises PeerFault."""
-        return await transport.dial(self.url, self.keys, self.random.randbytes, None)
-
-    def hello(self, nonces: tuple[bytes, bytes]) -> Hello:
-        """A true one, but for a root that nobody has."""
-        proof = self.keys.proof(CLIENT, *nonces)
-        root, me = self.random.randbytes(16), self.me
-        return Hello(limits.VERSION, proof, self.keys.group, me.node, me.instance, me.name, self.now_ms(), 1, root)
-
-    async def meet(self) -> ClientConnection:
-        """A connection on which both have said HELLO. Raises PeerFault."""
-        socket, nonces = await self.dial()
-        await _say(socket, messages.encode(self.hello(nonces)))
-        await _hear(socket)
-        return socket
 
 
 async def attack(
@@ -140,61 +101,6 @@ async def _lies(liar: Liar) -> str:
 # --- frames made by hand ----------------------------------------------------------------------------------------------
 
 
-def _patience() -> float:
-    """Seconds, longer than an honest node waits for anything."""
-    return transport.HELLO_SECONDS + transport.SEND_SECONDS + transport.RECEIVE_SECONDS + 60
-
-
-async def _say(socket: ClientConnection, frame: bytes | str) -> None:
-    """Send, or hear why not. Raises PeerFault or GaveUp."""
-    try:
-        async with asyncio.timeout(_patience()):
-            await socket.send(frame)
-    except ConnectionClosed:
-        while True:
-            await _hear(socket)
-    except TimeoutError:
-        socket.transport.abort()
-        raise GaveUp("the peer does not read, and does not throw out either") from None
-
-
-async def _hear(socket: ClientConnection) -> messages.Message:
-    """The next message. Raises PeerFault if it is a BYE or the connection ended, or GaveUp."""
-    try:
-        async with asyncio.timeout(_patience()):
-            frame = await socket.recv(decode=False)
-    except ConnectionClosed as error:
-        close = error.rcvd or error.sent
-        raise transport.Unreachable(f"cut, {close.code} {close.reason}" if close else "cut without a word") from None
-    except TimeoutError:
-        socket.transport.abort()
-        raise GaveUp("the peer says nothing, and does not throw out either") from None
-    message = messages.decode(frame)
-    if isinstance(message, Bye):
-        raise PeerRefused(message.code, message.text)
-    return message
-
-
-async def _whole_turn(socket: ClientConnection) -> End:
-    while not isinstance(heard := await _hear(socket), End):
-        pass
-    return heard
-
-
-async def _with(liar: Liar, action: Callable[[ClientConnection], Awaitable[None]]) -> str:
-    """Meet, act, and hear what the peer says to it."""
-    socket = await liar.meet()
-    try:
-        await action(socket)
-        while True:
-            await _hear(socket)
-    except PeerFault:
-        socket.transport.abort()  # It owes nobody a closing handshake.
-        raise
-    finally:
-        await socket.close()
-
-
 def _ahead(liar: Liar, old: Record) -> Record:
     """A record with a field, a birth or a delete ahead of time, or a new one; what is in time of it is true.
 
@@ -224,27 +130,39 @@ def _ahead(liar: Liar, old: Record) -> Record:
 async def _future(liar: Liar) -> str:
     keys = [key for key, _ in liar.store.entries("", b"", 200)]
     true = liar.store.records(liar.random.sample(keys, min(len(keys), limits.LEAF_MAX)))
-    made = [data for record in true if len(data := _ahead(liar, record).encode()) < limits.BATCH_BYTES_AIM // 16]
+    made = [one for record in true if (one := _ahead(liar, record).delta()).size() < limits.BATCH_BYTES_AIM // 16]
 
     async def action(socket: ClientConnection) -> None:
         prints = tuple(liar.random.randbytes(3) for _ in made)
         for turn in range(3):
             if turn:
-                await _say(socket, messages.encode(Nodes(0, (Described("", False, prints),))))
+                await say(socket, frames.encode(Nodes(0, (Described("", False, prints),))))
             if made:
-                await _say(socket, messages.encode(Records(tuple(made))))
-            await _say(socket, messages.encode(End(liar.random.randbytes(16), 1, False, 0, 0)))
-            refused = (await _whole_turn(socket)).refused
+                await say(socket, frames.encode(Records(tuple(made))))
+            await say(socket, frames.encode(End(liar.random.randbytes(16), 1, False, 0, 0)))
+            refused = (await whole_turn(socket)).refused
             liar.did[:] = [f"of {len(made)} records {refused} were refused"]
-        await _say(socket, messages.encode(Bye("differ", "it is later than you think", bytes(16), 0, ())))
+        await say(socket, frames.encode(Bye("differ", "it is later than you think", bytes(16), 0, ())))
         raise GaveUp("all was said")
 
-    return await _with(liar, action)
+    return await met(liar, action)
 
 
 def _inner(random: Random) -> Described:
     prefix = "".join(random.choices(NIBBLES, k=random.choice((0, 0, 1, 2, random.randrange(limits.DEPTH_MAX + 1)))))
-    return Described(prefix, True, tuple(random.randbytes(3) for _ in NIBBLES))
+    return Described(prefix, True, tuple(_threes(random, len(NIBBLES))))
+
+
+def _threes(random: Random, count: int) -> list[bytes]:
+    """What so many `randbytes(3)` would give: each takes the upper three bytes of a word of 32 bits."""
+    words = random.getrandbits(32 * count).to_bytes(4 * count, "little")
+    return [words[at + 1 : at + 4] for at in range(0, len(words), 4)]
+
+
+def _sixes(random: Random, count: int) -> list[bytes]:
+    """What so many `randbytes(6)` would give: each takes a word of 32 bits, and the upper half of another."""
+    words = random.getrandbits(64 * count).to_bytes(8 * count, "little")
+    return [words[at : at + 4] + words[at + 6 : at + 8] for at in range(0, len(words), 8)]
 
 
 def _demand(random: Random, kind: int, full: bool) -> bytes:
@@ -252,15 +170,14 @@ def _demand(random: Random, kind: int, full: bool) -> bytes:
     match kind:
         case 0:
             count = limits.ITEMS_PER_FRAME_MAX if full else 300
-            return messages.encode(
-                Have(0, False, tuple(Question(random.randbytes(6), bytes(210)) for _ in range(count)))
-            )
+            stamps = bytes(210)
+            return frames.encode(Have(0, False, tuple(Question(key, stamps) for key in _sixes(random, count))))
         case 1:
-            leaf = tuple(random.randbytes(3) for _ in range(limits.LEAF_MAX))
-            return messages.encode(Want(0, (("", leaf),) * 300))
+            leaf = tuple(_threes(random, limits.LEAF_MAX))
+            return frames.encode(Want(0, (("", leaf),) * 300))
         case _:
             count = limits.NODES_PER_TURN if full else 100
-            return messages.encode(Nodes(0, tuple(_inner(random) for _ in range(count))))
+            return frames.encode(Nodes(0, tuple(_inner(random) for _ in range(count))))
 
 
 async def _endless(liar: Liar) -> str:
@@ -269,18 +186,18 @@ async def _endless(liar: Liar) -> str:
     liar.did.append("turns without end" if polite else "a turn without end")
 
     async def action(socket: ClientConnection) -> None:
-        await _say(socket, messages.encode(Nodes(0, (_inner(random),))))
+        await say(socket, frames.encode(Nodes(0, (_inner(random),))))
         kind = random.choice((0, 2))  # What is wanted is looked up at once: a turn full of it takes seconds.
         for _ in range(TURNS_MAX):
-            await _say(socket, _demand(random, random.randrange(3) if polite else kind, not polite))
+            await say(socket, _demand(random, random.randrange(3) if polite else kind, not polite))
             if polite:  # A turn within its limits, and another, and another.
-                await _say(socket, messages.encode(End(random.randbytes(16), 1, False, 1, 0)))
-                await _whole_turn(socket)
-        await _say(socket, messages.encode(End(random.randbytes(16), 1, False, 1, 0)))
-        await _whole_turn(socket)
+                await say(socket, frames.encode(End(random.randbytes(16), 1, False, 1, 0)))
+                await whole_turn(socket)
+        await say(socket, frames.encode(End(random.randbytes(16), 1, False, 1, 0)))
+        await whole_turn(socket)
         raise GaveUp(f"the peer heard {TURNS_MAX} demands")
 
-    return await _with(liar, action)
+    return await met(liar, action)
 
 
 async def _bomb(liar: Liar) -> str:
@@ -288,13 +205,13 @@ async def _bomb(liar: Liar) -> str:
     liar.did.append(name)
 
     async def action(socket: ClientConnection) -> None:
-        await _say(socket, messages.encode(Nodes(0, (_inner(liar.random),))))
-        await _say(socket, BOMBS[name]())
-        await _say(socket, messages.encode(End(bytes(16), 0, False, 0, 0)))
-        await _whole_turn(socket)
+        await say(socket, frames.encode(Nodes(0, (_inner(liar.random),))))
+        await say(socket, BOMBS[name]())
+        await say(socket, frames.encode(End(bytes(16), 0, False, 0, 0)))
+        await whole_turn(socket)
         raise GaveUp("the peer took it and went on")
 
-    return await _with(liar, action)
+    return await met(liar, action)
 
 
 async def _garbage(liar: Liar) -> str:
@@ -305,10 +222,10 @@ async def _garbage(liar: Liar) -> str:
             if name == "raw bytes" and isinstance(frame, bytes):
                 socket.transport.write(frame)
             else:
-                await _say(socket, frame)
-        await _say(socket, b"\xc1")
+                await say(socket, frame)
+        await say(socket, b"\xc1")
 
-    return await _with(liar, action)
+    return await met(liar, action)
 
 
 async def _mute(liar: Liar) -> str:
@@ -317,14 +234,14 @@ async def _mute(liar: Liar) -> str:
     socket, nonces = await liar.dial()
     try:
         if what != "says no hello":
-            await _say(socket, messages.encode(liar.hello(nonces)))
-            await _hear(socket)
+            await say(socket, frames.encode(liar.hello(nonces)))
+            await hear(socket)
         if what == "never reads":
-            await _say(socket, messages.encode(Nodes(0, (Described("", False, ()),))))
-            await _say(socket, messages.encode(End(bytes(16), 0, False, 0, 0)))
+            await say(socket, frames.encode(Nodes(0, (Described("", False, ()),))))
+            await say(socket, frames.encode(End(bytes(16), 0, False, 0, 0)))
             await asyncio.sleep(transport.SEND_SECONDS + SLACK_SECONDS)
         while True:
-            await _hear(socket)
+            await hear(socket)
     finally:
         await socket.close()
 
@@ -346,5 +263,6 @@ HOWS: dict[str, Callable[[Liar], Awaitable[str]]] = {
     "garbage": _garbage,
     "mute": _mute,
     "knock": _knock,
+    **MISLEADING,
 }
 """Ways to attack."""

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from protocol import limits, messages
-from protocol.descent import Applied
+from protocol import frames, limits, messages, sketch
+from protocol.descent import Applied, Items
 from protocol.messages import End
-from protocol.record import Record
+from protocol.record import Delta, Record
 from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, key_range
 from replica.store.store import Store
 
 
 class Lies:
-    """A store that lies at random: its root, its trie, what it has and what it sends."""
+    """A store that lies at random: its root, its hints, its trie, what it has and what it sends."""
 
     def __init__(self, store: Store, random: Random) -> None:
         self._store, self._random = store, random
@@ -64,19 +64,29 @@ class Lies:
         """It has seen whatever stamps."""
         return {key: {self._random.randbytes(16) for _ in range(self._random.randrange(4))} for key in keys}
 
-    def records(self, _: Sequence[bytes]) -> list[Record]:
-        """True ones that nobody asked for, or none."""
+    def records(self, keys: Sequence[bytes]) -> list[Record]:
+        """True ones, but not all."""
+        return self._store.records([key for key in keys if self._random.random() < 0.7])
+
+    def _unasked(self) -> list[Record]:
         return self._store.records([key for key, _ in self._store.entries("", b"", self._random.randrange(1, 8))])
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Nothing of what it claimed; now and then what is no record."""
-        if self._random.random() >= self._noise:
-            return [record.encode() for record in self.records(keys)]
-        data = bytearray(self._random.choice(self.records(keys) or [Record("x", b"\x91\x01", b"", bytes(16))]).encode())
-        for _ in range(self._random.randrange(1, 9)):
-            data[self._random.randrange(len(data))] = self._random.randrange(256)
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        """True ones that nobody asked for; now and then what is no record."""
+        del keys
+        random, true = self._random, [record.delta() for record in self._unasked()]
+        if random.random() >= self._noise:
+            return true
+        one = random.choice(true or [Record("x", b"\x91\x01", b"", bytes(15) + b"\1").delta()])
         # A record that is still one would be a lawful write under an arbitrary name.
-        return [bytes(data[: self._random.randrange(len(data))])]
+        match random.randrange(4):
+            case 0:
+                return [one._replace(id=one.id[: random.randrange(len(one.id))])]
+            case 1:
+                return [one._replace(id=one.id + random.randbytes(random.randrange(1, 9)))]
+            case 2:
+                return [one._replace(collection="")]
+        return [one._replace(floor=b"", born=b"", names=(), stamps=b"", which=b"", values=())]
 
     def apply(self, *_: object) -> Applied:
         """It takes nothing."""
@@ -90,12 +100,51 @@ class Lies:
         """It finds all the same."""
         return len(entries), 0
 
+    def node_name(self, _: bytes) -> str:
+        """It calls everybody the same."""
+        return "nobody"
+
+    def came_since(self, _: bytes) -> int | None:
+        """It remembers every root, or none, and what came since is much or nothing."""
+        return self._random.choice((None, 0, 1, 70, 1 << 40))
+
+    def news(self, _: bytes) -> Items:
+        """Items that never were, in records that are there and in others."""
+        found = [key for key, _ in self.entries("", b"", self._random.randrange(1, 40))]
+        return {key: {self._random.randbytes(16)} for key in found}
+
+    def counters(self, _: bytes = b"") -> bytes:
+        """An estimator of nothing, or of anything."""
+        size = limits.SKETCH_COUNTERS
+        return self._random.choice((bytes(size), self._random.randbytes(size)))
+
+    def cells(self, width: int, _: bytes = b"") -> bytes:
+        """A sketch of nothing, or of no set at all."""
+        size = sketch.cells_size(width)
+        return self._random.choice((bytes(size), self._random.randbytes(size)))
+
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        """What widens one of another set."""
+        wide = sketch.wider(width)
+        assert wide is not None, "nobody is asked to widen the widest"
+        return self.cells(wide, since)[sketch.cells_size(width) :]
+
+    def heads(self, _: int) -> list[bytes]:
+        """Fingerprints of nothing."""
+        return sorted(self._random.randbytes(messages.LISTED) for _ in range(self._random.choice((0, 1, 300))))
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """What it is asked for is something else."""
+        some = [key for key, _ in self._store.entries("", b"", 50)] or [bytes(16)]
+        asked = [head for head in heads[:300] if self._random.random() < 0.5]
+        return {head: [(self._random.choice(some), self._random.randbytes(16))] for head in asked}
+
 
 def tamper(frame: bytes, random: Random) -> bytes:
     """An END that lies about how the turn went."""
-    message = messages.decode(frame)
+    message = frames.decode(frame)
     if not isinstance(message, End) or random.random() < 0.7:
         return frame
     big = random.choice((0, 1, (1 << 63) - 1))
     reasons = ("\x1b[2J\r\nall is well\0", "x" * 10_000)[: random.randrange(3)]
-    return messages.encode(replace(message, idle=random.random() < 0.5, applied=big, refused=big, reasons=reasons))
+    return frames.encode(replace(message, idle=random.random() < 0.5, applied=big, refused=big, reasons=reasons))

@@ -21,17 +21,18 @@ import threading
 import time
 from asyncio import events
 from collections.abc import Callable, Iterator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
 
 
 class Fenced(RuntimeError):
     """Something in a simulated world reached for the real one."""
 
 
-TASKS = 4_096
-"""Tasks are forgotten, when they have ended, in lots of about so many."""
+TASKS = 256
+"""Tasks are forgotten, when they have ended, in lots of at least so many."""
 
 
 class Process:
@@ -45,6 +46,8 @@ class Process:
         self.dies_at = 0
         self.die: Callable[[], None] | None = None
         self.parked: list[asyncio.Handle] = []
+        self.unheard: WeakSet[asyncio.Future[Any]] = WeakSet()
+        """Errors that its callbacks have still to hear of, perhaps."""
 
 
 CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
@@ -66,6 +69,34 @@ def _owner(handle: asyncio.Handle) -> Process | None:
     return context.get(CURRENT)
 
 
+class _Handle(asyncio.Handle):
+    """As asyncio's, without asking the loop each time whether it is in debug mode. A world makes thousands."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: Any, loop: Loop, context: Context | None) -> None:
+        place: Any = self
+        place._context = copy_context() if context is None else context
+        place._loop, place._callback, place._args = loop, callback, args
+        place._cancelled, place._source_traceback = False, None
+
+    def cancel(self) -> None:
+        """It will not be called."""
+        place: Any = self
+        place._cancelled, place._callback, place._args = True, None, None
+
+
+class _Timer(_Handle, asyncio.TimerHandle):
+    """As asyncio's. The loop leaves cancelled ones out when their time comes."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Any, args: Any, loop: Loop, context: Context | None) -> None:
+        super().__init__(callback, args, loop, context)
+        place: Any = self
+        place._when, place._scheduled = when, False
+
+
 class Loop(asyncio.BaseEventLoop):
     """See the module."""
 
@@ -79,6 +110,7 @@ class Loop(asyncio.BaseEventLoop):
         self._made = itertools.count()
         self._tasks: list[asyncio.Task[Any]] = []
         """Kept from the garbage collector, which would end those of a dead process at any time."""
+        self._tasks_max = TASKS
         self.net: Net | None = None
         self.broken: BaseException | None = None
         """What the world itself raised in a callback: it ends the run."""
@@ -91,15 +123,16 @@ class Loop(asyncio.BaseEventLoop):
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
         """As asyncio does. Those of one moment come in the order in which they were made."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._made), timer))
         return timer
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """As asyncio does."""
         task = super().create_task(coro, **options)
-        if len(self._tasks) >= TASKS:
+        if len(self._tasks) >= self._tasks_max:
             self._tasks = [task for task in self._tasks if not task.done()]
+            self._tasks_max = max(TASKS, 2 * len(self._tasks))
         self._tasks.append(task)
         return task
 
@@ -107,12 +140,9 @@ class Loop(asyncio.BaseEventLoop):
         """As asyncio does, but for what it checks in debug mode."""
         if self._closed:  # type: ignore[attr-defined]
             raise RuntimeError("Event loop is closed")
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass
 
     def _run_once(self) -> None:
         timers, ready = self._timers, self._ready  # type: ignore[attr-defined]

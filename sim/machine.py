@@ -20,7 +20,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
-from protocol.keys import Secrets
+from protocol.keys import INSTANCE_BYTES, Secrets
+from protocol.outcome import ENDINGS
+from protocol.session import Session
 from replica.errors import StoreError
 from replica.host import Host
 from replica.keep import keep_in_sync
@@ -31,6 +33,7 @@ from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from sim.clock import WallClock
 from sim.disk import Crash, Disk, Image
+from sim.hints import ON, WRONG, Hinted
 from sim.hostile import attack
 from sim.loop import CURRENT, Process
 from sim.result import Band, Sync, Work
@@ -45,6 +48,8 @@ RETRY_S = 20.0
 PROGRAM_WRITES = 8
 """Transactions after which people close the program that they write with."""
 MS = 0.001
+MISTAKEN = 0.6
+"""Share of nodes whose hints are wrong, where some are."""
 
 
 class Machine:
@@ -75,6 +80,9 @@ class Machine:
         """Kept from the garbage collector: the loop remembers tasks weakly."""
         self._graves: list[tuple[Process, Node | None]] = []
         self._context: Context = copy_context()
+        self._errors = world.stream(f"hints {place.name}")
+        doubtful = world.scenario.hints == WRONG and self._errors.random() < MISTAKEN
+        self.hints = ON if world.scenario.hints == WRONG and not doubtful else world.scenario.hints
         self.how_hostile = ""
         self._liar: Store | None = None
         """What a hostile node has open: the disk does not know of it."""
@@ -151,7 +159,8 @@ class Machine:
 
     async def _life(self) -> None:
         while True:
-            node = self.node = Node(self.disk.path, host=self.host, poll_seconds=self.world.scenario.poll_s)
+            poll_s = self.world.scenario.poll_s
+            node = self.node = Hinted(self.disk.path, self.host, poll_s, self.hints, self._errors, self._found)
             try:
                 await node.start()
                 break
@@ -188,7 +197,7 @@ class Machine:
             while True:
                 peer = self.chance.choice([n for n in self.world.machines if n != self.name])
                 random = Random(self.chance.getrandbits(64))
-                url, instance = f"ws://{peer}:{PORT}", random.randbytes(16)
+                url, instance = f"ws://{peer}:{PORT}", random.randbytes(INSTANCE_BYTES)
                 clock = self.clock
                 done = await attack(url, store, self.how_hostile, random, clock.now_ms, instance, clock.true_ms)
                 self.world.note(self.name, "attack", f"{self.how_hostile} on {peer}: {done}")
@@ -212,6 +221,15 @@ class Machine:
         self.world.note(self.name, "served", f"{done.outcome} {done.root[:8]}")
         self.world.session_ended(done.outcome)
 
+    def _found(self, session: Session) -> None:
+        """How a session of the node found what differs, and where it ended."""
+        done = session.outcome
+        if done.in_sync:
+            self.world.agreed(self.name, session._nonces, done.root)
+        if done.code in ENDINGS:
+            ways = [done.way.value, "trie" if done.rounds else "", "misled" if done.misled else ""]
+            self.world.reach(f"hints {self.world.scenario.hints}", ", ".join(filter(None, ways)) or "equal")
+
     def stop(self, *, silent: bool = False) -> None:
         """The process dies, now and without a word of its own. `silent`: so does the kernel."""
         process, self.process = self.process, None
@@ -219,6 +237,8 @@ class Machine:
             return
         process.dead = True
         process.parked.clear()
+        for future in list(process.unheard):
+            future.exception()  # Else it counts as an error that nobody heard of, when it is collected.
         self.world.network.kill(process, silent=silent)
         self._graves.append((process, self.node))
         if self.node is not None:
@@ -276,16 +296,18 @@ class Machine:
             self._put(event)
             return
         rows = [(str(table), tuple(key)) for table, key in event.with_["rows"]]
+        tables = tuple(dict.fromkeys(table for table, _ in rows))
         try:
             seen = self.write(event.with_["sql"], rows)
         except Crash:
             self.died("a user's statement")
         except (sqlite3.Error, sqlite3.Warning) as error:
-            self.world.worked(Work(event.at, self.name, event.kind, False), f"{event.with_['sql'][0][:80]}: {error}")
+            text = f"{event.with_['sql'][0][:80]}: {error}"
+            self.world.worked(Work(event.at, self.name, event.kind, False, tables), text)
         else:
             with self.disk.unharmed():
                 self.world.oracle.user_wrote(self.name, seen)
-            self.world.worked(Work(event.at, self.name, event.kind, True), event.with_["sql"][0][:80])
+            self.world.worked(Work(event.at, self.name, event.kind, True, tables), event.with_["sql"][0][:80])
 
     def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
         """One transaction of another program. Returns what it then sees in these rows. Raises sqlite3.Error."""
@@ -321,14 +343,14 @@ class Machine:
         if not self.ready or node is None:
             self.world.worked(Work(event.at, self.name, "put", False), "the node does not run")
             return
-        rows = json.loads(event.with_["json"])
+        rows, tables = json.loads(event.with_["json"]), (str(event.with_["table"]),)
 
         async def put() -> None:
             try:
                 await node.put_many(event.with_["table"], rows)
             except (ReplicaError, sqlite3.Error) as error:
-                self.world.worked(Work(event.at, self.name, "put", False), str(error))
+                self.world.worked(Work(event.at, self.name, "put", False, tables), str(error))
             else:
-                self.world.worked(Work(event.at, self.name, "put", True), f"{len(rows)} rows")
+                self.world.worked(Work(event.at, self.name, "put", True, tables), f"{len(rows)} rows")
 
         self._begin(put)

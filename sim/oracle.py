@@ -80,6 +80,8 @@ class Oracle:
         """`share` of the records is watched when they change by a peer's data; all of them at the end."""
         self._fail, self._now_s, self._share = fail, now_s, int(share * (1 << 32))
         self.truth = Truth()
+        self._known: dict[bytes, Record] = {}
+        """Every record that was ever read, by its digest."""
         self._nodes: dict[str, _Node] = {}
         self._twins: set[bytes] = set()
         self._hostile: set[str] = set()
@@ -227,7 +229,7 @@ class Oracle:
                 continue
             with self.peek(other_name):
                 core = self._core(other)
-                record = look(core, [rid]).records.get(rid) if core is not None else None
+                record = look(core, [rid], self._known).records.get(rid) if core is not None else None
                 if record is not None and item in items(record):
                     return True
         return False
@@ -245,7 +247,7 @@ class Oracle:
             remote = dict.fromkeys((c.collection, c.id) for c in changes if c.remote)
             theirs = dict.fromkeys(rid for rid in remote if self._watches(rid))
             late, node.late = node.late, {}
-            found = look(core, list({**mine, **theirs, **late}))
+            found = look(core, list({**mine, **theirs, **late}), self._known)
             if quiet(core):
                 self._damaged(name, found.odd)
             else:
@@ -279,7 +281,7 @@ class Oracle:
 
     def _look_again(self, node: _Node, core: Core) -> None:
         """Definitions changed: what a dropped column held is no more here, and nowhere if nobody else has it."""
-        node.seen = {rid: (self._now_s(), record) for rid, record in look(core).records.items()}
+        node.seen = {rid: (self._now_s(), record) for rid, record in look(core, known=self._known).records.items()}
         self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
 
     def _damaged(self, name: str, odd: dict[Rid, str]) -> None:
@@ -337,7 +339,7 @@ class Oracle:
         """All records of a node, in the caller's snapshot."""
         node = self._node(name)
         if node.whole is None or node.whole[0] is not core or node.whole[1] != core.began:
-            node.whole = core, core.began, look(core)
+            node.whole = core, core.began, look(core, known=self._known)
         return node.whole[2]
 
     # --- comparisons ----------------------------------------------------------------------------------------------------

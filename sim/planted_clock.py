@@ -55,7 +55,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "A captured time counts up to now; else what was written before a clock was set back is stamped in the future.",
         ("step",),
         ("I6", "I8", "I9"),
-        (("replica.store.absorb:stamp_outbox", "max(0, min(at, now))", "max(0, at)"),),
+        (("replica.store.outbox:_wall", "max(0, min(at, now))", "max(0, at)"),),
     ),
     (
         "clone-unnoticed",

@@ -49,7 +49,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "A fragment carries the delete that the peer lacks; else nobody hears of deletes.",
         (),
         ("I1", "I4", "I9", "crash"),
-        (("protocol.record:Record.encode", "missing is None or self.floor in missing else", "missing is None else"),),
+        (("protocol.record:Record._part", "missing is None or self.floor in missing else", "missing is None else"),),
     ),
     (
         "last-edit-wins",

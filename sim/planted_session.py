@@ -16,9 +16,9 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I1", "I5", "I9"),
         (
             (
-                "protocol.session:Session._on_hello",
-                "if hello.root == self.outcome.root:",
-                "if hello.count == self.outcome.count:",
+                "protocol.session:Session._answer",
+                "if hello.root == root:",
+                "if hello.count == count:",
             ),
         ),
     ),

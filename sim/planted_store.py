@@ -65,7 +65,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I1", "I5", "I9"),
         (
             (
-                "replica.store.index:flush",
+                "replica.store.index:catch_up",
                 "before, count = root(core)",
                 "if len(core.dirty) == 1 and 0 in core.dirty.values():\n"
                 "        core.dirty.clear()\n        return\n    before, count = root(core)",
@@ -79,13 +79,13 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I2", "I3", "I5", "I9"),
         (
             (
-                "replica.store.store:Store._apply",
+                "replica.store.port:StorePort._apply",
                 "with self.transaction() as core:",
                 "with self._core.transaction(index.flush):\n        core = self._core",
             ),
-            ("replica.store.store:Store._read", "self._catch_up()", "pass"),
+            ("replica.store.port:StorePort._read", "self._catch_up()", "pass"),
             (
-                "replica.store.store:Store._read",
+                "replica.store.port:StorePort._read",
                 "if self._quiet(core.began):",
                 "if not core.schema_moved:",
             ),
@@ -98,7 +98,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I1", "I3", "I5", "I9"),
         (
             (
-                "replica.store.store:Store._read",
+                "replica.store.port:StorePort._read",
                 "core = self._core\n",
                 "core = self._core\n    with core.reading():\n        return action()\n",
             ),

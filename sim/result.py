@@ -5,6 +5,7 @@ The world fills it; nothing here looks at a clock or a file. One test each:
 1. A run counts as passed only if no invariant broke and the nodes were seen equal after the last fault.
 2. As JSON it is complete: the scenario in it reads back as the same scenario.
 3. Times are told in words that fit the length of the run.
+4. Refused writes are told by table.
 """
 
 from __future__ import annotations
@@ -82,12 +83,14 @@ class Sync:
 
 @dataclass(slots=True)
 class Work:
-    """A transaction of a user; `ok` unless it was refused."""
+    """A transaction of a user; `ok` unless it was refused. `tables`: what it was about, if anybody tried it; none if its
+    keys have no name in a scenario file."""
 
     at: float
     node: str
     kind: str
     ok: bool = True
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -172,6 +175,13 @@ class Result:
         found = Counter(sync.kind for sync in self.syncs)
         return {kind: found[kind] for kind in CLASSES}
 
+    def refused(self) -> dict[str, tuple[int, int]]:
+        """Table -> (refused writes, all writes that were tried there), of tables that refused any; most refused first. A
+        write to several tables counts in each; an empty name is of those that name none."""
+        tried = [(name, work.ok) for work in self.work for name in work.tables or ("",)]
+        every, bad = Counter(name for name, _ in tried), Counter(name for name, ok in tried if not ok)
+        return {name: (count, every[name]) for name, count in sorted(bad.items(), key=lambda item: (-item[1], item[0]))}
+
     def summary(self) -> str:
         """A few lines for the terminal."""
         refused = sum(not w.ok for w in self.work)
@@ -183,6 +193,9 @@ class Result:
             f"  {len(self.work)} writes ({refused} refused), {self.faults} faults, {len(self.syncs)} syncs: {syncs}",
             f"  version {self.version}, trace {self.digest}",
         ]
+        if rows := self.refused():
+            named = [f"{name or 'not tried, or without a name'} {bad} of {every}" for name, (bad, every) in rows.items()]
+            lines.insert(3, f"  refused by table: {', '.join(named)}")
         return "\n".join([*lines, f"  again: {self.replay}"] if self.replay else lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -199,6 +212,7 @@ class Result:
             "equal_at": self.equal_at,
             "ended_at": self.ended_at,
             "counts": dict(self.counts),
+            "refused": {name: list(numbers) for name, numbers in self.refused().items()},
             "reach": {fault: dict(states) for fault, states in self.reach.items()},
             "cpu_s": self.cpu_s,
             "replay": self.replay,

@@ -21,6 +21,8 @@ from replica.errors import UsageError
 WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
 
+HINTS = ("on", "off", "wrong")
+
 PARAMETERS: dict[str, frozenset[str]] = {
     # Work. `sql`: statements of one transaction of another program. `rows`: [table, [key, …]] of the rows that they are
     # about. `table`, `json`: rows put through the node.
@@ -118,6 +120,8 @@ class Scenario:
     poll_s: float = 10.0
     shuffle: bool = True
     """Whether the order in which nodes run is drawn; else first come, first served."""
+    hints: str = "on"
+    """Memory and sketches of the nodes: "on", "off", or "wrong" on some of them (sim.hints)."""
     bug: str = ""
     """A planted bug (sim.bugs)."""
 
@@ -136,7 +140,7 @@ class Scenario:
         """As text that `from_toml` reads."""
         lines = [
             f"{name} = {_toml(getattr(self, name))}"
-            for name in ("seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "bug", "db", "schema")
+            for name in ("seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "hints", "bug", "db", "schema")
         ]
         for place in self.places:
             lines += ["", "[[node]]"]
@@ -181,6 +185,8 @@ class Scenario:
         found = Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
         if found.duration_s <= 0 or found.latency_s < 0 or found.poll_s <= 0:
             raise UsageError(f"{name}: duration_s and poll_s must be above 0, and latency_s not below")
+        if found.hints not in HINTS:
+            raise UsageError(f"{name}: hints are {', '.join(HINTS)}, not {found.hints!r}")
         if late := [e for e in found.events if e.at > found.duration_s]:
             raise UsageError(f"{name}: {late[0].kind} at {late[0].at:g} s is after the end at {found.duration_s:g} s")
         return found

@@ -270,6 +270,7 @@ class _Shrinker:
         places = tuple(replace(p, skew_ms=0, online=()) for p in self.best.places)
         if self._try(replace(self.best, places=places, shuffle=False, latency_s=QUICK_S)):
             return
+        self._try(replace(self.best, hints="on"))
         self._try(replace(self.best, shuffle=False))
         self._try(replace(self.best, latency_s=QUICK_S))
         for n in range(len(self.best.places)):

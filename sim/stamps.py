@@ -17,7 +17,7 @@ from protocol.record import Record
 from protocol.values import pack_value
 from replica.store.core import Core
 from replica.store.state import key_of
-from sim.truth import BORN, FLOOR, Item, Rid, items, words
+from sim.truth import BORN, FLOOR, Item, Rid, words
 
 SAME_MIN = 2
 """Fields that were stamped for nothing: one alone may have been changed and changed back, by two programs at once."""
@@ -56,9 +56,9 @@ def unknown_own(core: Core, found: Iterable[tuple[Rid, Record]]) -> str:
     """Which record says that this node did what it does not know of, in words."""
     node, issued = core.meta("node"), core.meta("issued") or b""
     for rid, record in found:
-        for item in items(record):
-            if item.stamp[8:] == node and item.stamp[:8] > issued and not is_base(item.stamp):
-                return f"{words(rid)}: {item.stamp.hex()} is its own, and above the last that it knows of"
+        for stamp in sorted(record.stamps()):
+            if stamp[8:] == node and stamp[:8] > issued and not is_base(stamp):
+                return f"{words(rid)}: {stamp.hex()} is its own, and above the last that it knows of"
     return ""
 
 

@@ -159,8 +159,10 @@ class Look(NamedTuple):
     odd: dict[Rid, str]
 
 
-def look(core: Core, wanted: Sequence[Rid] | None = None) -> Look:
-    """Read these records (all, if None) as they stand. Nothing is absorbed: a judge must not change what he judges."""
+def look(core: Core, wanted: Sequence[Rid] | None = None, known: dict[bytes, Record] | None = None) -> Look:
+    """Read these records (all, if None) as they stand. Nothing is absorbed: a judge must not change what he judges.
+    `known`: records of the group by their digests, as they were read before; what is new is added. Nobody changes them."""
+    known = {} if known is None else known
     if wanted is None:
         keys = [key for (key,) in core.db.execute("SELECT key FROM _replica_record ORDER BY key").fetchall()]
     else:
@@ -172,9 +174,14 @@ def look(core: Core, wanted: Sequence[Rid] | None = None) -> Look:
         shadows = {(core.tables[tbl].collection, id_): digest for tbl, id_, digest in core.select_in(sql, some)}
         for record in records(core, some):
             rid = record.collection, record.id
-            digest = core.keys.digest(record.encode())
-            if digest == shadows[rid]:
-                found.records[rid], found.digests[rid] = record, digest
+            digest = shadows[rid]
+            same = known.get(digest)
+            if same == record:
+                record = same  # One for all copies: it need not be encoded again, and is soon compared.
+            elif digest != core.keys.digest(record.encode()):
+                continue
+            found.records[rid], found.digests[rid] = record, digest
+            known[digest] = record
         for rid in shadows:
             if rid not in found.records:
                 found.odd[rid] = "its row does not fit to its digest"

@@ -8,6 +8,7 @@ the logarithm of their number. One test each:
 1. The same scenario gives the same trace, again and in another process.
 2. What breaks a promise stops the world at that moment.
 3. However a world ends, nothing of it is left running or open.
+4. Both sides of a session that ends in sync have one root.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class World:
         """Whether faults are made up as it runs: then any may come."""
         self.lasting = Lasting(self.loop, lambda band: self.note(band.node, f"end {band.kind}"))
         self.looks = Looks(self, self.stream("looks"))
+        self._agreed: dict[tuple[bytes, bytes], tuple[str, bytes]] = {}
+        """Sessions of which one side has said that they are in sync, and at what root."""
         self._healed = False
         self.secrets: Secrets | None = None
         """Of the group, once it is founded."""
@@ -148,6 +151,14 @@ class World:
         text = f"{sync.server}: {sync.outcome} {sync.sent}/{sync.received} {root} {self.plain(sync.text)[:80]}"
         self.note(sync.client, "sync", text)
         self.session_ended(sync.outcome)
+
+    def agreed(self, name: str, session: tuple[bytes, bytes], root: bytes) -> None:
+        """One side of a session, known by its nonces, says that both have this root: so must the other, if it says so."""
+        other, theirs = self._agreed.pop(session, ("", root))
+        if not other:
+            self._agreed[session] = name, root
+        elif theirs != root:
+            self.fail("I5", name, f"in sync with {other} at {root.hex()}, but {other} is at {theirs.hex()}")
 
     def session_ended(self, outcome: str) -> None:
         """Under whatever faults there are now."""
@@ -243,6 +254,7 @@ class World:
             for machine in self.machines.values():
                 machine.disk.heal()
                 machine.disk.crash_at("sql", 1 << 60, "kill")
+                self.oracle.clock_moved(machine.clock.now_ms())  # It may have stamped by this, unseen so far.
                 machine.clock.set_right()
                 if machine.process is not None:
                     machine.process.dies_at = 0

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgpack
 import pytest
+import zstandard
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from protocol import limits, messages
+from protocol import frames, limits, messages
 from protocol.errors import PeerFault
 from protocol.keys import CLIENT
-from protocol.messages import Bye, End, Hello, Nodes, Records
+from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
 from replica import Node, system, transport
 from replica.store.store import Store
 from replica.transport import Unreachable
@@ -34,12 +35,12 @@ async def cutting_proxy(port: int, after: int) -> AsyncIterator[int]:
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: list[asyncio.StreamWriter]
     ) -> None:
         nonlocal left
-        while (data := await reader.read(1_024)) and left > 0:
+        while left > 0 and (data := await reader.read(1_024)):
             writer.write(data[:left])
             left -= len(data)
             await writer.drain()
         for end in both:
-            end.transport.abort()
+            end.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -60,7 +61,8 @@ async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goe
     with Store(laptop) as store:
         store.execute("CREATE TABLE visits(id INTEGER PRIMARY KEY, what TEXT)")
         store.adopt(["visits"])
-        store.put_many("visits", [{"id": n, "what": f"visit {n}"} for n in range(500)])
+        notes = [system.random_bytes(200).hex() for _ in range(500)]  # However small records are made, 100 kB of noise.
+        store.put_many("visits", [{"id": n, "what": note} for n, note in enumerate(notes)])
     async with serving(hq) as (server, url), Node(laptop) as node:
         port = int(url.rpartition(":")[2])
         async with cutting_proxy(port, after) as broken:
@@ -77,20 +79,23 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
     caplog.set_level(logging.CRITICAL)
     hq, _ = make_pair(tmp_path, rows=3)
     with Store(hq) as store:
+        with store.transaction() as core:  # Two letters are now and then in a nonce.
+            core.set_meta("name", "the head office")
         root, group, name = store.root()[0], store.secrets().group, store.name.encode()
+        sketch = store.counters(), store.cells(limits.SKETCH_WIDTH_MIN)
     async with serving(hq) as (_, url):
-        headers = {"X-Replica-Version": "1", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
+        headers = {"X-Replica-Version": "2", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
         async with connect(url, additional_headers=headers, proxy=None, compression=None) as socket:
             assert socket.response is not None
             heard = str(socket.response.headers).encode()
-            hello = Hello(1, b"p" * 32, group, b"n" * 8, b"i" * 16, "spy", 0, 0, bytes(16))
-            await socket.send(messages.encode(hello))
+            hello = Hello(2, b"p" * 32, b"n" * 8, "spy", 0, 0, bytes(16))
+            await socket.send(frames.encode(hello))
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     frame = await socket.recv()
                     assert isinstance(frame, bytes)
                     heard += frame
-    for secret in (root, group, name):
+    for secret in (root, group, name, *sketch):
         assert secret not in heard
         assert base64.b64encode(secret) not in heard
 
@@ -99,9 +104,10 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
     ("headers", "status", "words"),
     [
         ({}, 400, b"use `replica sync`"),
-        ({"X-Replica-Version": "2"}, 426, b"protocol version 1, you speak 2"),
-        ({"X-Replica-Version": "1"}, 400, b"no nonce"),
-        ({"X-Replica-Version": "1", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
+        ({"X-Replica-Version": "1"}, 426, b"protocol version 2, you speak 1"),
+        ({"X-Replica-Version": "3"}, 426, b"protocol version 2, you speak 3"),
+        ({"X-Replica-Version": "2"}, 400, b"no nonce"),
+        ({"X-Replica-Version": "2", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
     ],
 )
 async def test_a_wrong_upgrade_is_answered_in_words(
@@ -120,9 +126,8 @@ async def member(path: Path, url: str) -> tuple[ClientConnection, bytes]:
     with Store(path) as store:
         keys, node = store.group_keys, store.node_id
     socket, nonces = await transport.dial(url, keys, system.random_bytes, None)
-    proof = keys.proof(CLIENT, *nonces)
-    hello = Hello(1, proof, keys.group, node, b"another-instance", "bad", system.now_ms(), 1, b"r" * 16)
-    return socket, messages.encode(hello)
+    hello = Hello(2, keys.proof(CLIENT, *nonces), node, "bad", system.now_ms(), 1, b"r" * 16)
+    return socket, frames.encode(hello)
 
 
 def nest(depth: int) -> bytes:
@@ -138,13 +143,19 @@ BAD_FRAMES = {
     "unknown message": msgpack.packb([99, b""]),
     "wrong types": msgpack.packb([7, "root", 1, True, 0, 0]),
     "a map": msgpack.packb({"a": 1}),
-    "records that are none": messages.encode(Records((b"\x00" * 64,))),
-    "nodes of a later round": messages.encode(Nodes(5, ())),
+    "records that are none": msgpack.packb([6, 1, zstandard.compress(bytes(64))]),
+    "nodes of a later round": frames.encode(Nodes(5, ())),
+    "more of a sketch that was not sent": frames.encode(More(8)),
     "another hello": None,
+}
+TWICE = {
+    "a sketch of garbage": frames.encode(Cells(8, False, bytes(range(256)))),
+    "a list": frames.encode(Listing(())),
+    "all that can be picked": frames.encode(Pick((b"none",) * limits.PICKED_PER_FRAME_MAX)),
 }
 
 
-@pytest.mark.parametrize("name", BAD_FRAMES)
+@pytest.mark.parametrize("name", [*BAD_FRAMES, *TWICE])
 async def test_a_member_that_sends_nonsense_ends_its_own_session_alone(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,11 +166,12 @@ async def test_a_member_that_sends_nonsense_ends_its_own_session_alone(
         await socket.send(hello)
         await socket.recv()
         before = await server.status()
-        await socket.send(BAD_FRAMES[name] or hello)
+        for frame in [TWICE[name]] * 2 if name in TWICE else [BAD_FRAMES[name] or hello]:
+            await socket.send(frame)
         answers: list[object] = []
         with contextlib.suppress(ConnectionClosed):
             while True:
-                answers.append(messages.decode(await socket.recv(decode=False)))
+                answers.append(frames.decode(await socket.recv(decode=False)))
         await socket.close()
         bye = answers[-1]
         assert isinstance(bye, Bye)
@@ -193,8 +205,8 @@ async def test_a_peer_that_never_reads_is_dropped_and_stops_nobody(
         socket, hello = await member(laptop, url)
         socket.transport.pause_reading()
         await socket.send(hello)
-        await socket.send(messages.encode(Nodes(0, (messages.Described("", False, ()),))))
-        await socket.send(messages.encode(End(bytes(16), 0, False, 0, 0)))
+        await socket.send(frames.encode(Nodes(0, (messages.Described("", False, ()),))))
+        await socket.send(frames.encode(End(bytes(16), 0, False, 0, 0)))
         async with Node(laptop) as honest:
             assert (await honest.sync(url)).in_sync
         await asyncio.wait_for(ended.wait(), 20)

@@ -59,8 +59,10 @@ def run(options: argparse.Namespace) -> int:
     reverse = None
     if options.map is not None:
         from replica.exchange.exporting import mapped
+        from replica.exchange.formats.opening import output_format
 
-        reverse = mapped.reverse(options.map, None if select else options.what)
+        kind = output_format(options.out, options.format)
+        reverse = mapped.reverse(options.map, None if select else options.what, kind, runs.known_in)
     with Store(options.file) as store:
         since_ms = moment(options.since, partial(_after, store)) if options.since is not None else None
         summary, format_, size = _export(store, options, reverse, since_ms)
@@ -99,7 +101,7 @@ def _export(
     format_ = output_format(options.out, options.format)
     name = "records" if is_select(options.what) else options.what
     delimiter = options.delimiter or ("\t" if format_ == "tsv" else ",")
-    how = WriteOptions(options.encoding, delimiter, options.for_excel, name)
+    how = WriteOptions(options.encoding, delimiter, options.for_excel, name, nested=reverse is not None)
     asked = Asked(options.what, options.with_ids, since_ms, format_)
     with open_output(options.out) as out, Bar(options.json) as bar:
         counted = _Counted(out)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from replica import show
-from replica.errors import FileRefused, Unsure, UsageError
+from replica.errors import UsageError
+from replica.exchange.asking import asking
 from replica.exchange.formats.output import refuse_same
 from replica.exchange.importing.outcome import BUCKETS, Outcome
 from replica.exchange.maps.mapping import Mapping
@@ -81,7 +80,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("name the file to import: replica import FILE SOURCE --collection NAME --key FIELD")
     read = ReadOptions(**{f.name: getattr(options, f.name) for f in fields(ReadOptions)})
     with Store(options.file) as store:
-        outcome = _asking(options, read, lambda read, date: _import(store, options, read, date))
+        outcome = asking(
+            read, options.date, lambda read, date: _import(store, options, read, date), silent=options.json
+        )
     if options.json:
         print(json.dumps(outcome.as_json(), ensure_ascii=False, indent=2, default=_plain))
     else:
@@ -166,44 +167,6 @@ def _adapted(found: Mapping, collection: str | None, key: list[str] | None, blan
     return replace(found, collections=tuple(replace(c, **changes) for c in found.collections))
 
 
-def _asking(
-    options: argparse.Namespace, read: ReadOptions, work: Callable[[ReadOptions, str | None], Outcome]
-) -> Outcome:
-    """Do it; ask what cannot be told from the file, if somebody is there to answer."""
-    date = options.date
-    while True:
-        try:
-            return work(read, date)
-        except Unsure as unsure:
-            told = re.findall(r"--([a-z-]+)", unsure.option)
-            name = told[-1].replace("-", "_") if told else ""
-            known = {f.name for f in fields(ReadOptions)} | {"date"}
-            if not sys.stdin.isatty() or options.json or name not in known or not unsure.choices:
-                raise
-            answer = _ask(unsure)
-            said: Any = int(answer) if name == "header" else answer
-            if name == "date":
-                date = answer
-            else:
-                read = replace(read, **{name: said})
-
-
-def _ask(unsure: Unsure) -> str:
-    print(clean(unsure), file=sys.stderr)
-    for number, choice in enumerate(unsure.choices, 1):
-        print(f"  {number}  {clean(choice)}", file=sys.stderr)
-    while True:
-        print(f"{unsure.what}? ", end="", file=sys.stderr, flush=True)
-        answer = sys.stdin.readline()
-        if not answer:
-            raise FileRefused(str(unsure))
-        answer = answer.strip()
-        if answer.isdecimal() and 0 < int(answer) <= len(unsure.choices):
-            return unsure.choices[int(answer) - 1]
-        if answer in unsure.choices:
-            return answer
-
-
 # --- what earlier imports did -----------------------------------------------------------------------------------------
 
 
@@ -228,11 +191,10 @@ def _undo(options: argparse.Namespace) -> int:
         print(f"  records that it made stay: run {others} imported the same file, undo that as well")
     for kept in done.listed:
         what, by = f" {', '.join(kept.fields)}" if kept.fields else "", clean(", ".join(kept.by))
-        print(
-            f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} edited since by {by}"
-        )
-    if done.kept > len(done.listed):
-        print(f"  … and {done.kept - len(done.listed)} more that were edited since")
+        did = "deleted and made again" if kept.again else "edited"
+        print(f"  kept {clean(kept.collection)} {clean(', '.join(map(str, kept.key)))}:{clean(what)} {did} since by {by}")
+    if done.kept + done.remade > len(done.listed):
+        print(f"  … and {done.kept + done.remade - len(done.listed)} more that were edited or made again since")
     return OK
 
 
@@ -280,6 +242,10 @@ def tell(outcome: Outcome, file: str) -> None:
         print(f"  {outcome.newer:,} records were edited here after the file's time: those fields are kept")
     if outcome.deleted:
         print(f"  {outcome.deleted:,} records were deleted here: kept so (--on-deleted resurrect brings them back)")
+    if outcome.removed:
+        print(f"  {outcome.removed:,} records were deleted, as the file says")
+    if outcome.absent:
+        print(f"  {outcome.absent:,} records that were deleted elsewhere are not here")
     for note in outcome.notes:
         print(f"  {clean(note)}")
     if outcome.dry_run:
@@ -303,7 +269,9 @@ def tell(outcome: Outcome, file: str) -> None:
 def _tell_differences(outcome: Outcome) -> None:
     for one in outcome.differences:
         key = clean(one.key)
-        if not one.before:
+        if not one.after:
+            print(f"  line {one.line}: {clean(one.collection)} {key}: deleted")
+        elif not one.before:
             said = ", ".join(f"{n} = {_short(v)}" for n, v in list(one.after.items())[:6] if v not in {None, ""})
             print(f"  line {one.line}: new {clean(one.collection)} {key}: {said}")
         else:

@@ -22,6 +22,7 @@ from replica.errors import MapRefused, UsageError
 from replica.exchange.maps.inverse import inverse
 from replica.exchange.maps.mapfile import ready
 from replica.exchange.maps.mapping import Mapping, Problem, load
+from replica.exchange.maps.nesting import nested
 from replica.exchange.maps.suggest import Draft, suggest
 from replica.exchange.rows import Reader, ReadOptions
 from replica.words import clean
@@ -152,8 +153,14 @@ def _check(options: argparse.Namespace) -> int:
     told: dict[str, Any] = {"map": options.map, "source": mapping.source, "collections": []}
     for spec in mapping.collections:
         back = [lost._asdict() for lost in inverse(mapping, spec.name).lost]
-        fields = [f.name for f in spec.fields]
-        told["collections"].append({"name": spec.name, "key": spec.key, "fields": fields, "not_exported": back})
+        arrays, lost_too = nested(mapping, spec.name, flat=False)
+        back += [lost._asdict() for lost in lost_too]
+        told["collections"].append(
+            {
+                "name": spec.name, "key": spec.key, "fields": [f.name for f in spec.fields], "not_exported": back,
+                "arrays": [array.collection for array in arrays],
+            }
+        )  # fmt: skip
     rejected = 0
     if options.input:
         reader = _open(options.input, _told(options, mapping.read), sure=True)
@@ -199,6 +206,8 @@ def _print_check(told: dict[str, Any]) -> None:
     for spec in told["collections"]:
         fields = ", ".join(spec["fields"]) or "all columns, as they are"
         print(f"{clean(spec['name'])} (key {clean(', '.join(spec['key']))}): {clean(fields)}")
+        for name in spec["arrays"]:
+            print(f"  exported in it, to JSON and XML: {clean(name)}")
         for lost in spec["not_exported"]:
             print(f"  not exported: {clean(lost['field'])}: {clean(lost['why'])}")
     if "file" in told:

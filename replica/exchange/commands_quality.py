@@ -5,6 +5,7 @@ One test each:
 1. `compare` ends with 0 if the sides are equal, with 1 if they are not.
 2. With `--json`, standard output is one JSON document, whatever the values.
 3. A page is written whole or not at all.
+4. What is not sure about a file is asked, or refused, as an import does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import asdict
 from typing import Any
 
 from replica import show
+from replica.exchange.asking import asking
 from replica.exchange.formats.output import refuse_same
 from replica.exchange.importing import runs
 from replica.exchange.quality.compare import LIST_MAX, Asked, Check, Result, compare, ratio
@@ -30,6 +32,8 @@ from replica.progress import Bar
 from replica.words import clean
 
 OK, DIFFERS = 0, 1
+_READ = ("format", "encoding", "delimiter", "quote", "header", "sheet", "records")
+"""What a user may say about files."""
 
 
 def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +65,11 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="OUT", help="write a page with charts")
+    parser.add_argument("--format", metavar="F", help="of files: csv, json, xml, ... (default: find out)")
     parser.add_argument("--encoding", metavar="E", help="of files")
     parser.add_argument("--delimiter", metavar="D", help="of files")
+    parser.add_argument("--quote", metavar="Q", help="of files: around cells")
+    parser.add_argument("--header", metavar="LINE", type=int, help="of files: line of the header, 0 if there is none")
     parser.add_argument("--sheet", metavar="S", help="of files")
     parser.add_argument("--records", metavar="PATH", help="of files: where the records stand")
 
@@ -129,14 +136,13 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def _side(stack: ExitStack, options: argparse.Namespace, name: str, collection: str | None) -> Side:
-    from replica.exchange.formats.opening import open_reader
+    """A side. What its file leaves open is asked of it alone: the other may be of another kind."""
+    from replica.exchange.formats.opening import open_sure
 
-    read = ReadOptions(
-        encoding=options.encoding, delimiter=options.delimiter, sheet=options.sheet, records=options.records
-    )
+    read = ReadOptions(**{n: getattr(options, n) for n in _READ})
 
     def opened(path: str) -> Reader:
-        return open_reader(path, read)
+        return asking(read, None, lambda read, _: open_sure(path, read), silent=options.json)
 
     return stack.enter_context(open_side(name, collection, runs.known_in, opened))
 

@@ -37,6 +37,9 @@ class _Missing(Enum):
 MISSING: Final = _Missing.MISSING
 """The file does not speak of this field in this row."""
 
+DELETED: Final = "replica:deleted"
+"""The column of a since-export that says 1 for a deleted record, else 0."""
+
 Cell: TypeAlias = "bool | int | float | str | bytes | _Missing | None"
 Row: TypeAlias = tuple[Any, ...]
 """Cells in the order of the reader's `fields`."""
@@ -113,6 +116,8 @@ class WriteOptions:
     for_excel: bool = False
     name: str = "records"
     """Of the sheet, or of the root element."""
+    nested: bool = False
+    """Lists and objects are elements in XML; else their JSON text."""
 
 
 class Reader(Protocol):

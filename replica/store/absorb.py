@@ -16,32 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
+from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
-from replica.store import capture
+from replica.store import outbox
 from replica.store.catalog import Table, marks
-from replica.store.core import Change, Core, uncollected
+from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row, fresh_rows
+from replica.store.outbox import Entry
+from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
 from replica.store.show import UNKNOWN, engine_writes, settle
-from replica.store.state import (
-    SHOWN,
-    ShadowRow,
-    State,
-    check,
-    fetch_rows,
-    key_of,
-    light,
-    load,
-    load_shadows,
-    new,
-    row_id,
-    save,
-    trim,
-    write,
-)
+from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, trim
 
 ENTRIES_MAX = 32_768
 """Outbox entries absorbed in one transaction: about half a second, for which other programs wait for the write lock."""
@@ -51,22 +39,6 @@ AT_ONCE = 4_096
 
 _ROW, _ROWS = -1, -2
 """Instead of a field's position: a row that cannot travel, or any number of rows with NULL in the key."""
-
-_GONE = frozenset({capture.DELETE, capture.LEFT})
-_UNTOUCHED = (0, False)
-
-
-class Entry(NamedTuple):
-    """A row to look at. `stamps`: of what happened to it; two, if it was deleted or its key changed: if a row is there, it
-    was inserted after that. None, if they are to be issued when something is found."""
-
-    pk: tuple[Any, ...]
-    stamps: tuple[bytes, ...] = ()
-
-    @property
-    def left(self) -> bool:
-        """Whether the record that was there before is there no more."""
-        return len(self.stamps) > 1
 
 
 def backlog(core: Core) -> int:
@@ -94,26 +66,7 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
 def stamp_outbox(core: Core, limit: int = ENTRIES_MAX) -> None:
     """Stamp what up to `limit` outbox entries are about. What was held because of it waits for `surface`."""
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
-    touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool]] = {}
-    ends = {tbl: 4 + len(table.shape.key) for tbl, table in core.tables.items() if table.shape is not None}
-    odd = any(IllFormedText in map(type, column) for column in list(zip(*rows, strict=True))[4:])
-    for row in rows:
-        tbl, op, at = row[1:4]
-        if tbl not in ends:
-            continue
-        pk = row[4 : ends[tbl]]
-        place = tbl, pk, odd and IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
-        _, left = touched.pop(place, _UNTOUCHED)  # The last place in the order counts.
-        touched[place] = at, left or op in _GONE
-    # Stamps are issued over all tables in one order, before any table is looked at: else what was written to one table in
-    # the morning would get stamps after what was written to another in the evening.
-    now = core.now_ms()
-    by_table: dict[int, list[Entry]] = {}
-    tick = core.clock.tick
-    for (tbl, pk, _), (at, left) in touched.items():
-        wall = max(0, min(at, now)) if type(at) is int else now
-        stamps = (tick(wall), tick(wall)) if left else (tick(wall),)
-        by_table.setdefault(tbl, []).append(Entry(pk, stamps))
+    by_table = outbox.entries(core, rows)
     for tbl, entries in by_table.items():
         for some in _parts(entries):
             look(core, core.tables[tbl], some)
@@ -271,9 +224,10 @@ class _Looking:
         stamps = [self._stamp(entry) for entry, _, _ in new]
         if table.surrogate:
             ids = [pack_id(entry.pk, Birth(stamp)) for (entry, _, _), stamp in zip(new, stamps, strict=True)]
+            keys = core.keys.record_keys(table.packed_name, ids)
         else:
             ids = [id_ for _, id_, _ in new]
-        keys = core.keys.record_keys(table.packed_name, ids)
+            keys = [key for _, _, key in new if key is not None]
         columns = list(zip(*(self._rows[id_] for _, id_, _ in new), strict=True))
         try:
             rows = fresh_rows(core, table, keys, ids, stamps, columns)

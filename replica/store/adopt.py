@@ -23,21 +23,9 @@ from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row
 from replica.store.leap import leap
 from replica.store.refit import show_all, take
+from replica.store.shadow import SHOWN, load_shadows, write
 from replica.store.show import engine_writes, settle_anew
-from replica.store.state import (
-    SHOWN,
-    State,
-    check,
-    key_of,
-    light,
-    load,
-    load_shadows,
-    new,
-    row_id,
-    save,
-    trim,
-    write,
-)
+from replica.store.state import State, check, key_of, light, load, new, row_id, save, trim
 
 ROWS = 4_096
 
@@ -97,6 +85,7 @@ def _check_writable(core: Core, shape: Shape) -> None:
 
 def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -> int:
     table = core.table(fold(shape.name))
+    core.toggled.lose()  # Copies adopt the same rows: to none of them are they news.
     agreed = ddl.described_table(core, table.collection)
     table.surrogate = agreed["natural"] == 0 if "natural" in agreed else not natural
     take(core, table, shape)
@@ -111,7 +100,7 @@ def _adopt(core: Core, shape: Shape, natural: bool, progress: Progress | None) -
             if progress:
                 progress(f"adopting {shape.name}", done, total)
             if len(core.dirty) > put.FLUSH_AT:
-                index.flush(core)
+                index.catch_up(core)
         # Only now that every row is known: they may stand in each other's way.
         for start in range(0, len(merged), ROWS):
             settle_anew(core, list(load(core, merged[start : start + ROWS]).values()))

@@ -28,8 +28,9 @@ from replica.store.core import ALONE_MAX, Change, Core
 from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.leap import leap
+from replica.store.shadow import SHOWN, load_shadows, write
 from replica.store.show import PlainRows, engine_writes, kind_of, settle
-from replica.store.state import SHOWN, State, key_of, load, load_shadows, new, write
+from replica.store.state import State, key_of, load, new
 from replica.words import clean
 
 

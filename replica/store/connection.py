@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from replica.errors import NotAStore, StoreReadOnly, from_sqlite
@@ -12,6 +14,21 @@ BUSY_MS = 10_000
 CHECKPOINT_PAGES = 4_096
 """The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
 usual 4 MB, and most of its pages are written again by the next."""
+CACHE_KB = 12_288
+"""Pages that a connection keeps. A sync is as fast with these as with five times as many."""
+BULK_KB = 65_536
+"""The same, for a large transaction: pages that it changes again and again should be written once."""
+
+
+@contextmanager
+def bulk(db: sqlite3.Connection) -> Iterator[None]:
+    """A larger cache, for one large transaction inside."""
+    (before,) = db.execute("PRAGMA cache_size").fetchone()
+    db.execute(f"PRAGMA cache_size = -{BULK_KB}")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA cache_size = {before}")
 
 
 def connect(
@@ -38,7 +55,7 @@ def connect(
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("PRAGMA temp_store = MEMORY")
-        db.execute("PRAGMA cache_size = -65536")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if (create or schema.installed(db)) and not readonly:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal" and path != ":memory:":

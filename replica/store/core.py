@@ -9,7 +9,6 @@ Everything in this folder works on a `Core`, in one thread. One test each:
 
 from __future__ import annotations
 
-import gc
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
+from replica.store.toggled import Toggled
 
 CHUNK = 512
 """Values of one IN list."""
@@ -41,19 +41,6 @@ class Change(NamedTuple):
     id: bytes
     kind: str
     remote: bool
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector out of a batch: it would look at thousands of tuples again and again, and none is part of
-    a cycle. Also a decorator."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 class Collision(Exception):
@@ -81,6 +68,8 @@ class Core:
         self.on_change: Callable[[list[Change]], None] | None = None
         self.dirty: dict[bytes, int] = {}
         """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
+        self.toggled = Toggled()
+        """Items that came and went in this transaction."""
         self.bold = False
         """Run without savepoints: whoever sets this tries again without it after a Collision."""
         self.remote = False
@@ -176,6 +165,7 @@ class Core:
                 self._seen, self._meta = _NEVER, None
                 self.changes.clear()
                 self.dirty.clear()
+                self.toggled.clear()
                 self.in_transaction = False
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
@@ -261,16 +251,19 @@ class Core:
         """Undo what is done here if it raises, or anyway. An error of the disk makes SQLite roll back the whole transaction:
         then the savepoint is gone too, and that error is the one to tell."""
         self.db.execute("SAVEPOINT replica_trial")
+        mark = self.toggled.mark()
         try:
             yield
         except BaseException:
             self._meta = None
+            self.toggled.back(mark)
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK TO replica_trial")
                 self.db.execute("RELEASE replica_trial")
             raise
         if not keep:
             self._meta = None
+            self.toggled.back(mark)
             self.db.execute("ROLLBACK TO replica_trial")
         self.db.execute("RELEASE replica_trial")
 

@@ -18,8 +18,9 @@ from protocol.values import Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
 from replica.store.fresh import shadow_row, spread
+from replica.store.shadow import SHOWN, ShadowRow, write
 from replica.store.show import PlainRows
-from replica.store.state import SHOWN, ShadowRow, fetch_rows, write
+from replica.store.state import fetch_rows
 
 
 class Edit(NamedTuple):
@@ -60,6 +61,7 @@ class _Joining:
         self._updates: dict[tuple[int, ...], list[tuple[bytes, list[Any]]]] = {}
         self._past: dict[bytes, list[tuple[bytes, int, bytes, bytes, bytes]]] = {}
         self._rows: dict[bytes, ShadowRow] = {}
+        self._seen: dict[bytes, set[bytes]] = {}
         self.done: set[bytes] = set()
 
     def join(self, edit: Edit, id_: bytes, born: bytes, stamps: list[bytes], row: list[Any]) -> None:
@@ -91,6 +93,7 @@ class _Joining:
         if won:
             values = [*won.values(), *edit.pk, *edit.pk]
             self._updates.setdefault(tuple(won), []).append((edit.key, values))
+        self._seen[edit.key] = {born, *before[1]}
         distinct, which = gather(stamps)
         self._rows[edit.key] = shadow_row(self._core, table, edit.key, id_, b"", born, distinct, which, packed)
 
@@ -103,7 +106,7 @@ class _Joining:
             for key in [updates[number][0] for number in core.each(sql, [values for _, values in updates])]:
                 self.done.remove(key)
                 del self._rows[key], self._past[key]
-        write(core, list(self._rows.values()))
+        write(core, list(self._rows.values()), self._seen)
         for row in self._rows.values():
             core.dirty.setdefault(row[0], 0)
             core.note(Change(table.collection, row[2], "update", core.remote))

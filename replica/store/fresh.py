@@ -9,17 +9,21 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Any
 
 from protocol import limits
 from protocol.errors import ValueRefused
-from protocol.record import Record, pack_id, unpack_id
+from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import ABSENT, SHOWN, ShadowRow, fetch_rows, load
+from replica.store.shadow import ABSENT, SHOWN, ShadowRow
+from replica.store.state import fetch_rows, load
 
+BLOCK = 512
+"""Records whose columns are made into bodies together: what is made of more does not fit into the processor's cache."""
 _EMPTY_BIN = b"\xc4\x00"
 
 
@@ -42,22 +46,35 @@ def fresh_rows(
     """`fresh_row` of many records at once, from the local columns. Raises ValueRefused for a record over the limit."""
     if not columns:
         return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
+    found: list[ShadowRow] = []
+    for start in range(0, len(keys), BLOCK):
+        part = slice(start, start + BLOCK)
+        found += _fresh_block(core, table, keys[part], ids[part], stamps[part], [column[part] for column in columns])
+    return found
+
+
+def _fresh_block(
+    core: Core,
+    table: Table,
+    keys: Sequence[bytes],
+    ids: Sequence[bytes],
+    stamps: Sequence[bytes],
+    columns: Sequence[Sequence[Value]],
+) -> Iterable[ShadowRow]:
     packed = [pack_values(column) for column in columns]
     before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
-    rows = map(b"".join, zip(*packed, strict=True))
+    head, join = table.head, b"".join
+    rows = map(join, zip(*packed, strict=True))
     bodies = [
-        b"".join((table.head, pack_plain(id_), before, stamp, between, stamp, after, row))
-        for id_, stamp, row in zip(ids, stamps, rows, strict=True)
+        join((head, id_, before, stamp, between, stamp, after, row))
+        for id_, stamp, row in zip(map(pack_plain, ids), stamps, rows, strict=True)
     ]
-    if len(max(bodies, key=len, default=b"")) > limits.RECORD_BYTES_MAX:
+    if max(map(len, bodies)) > limits.RECORD_BYTES_MAX:
         raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
     digests = core.keys.digests(bodies)
     checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
-    tbl = table.tbl
-    return [
-        (key, tbl, id_, b"", stamp, stamp, b"", check, digest, SHOWN)
-        for key, id_, stamp, check, digest in zip(keys, ids, stamps, checks, digests, strict=True)
-    ]
+    tbl, no = repeat(table.tbl), repeat(b"")
+    return zip(keys, tbl, ids, no, stamps, stamps, no, checks, digests, repeat(SHOWN), strict=False)
 
 
 def shadow_row(
@@ -117,22 +134,21 @@ def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
     return out
 
 
-def encoded(core: Core, keys: Sequence[bytes]) -> list[bytes]:
-    """Their canonical encodings."""
+def deltas(core: Core, keys: Sequence[bytes]) -> list[Delta]:
+    """They as they travel, whole. A double may still be -0.0."""
     found, others = plain(core, keys)
-    out = []
-    for table, shadows, rows in found:
-        packed = map(pack_values, zip(*rows, strict=True))
-        bodies = map(b"".join, zip(*packed, strict=True))
-        for (_, _, id_, floor, born, stamps, which, _, _), body in zip(shadows, bodies, strict=True):
-            head = (table.head, pack_plain(id_), pack_plain(floor or None), pack_plain(born or None), table.tail)
-            index = pack_plain(_travelling(which, len(stamps))) if which else _EMPTY_BIN
-            out.append(b"".join((*head, pack_plain(stamps), index, table.values_header, body)))
-    out.extend(state.record.encode() for state in load(core, others).values())
+    out = [
+        Delta(table.collection, id_, floor, born, table.names, stamps, _travelling(which, len(stamps)), row)
+        for table, shadows, rows in found
+        for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True)
+    ]
+    out.extend(state.record.delta() for state in load(core, others).values())
     return out
 
 
 def _travelling(which: bytes, size: int) -> bytes:
+    if not which:
+        return which
     index = memoryview(which).cast("H").tolist()
     return bytes(index) if size <= 256 * 16 else b"".join([i.to_bytes(2, "big") for i in index])
 

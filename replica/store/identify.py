@@ -18,7 +18,7 @@ from protocol.record import Birth, pack_id, pack_ids
 from protocol.values import pack_any
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import load_shadows
+from replica.store.shadow import load_shadows
 
 
 def identify(
@@ -45,10 +45,15 @@ def identify(
 
 def _birth(core: Core, table: Table, pk: tuple[Any, ...], *, made_up: bool) -> bytes:
     """Id of a record with a number that is new here."""
+    if table.surrogate and made_up:
+        return pack_id(pk, Birth(core.clock.tick(core.now_ms())))
+    return told_id(table, pk)
+
+
+def told_id(table: Table, pk: tuple[Any, ...]) -> bytes:
+    """Id of a record with a number that another system has told."""
     if not table.surrogate:
         return pack_id(pk)
-    if made_up:
-        return pack_id(pk, Birth(core.clock.tick(core.now_ms())))
     return pack_id(pk, Birth(base_stamp(content_hash(b"import" + table.packed_name + pack_any(pk[0])))))
 
 

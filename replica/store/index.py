@@ -8,17 +8,20 @@ Leaves have no rows: a leaf is a range of `_replica_record`, which is ordered by
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from struct import Struct
-from typing import Any
 
 from protocol import limits
-from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest, split
+from protocol.collector import uncollected
+from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
-from replica.store.core import Core, uncollected
+from replica.store import history
+from replica.store.core import Core
+from replica.store.grow import COUNTS, Row, grow
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""
@@ -26,9 +29,7 @@ SCAN_MAX = 32_768
 READ_MAX, RANGES = 256, 128
 """A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
 
-_COUNTS, _DIGESTS = Struct(">16I"), Struct("16s" * 16)
-
-_Row = tuple[str, bytes, bytes]
+_DIGESTS = Struct("16s" * 16)
 
 
 def root(core: Core) -> tuple[bytes, int]:
@@ -65,13 +66,13 @@ def nodes(core: Core, prefixes: Sequence[str]) -> dict[str, Node]:
 def first_keys(core: Core, heads: Sequence[bytes]) -> dict[bytes, bytes]:
     """Head of a key -> the first key that begins so, if there is one."""
     bounds = [(head, head + b"\xff" * 16) for head in heads]
-    parts = _select_ranges(core, "n, min(key)", bounds, " GROUP BY n")
+    parts = select_ranges(core, "n, min(key)", bounds, " GROUP BY n")
     return {heads[start + n]: key for start, rows in parts for n, key in rows}
 
 
 def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Entry]]]:
     """All entries below each of these prefixes, ascending."""
-    for start, rows in _select_ranges(core, "n, key, digest", [key_range(prefix) for prefix in prefixes]):
+    for start, rows in select_ranges(core, "n, key, digest", [key_range(prefix) for prefix in prefixes]):
         some = prefixes[start : start + RANGES]
         below: list[list[Entry]] = [[] for _ in some]
         for n, key, digest in rows:
@@ -79,11 +80,11 @@ def _ranges(core: Core, prefixes: Sequence[str]) -> Iterator[tuple[str, list[Ent
         yield from zip(some, below, strict=True)
 
 
-def _select_ranges(
+def select_ranges(
     core: Core, columns: str, bounds: Sequence[tuple[bytes, bytes]], tail: str = ""
-) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-    """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on).
-    `n` is a range's number after that place."""
+) -> Iterator[tuple[int, sqlite3.Cursor]]:
+    """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on,
+    to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
         some = bounds[start : start + RANGES]
         marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
@@ -91,13 +92,20 @@ def _select_ranges(
             f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
             f"CROSS JOIN _replica_record WHERE key BETWEEN low AND high{tail}",
             list(map(bytearray, chain.from_iterable(some))),
-        ).fetchall()
+        )
         yield start, rows
 
 
-@uncollected()
 def flush(core: Core) -> None:
-    """Bring the trie up to date with the records changed in this transaction."""
+    """At the end of a transaction: bring the trie up to date, and note in the history what this transaction did."""
+    catch_up(core)
+    if core.toggled.due:
+        history.write(core)
+
+
+@uncollected()
+def catch_up(core: Core) -> None:
+    """Bring the trie up to date with the records that changed so far in this transaction."""
     if not core.dirty:
         return
     before, count = root(core)
@@ -108,19 +116,22 @@ def flush(core: Core) -> None:
     if digest != before:
         core.set_meta("root", digest)
     core.set_meta("count", count)
+    core.toggled.due = True
 
 
 def rebuild(core: Core) -> None:
     """Make the stored trie anew from the records, in the caller's transaction, whatever became of it."""
     core.dirty.clear()
+    core.toggled.lose()
     digest, count, rows = build(core)
     core.db.execute("DELETE FROM _replica_trie")
     core.db.executemany("INSERT INTO _replica_trie VALUES (?, ?, ?)", rows)
     core.set_meta("root", digest)
     core.set_meta("count", count)
+    core.toggled.due = True
 
 
-def build(core: Core) -> tuple[bytes, int, list[_Row]]:
+def build(core: Core) -> tuple[bytes, int, list[Row]]:
     """Root, count and rows of the trie, made anew from the records alone."""
     update = _Update(core)
     digest, count = update.build("", core.db.execute("SELECT count(*) FROM _replica_record").fetchone()[0])
@@ -140,7 +151,7 @@ def _digests(blob: bytes) -> list[bytes]:
 
 
 def _counts(blob: bytes) -> list[int]:
-    return list(_COUNTS.unpack(blob))
+    return list(COUNTS.unpack(blob))
 
 
 @dataclass(slots=True)
@@ -161,7 +172,7 @@ class _Part:
 class _Update:
     def __init__(self, core: Core) -> None:
         self._core, self._hash = core, core.keys.trie
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
 
     def write(self) -> None:
         self._core.db.executemany("INSERT OR REPLACE INTO _replica_trie VALUES (?, ?, ?)", self.rows)
@@ -211,7 +222,7 @@ class _Update:
             if part.prefix not in stored:
                 raise _damaged(self._core, part.prefix)
             _, counts, digests = stored[part.prefix]
-            if len(counts) != _COUNTS.size or len(digests) != _DIGESTS.size:
+            if len(counts) != COUNTS.size or len(digests) != _DIGESTS.size:
                 raise _damaged(self._core, part.prefix)
             part.counts, part.digests = _counts(counts), _digests(digests)
             byte, odd = divmod(len(part.prefix), 2)
@@ -227,32 +238,30 @@ class _Update:
     def _read(self, few: list[_Part]) -> None:
         """Make these small parts from their records."""
         found = _ranges(self._core, [part.prefix for part in few])
-        for part, (prefix, below) in zip(few, found, strict=True):
-            part.digest, part.count = self._from_entries(prefix, below), len(below)
+        while some := list(islice(found, RANGES)):
+            digests = self._from_entries(some)
+            for part, digest, (_, below) in zip(few, digests, some, strict=False):
+                part.digest, part.count = digest, len(below)
+            few = few[len(some) :]
 
     def build(self, prefix: str, estimate: int) -> tuple[bytes, int]:
         """Digest and count of a prefix, made from its records."""
         if estimate <= SCAN_MAX:
             below = entries(self._core, prefix)
-            return self._from_entries(prefix, below), len(below)
+            return self._from_entries([(prefix, below)])[0], len(below)
         parts = [self.build(prefix + digit, estimate // 16) for digit in NIBBLES]
         counts = [count for _, count in parts]
         if sum(counts) <= limits.LEAF_MAX:
             return leaf_digest(self._hash, entries(self._core, prefix)), sum(counts)
         return self._inner(prefix, [digest for digest, _ in parts], counts), sum(counts)
 
-    def _from_entries(self, prefix: str, below: list[Entry]) -> bytes:
-        if len(below) <= limits.LEAF_MAX:
-            return leaf_digest(self._hash, below)
-        parts = split(below, len(prefix))
-        digests = [
-            leaf_digest(self._hash, part) if len(part) <= limits.LEAF_MAX else self._from_entries(prefix + digit, part)
-            for digit, part in zip(NIBBLES, parts, strict=True)
-        ]
-        return self._inner(prefix, digests, list(map(len, parts)))
+    def _from_entries(self, parts: Sequence[tuple[str, list[Entry]]]) -> list[bytes]:
+        digests, rows = grow(self._core.keys, parts)
+        self.rows += rows
+        return digests
 
     def _inner(self, prefix: str, digests: list[bytes], counts: list[int]) -> bytes:
-        self.rows.append((prefix, _COUNTS.pack(*counts), b"".join(digests)))
+        self.rows.append((prefix, COUNTS.pack(*counts), b"".join(digests)))
         return inner_digest(self._hash, [d if d != EMPTY else b"" for d in digests])
 
     def _forget(self, prefix: str) -> None:

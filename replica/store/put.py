@@ -16,6 +16,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import Any
 
+from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, fold, pack_id, pack_ids
 from protocol.values import INT_MAX, INT_MIN, check
@@ -23,12 +24,13 @@ from replica.errors import RowRefused, UsageError
 from replica.store import capture, index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
-from replica.store.core import Change, Core, uncollected
-from replica.store.fresh import fresh_rows
+from replica.store.core import Change, Core
+from replica.store.fresh import BLOCK, fresh_rows
+from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
-from replica.store.state import write, write_new
 
-ROWS = 8_192
+ROWS = 16_384
+"""Rows that are written together: the more, the fewer pages of the record table are touched twice."""
 FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
 UNCAPTURED_MIN = 4_096
@@ -37,9 +39,10 @@ UNCAPTURED_MIN = 4_096
 Row = Mapping[str, object] | Sequence[object]
 
 
-def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
+def put_many(core: Core, name: str, rows: Iterable[Row], *, catch_up: bool = True) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
-    Returns how many. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
+    Returns how many. Not `catch_up`: leave the trie to the caller, however many they are. Raises UsageError for an unknown
+    table or column, RowRefused for a value that cannot be."""
     table = core.by_name.get(fold(name))
     if table is None or table.shape is None:
         raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
@@ -51,8 +54,8 @@ def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
     while chunk := list(itertools.islice(source, ROWS)):
         put.chunk(chunk, done)
         done += len(chunk)
-        if len(core.dirty) > FLUSH_AT:
-            index.flush(core)
+        if catch_up and len(core.dirty) > FLUSH_AT:
+            index.catch_up(core)
     return done
 
 
@@ -105,9 +108,9 @@ class _Put:
         """Insert the rows that are new and stored as they are. Returns the others."""
         whole = self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
         picked = list(map(itemgetter(*self._picks), rows)) if whole else list(map(self._pick, rows))
-        numbers = [i for i, values in enumerate(picked) if values]
-        found = [values for values in picked if values]
-        if not self._fit(list(zip(*found, strict=True))):
+        numbers = list(range(len(rows))) if whole else [i for i, values in enumerate(picked) if values]
+        found = picked if whole else [values for values in picked if values]
+        if not all(self._fit(list(zip(*part, strict=True))) for part in _blocks(found)):
             numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit([(v,) for v in picked[i]])]
             found = [picked[i] for i in numbers]
         if len(numbers) < len(rows):
@@ -141,10 +144,10 @@ class _Put:
 
     def _fit(self, columns: Sequence[Sequence[object]]) -> bool:
         """Whether the table stores all these values as they are, and a record can hold them."""
-        if not self._checker.hold(columns):
+        found = [set(map(type, column)) for column in columns]
+        if not self._checker.hold(columns, found):
             return False
-        for column in columns:
-            kinds = set(map(type, column))
+        for column, kinds in zip(columns, found, strict=True):
             if float in kinds and any(v != v for v in column):  # noqa: PLR0124
                 return False
             if int in kinds and not all(INT_MIN <= v <= INT_MAX for v in column if type(v) is int):
@@ -154,22 +157,18 @@ class _Put:
     def _insert(self, numbers: list[int], found: list[tuple[object, ...]], of: int) -> set[int]:
         """Insert those rows that are new, of so many in the chunk; returns their numbers. Raises ValueRefused before
         anything is written."""
-        core, table, width = self._core, self._table, len(self._shape.key)
+        core, table = self._core, self._table
         if not found:
             return set()
-        columns: list[Any] = list(zip(*found, strict=True))
-        stamps = core.clock.ticks(core.now_ms(), len(found))
-        if table.surrogate:
-            ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), stamps, strict=True)]
-        else:
-            ids = pack_ids(columns[:width])
-        keys = core.keys.record_keys(table.packed_name, ids)
-        shadows = fresh_rows(core, table, keys, ids, stamps, columns[width:])
-        shown_by = columns[0] if self._shape.rowid_alias else keys
-        taken = {value for value, times in Counter(shown_by).items() if times > 1}
+        shadows = self._shadows(found)
+        keys = [shadow[0] for shadow in shadows]
+        shown_by: list[Any] = [values[0] for values in found] if self._shape.rowid_alias else keys
+        taken: set[Any] = set()
+        if len(set(shown_by)) < len(shown_by):
+            taken = {value for value, times in Counter(shown_by).items() if times > 1}
         if self._shape.rowid_alias:
             sql = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
-            taken.update(pk for (pk,) in core.select_in(sql, columns[0], table.tbl))
+            taken.update(pk for (pk,) in core.select_in(sql, shown_by, table.tbl))
         mixed = self._others and len(found) < of
         if mixed or taken or self._updates or not write_new(core, shadows):
             known = {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", sorted(keys))}
@@ -199,6 +198,21 @@ class _Put:
             core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)
 
+    def _shadows(self, found: list[tuple[object, ...]]) -> list[ShadowRow]:
+        core, table, width = self._core, self._table, len(self._shape.key)
+        stamps = core.clock.ticks(core.now_ms(), len(found))
+        shadows: list[ShadowRow] = []
+        for part in _blocks(found):
+            own = stamps[len(shadows) : len(shadows) + len(part)]
+            columns: list[Any] = list(zip(*part, strict=True))
+            if table.surrogate:
+                ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), own, strict=True)]
+            else:
+                ids = pack_ids(columns[:width])
+            keys = core.keys.record_keys(table.packed_name, ids)
+            shadows += fresh_rows(core, table, keys, ids, own, columns[width:])
+        return shadows
+
     def _insert_rows(self, rows: list[tuple[object, ...]]) -> None:
         with uncaptured(self._core, self._table, len(rows)):
             self._core.insert(self._table.insert, self._table.marks, rows)
@@ -214,6 +228,10 @@ class _Put:
             target = ", ".join(map(quote, keys))
             sql += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
         self._core.db.executemany(sql, rows)
+
+
+def _blocks(rows: list[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
+    return (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
 
 
 def _by_columns(

@@ -18,8 +18,9 @@ from replica.store import capture
 from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.core import Change, Core
 from replica.store.leap import leap
+from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, settle, settle_anew, stored
-from replica.store.state import SHOWN, State, check, fetch_rows, load, save, trim
+from replica.store.state import State, check, fetch_rows, load, save, trim
 
 
 def take(core: Core, table: Table, shape: Shape) -> None:

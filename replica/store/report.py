@@ -14,8 +14,9 @@ from replica.store import absorb, index
 from replica.store.catalog import Table, marks, quote
 from replica.store.core import Change, Core
 from replica.store.ddl import SYSTEM, node_name
+from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, kind_of, settle
-from replica.store.state import SHOWN, State, key_of, load
+from replica.store.state import State, key_of, load
 
 Json = dict[str, Any]
 
@@ -273,10 +274,15 @@ def _settle(core: Core, state: State, was_live: bool) -> None:
 
 
 def held_count(core: Core) -> int:
-    """Live records that no table shows."""
-    system = [t.tbl for t in core.tables.values() if t.collection in SYSTEM]
-    sql = f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {SHOWN} AND tbl NOT IN "
-    return int(core.db.execute(f"{sql} ({','.join('?' * len(system))})", system).fetchone()[0])
+    """Live records that no table shows: those that are held, and all of collections that have no table here."""
+    count = int(core.db.execute("SELECT count(*) FROM _replica_held").fetchone()[0])
+    bare = [t.tbl for t in core.tables.values() if t.shape is None and t.collection not in SYSTEM]
+    if bare:  # Only then are all records looked at.
+        marks = ",".join("?" * len(bare))
+        sql = f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {SHOWN} AND tbl IN ({marks})"
+        count += core.db.execute(sql, bare).fetchone()[0]
+        count -= core.db.execute(f"SELECT count(*) FROM _replica_held WHERE tbl IN ({marks})", bare).fetchone()[0]
+    return count
 
 
 def held_rekey(core: Core, ref: str, key: object | None) -> tuple[object, list[str]]:

@@ -60,6 +60,12 @@ CREATE TABLE _replica_import_row(
     run TEXT, number INTEGER, line INTEGER, kind TEXT, cells TEXT, reasons TEXT, PRIMARY KEY(run, number)
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE _replica_import_known(mark BLOB, part INTEGER, run TEXT, content BLOB, PRIMARY KEY(mark, part));
+CREATE TABLE _replica_history(seq INTEGER PRIMARY KEY, root BLOB NOT NULL, came BLOB NOT NULL, went BLOB NOT NULL);
+CREATE TABLE _replica_sketch(seq INTEGER PRIMARY KEY, cells BLOB NOT NULL);
+ALTER TABLE _replica_peer ADD COLUMN agreed BLOB;
+""",
 )
 
 FORMAT = len(MIGRATIONS)

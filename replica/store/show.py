@@ -23,7 +23,8 @@ from replica.store.core import Change, Core
 from replica.store.leap import leap
 from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX
-from replica.store.state import SHOWN, State, check, fetch_rows, key_of, load, row_id, save
+from replica.store.shadow import SHOWN
+from replica.store.state import State, check, fetch_rows, key_of, load, row_id, save
 
 SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),
@@ -64,10 +65,9 @@ class PlainRows:
             return True
         return False
 
-    def hold(self, columns: Sequence[Sequence[object]]) -> bool:
-        """Whether all rows of these columns do."""
-        kinds = (set(map(type, column)) for column in columns)
-        return all(map(frozenset.issuperset, self._safe, kinds))
+    def hold(self, columns: Sequence[Sequence[object]], kinds: Sequence[set[type]] = ()) -> bool:
+        """Whether all rows of these columns do. `kinds`: the types of values in each, if they are known."""
+        return all(map(frozenset.issuperset, self._safe, kinds or (set(map(type, column)) for column in columns)))
 
 
 @contextmanager

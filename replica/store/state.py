@@ -7,12 +7,10 @@ has short ways for records that are whole and of one stamp.
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from protocol import limits
@@ -21,40 +19,7 @@ from protocol.record import Delta, Record, Register, pack_id, pack_ids, unpack_i
 from protocol.values import IllFormedText, Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
-
-SHOWN, EXTRA = 1, 2
-ABSENT = 0xFFFF
-_COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
-_INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
-_MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
-
-ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
-
-
-@dataclass(slots=True)
-class Shadow:
-    """A row of `_replica_record`. `stamps` by position, empty bytes for absent; `checks` by position."""
-
-    key: bytes
-    tbl: int
-    id: bytes
-    floor: bytes
-    born: bytes
-    stamps: list[bytes]
-    checks: list[int]
-    digest: bytes
-    flags: int
-
-    @property
-    def live(self) -> bool:
-        """Whether the record exists for its users."""
-        return self.born > self.floor
-
-    @property
-    def shown(self) -> bool:
-        """Whether it stands in the user's table."""
-        return bool(self.flags & SHOWN)
+from replica.store.shadow import EXTRA, SHOWN, Shadow, ShadowRow, load_shadows, store_form, write
 
 
 @dataclass(slots=True)
@@ -111,89 +76,6 @@ def row_id(pk: Sequence[object]) -> bytes:
     if IllFormedText in map(type, pk):
         raise ValueRefused("a key that is not UTF-8 text")
     return pack_id(pk)
-
-
-# --- stored form ------------------------------------------------------------------------------------------------------
-
-
-def load_shadows(core: Core, keys: Sequence[bytes]) -> dict[bytes, Shadow]:
-    """Shadows by key, of those that exist."""
-    sql = f"SELECT {_COLUMNS} FROM _replica_record WHERE key IN ("
-    return {row[0]: parse(row) for row in core.select_in(sql, keys)}
-
-
-def stamps_of(core: Core, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
-    """Key -> every stamp in the record's state, of those that exist."""
-    sql = "SELECT key, floor, born, stamps FROM _replica_record WHERE key IN ("
-    return {
-        key: {stamp for stamp in (floor, born, *[stamps[i : i + 16] for i in range(0, len(stamps), 16)]) if stamp}
-        for key, floor, born, stamps in core.select_in(sql, keys)
-    }
-
-
-def parse(row: Sequence[Any]) -> Shadow:
-    """A shadow from its stored form."""
-    key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
-    count = len(checks) // 4
-    numbers = memoryview(checks).cast("I").tolist() if checks else []
-    if not which:
-        per_field = [stamps] * count if stamps else [b""] * count
-    else:
-        index = array("H")
-        index.frombytes(which)
-        distinct = [stamps[i : i + 16] for i in range(0, len(stamps), 16)]
-        per_field = [distinct[i] if i != ABSENT else b"" for i in index]
-    return Shadow(key, tbl, id_, floor, born, per_field, numbers, digest, flags)
-
-
-def _store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
-    present = {s for s in stamps if s}
-    if not present:
-        return b"", b""
-    if len(present) == 1 and b"" not in stamps:
-        return next(iter(present)), b""
-    distinct = sorted(present)
-    number = {s: i for i, s in enumerate(distinct)}
-    return b"".join(distinct), array("H", [number[s] if s else ABSENT for s in stamps]).tobytes()
-
-
-def write(core: Core, rows: Iterable[ShadowRow]) -> None:
-    """Store shadows. The caller keeps `core.dirty` up to date."""
-    fresh, others = _stored(rows)
-    core.insert("INSERT OR REPLACE " + _INTO, _FRESH_MARKS, fresh)
-    core.insert("INSERT OR REPLACE " + _INTO, _MARKS, others)
-
-
-def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
-    """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
-    fresh, others = _stored(rows)
-    before = core.db.total_changes
-    try:
-        core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
-        core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
-    except sqlite3.IntegrityError:
-        written = [*fresh, *others][: core.db.total_changes - before]
-        core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
-        return False
-    return True
-
-
-def _stored(rows: Iterable[ShadowRow]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Shadows as they are bound, in key order: (fresh ones, all others). Half of what a fresh one says is not new.
-
-    Python's sqlite3 looks for an adapter of every `bytes`, which takes longer than to store it; of a `bytearray` it asks
-    nothing."""
-    own = bytearray
-    fresh: list[tuple[Any, ...]] = []
-    others: list[tuple[Any, ...]] = []
-    for row in sorted(rows, key=itemgetter(0)):
-        key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
-        if floor or which or stamps != born or flags != SHOWN:
-            others.append(row)
-        else:
-            stamp = own(born)
-            fresh.append((own(key), tbl, own(id_), stamp, stamp, own(checks), own(digest)))
-    return fresh, others
 
 
 # --- the general form -------------------------------------------------------------------------------------------------
@@ -304,12 +186,14 @@ def save(core: Core, states: Iterable[State]) -> None:
     extras: list[tuple[bytes, int, bytes]] = []
     gone: list[tuple[bytes]] = []
     erased: list[tuple[bytes, bytes]] = []
+    before: dict[bytes, set[bytes]] = {}
     for state in states:
         state.flags &= SHOWN
         record, table = state.record, state.table
         if not (record.floor or record.born or record.registers):
             gone.append((state.key,))
             if state.shadow:
+                core.toggled.changed(state.key, state.shadow.seen(), set())
                 core.dirty[state.key] = core.dirty.get(state.key, 0) - 1
             continue
         if state.flags & SHOWN and table.plain and not state.checks and record.registers.keys() == set(table.names):
@@ -322,14 +206,16 @@ def save(core: Core, states: Iterable[State]) -> None:
             state.flags |= EXTRA if state.kept else 0
         if record.floor and (state.shadow is None or state.shadow.floor != record.floor):
             erased.append((state.key, record.floor))
-        stored, which = _store_form(stamps)
+        stored, which = store_form(stamps)
         digest = core.keys.digest(record.encode())
         head = (state.key, table.tbl, record.id, record.floor, record.born)
         rows.append((*head, stored, which, array("I", checks).tobytes(), digest, state.flags))
+        if state.shadow is not None:
+            before[state.key] = state.shadow.seen()
         core.dirty[state.key] = core.dirty.get(state.key, 0) + int(state.shadow is None)
         if state.shadow is not None and state.shadow.flags & EXTRA:
             core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (state.key,))
-    write(core, rows)
+    write(core, rows, before)
     core.db.executemany("INSERT OR REPLACE INTO _replica_extra VALUES (?, ?, ?)", extras)
     core.db.executemany("DELETE FROM _replica_record WHERE key = ?", gone)
     core.db.executemany("DELETE FROM _replica_extra WHERE key = ?", gone)

@@ -10,41 +10,24 @@ test each:
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from protocol.descent import Applied
-from protocol.keys import Keys, Secrets
-from protocol.record import Delta, Record, decode
-from protocol.session import Outcome
-from protocol.trie import EMPTY, Entry, Node
+from protocol.keys import Secrets
+from protocol.outcome import Outcome
+from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, sample, schema
+from replica.store import absorb, ddl, history, index, put, report, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
-from replica.store.apply import apply
-from replica.store.connection import connect
-from replica.store.core import Change, Collision, Core, uncollected
-from replica.store.fresh import encoded, records
+from replica.store.connection import bulk, connect
+from replica.store.core import Change
 from replica.store.mend import follow_schema
+from replica.store.port import StorePort, reporting
 from replica.store.put import Row
-from replica.store.state import stamps_of
 from replica.store.verify import verify
-
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-_CONTROL = re.compile(
-    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
-    re.I | re.S,
-)
-
-CAUTIOUS = 16
-"""Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
 
 
 def initialize(
@@ -91,73 +74,25 @@ def initialize(
         store.introduce()
 
 
-def _reporting(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A method of Store that turns SQLite's errors into ours."""
-
-    @wraps(method)
-    def reporting(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        store: Any = args[0]
-        with store._core.reporting():
-            return method(*args, **kwargs)
-
-    return reporting
-
-
-class Store:
+class Store(StorePort):
     """An open store. `on_change` gets the changes of each commit, in the thread that made it."""
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        durable: bool = True,
-        now_ms: Callable[[], int] = system.now_ms,
-        random: Callable[[int], bytes] = system.random_bytes,
-        db: sqlite3.Connection | None = None,
-    ) -> None:
-        """`durable=False` gives up FULL durability: a power cut may lose the last commits, never consistency. Raises
-        NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
-        self.path = str(path)
-        self._cautious = 0
-        self._settled: tuple[int, int, int] | None = None
-        self._db = db or connect(path, durable=durable)
-        try:
-            self._core = Core(self._db, self.path, now_ms, random, follow_schema)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file. A store that is not closed loses nothing."""
-        self._db.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- who and what -------------------------------------------------------------------------------------------------
 
     @property
-    def group_keys(self) -> Keys:
-        """The group's derived keys."""
-        return self._core.keys
-
-    @property
-    @_reporting
+    @reporting
     def node_id(self) -> bytes:
         """This node's id. It changes when the file is found to be a clone."""
         node: bytes = self._core.meta("node")
         return node
 
     @property
-    @_reporting
+    @reporting
     def name(self) -> str:
         """This node's name."""
         return self._core.name
 
-    @_reporting
+    @reporting
     def secrets(self) -> Secrets:
         """What another machine needs to join: keep it secret."""
         return Secrets(*(self._core.meta(n) for n in ("group", "digest_secret", "access_key")))
@@ -167,33 +102,6 @@ class Store:
         self._core.on_change = on_change
 
     # --- writing ------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def transaction(self) -> Iterator[Core]:
-        """One write transaction, in which nothing waits to be absorbed: for rooms that compose what is below a store."""
-        self._catch_up()
-        with self._core.transaction(index.flush):
-            absorb.absorb_all(self._core)
-            yield self._core
-
-    def absorb(self) -> None:
-        """Stamp whatever other programs wrote."""
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        core = self._core
-        with core.reporting():
-            while not self._quiet(core.versions()):
-                with core.transaction(index.flush):
-                    absorb.absorb(core)
-
-    def _quiet(self, now: tuple[int, int, int]) -> bool:
-        """Whether nothing waits to be absorbed or followed, in the file of these `versions` or a later one."""
-        if now != self._settled:
-            if self._core.schema_moved or absorb.pending(self._core):
-                return False
-            self._settled = now
-        return True
 
     def introduce(self) -> None:
         """Tell the group this node's name."""
@@ -211,113 +119,39 @@ class Store:
                     absorb.full_diff(core, table)
             absorb.surface(core)
             index.rebuild(core)
+            history.begin_anew(core)
+            self._sketched.forget()
 
+    @reporting
     def adopt(
         self, tables: Sequence[str] = (), *, natural: Sequence[str] = (), progress: Progress | None = None
     ) -> list[Adopted]:
         """Replicate existing tables: these, or all. `natural`: tables whose INTEGER PRIMARY KEY means something outside
         this database. Raises TableRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return adopt(core, tables, natural, progress)
 
+    @reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows; all or nothing. Raises RowRefused."""
-        with self.transaction() as core:
+        with bulk(self._db), self.transaction() as core:
             return put.put_many(core, table, rows)
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
-        if control := _CONTROL.match(sql):
-            raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
         with self.transaction() as core:
-            cursor = core.db.execute(sql, parameters)
-            rows = cursor.fetchall() if cursor.description else []
-            columns = [d[0] for d in cursor.description or ()]
+            done = together.statement(sql, parameters)(core)
             absorb.absorb_all(core)
-        return columns, rows
+        return done
+
+    def together(self, writes: Sequence[together.Write]) -> list[together.Done]:
+        """Group commit: run these writes, each as if alone, in as few transactions as may be."""
+        return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""
         with self._core.reporting():
             return self._db.execute(sql, parameters).fetchall()
-
-    # --- a session's port ---------------------------------------------------------------------------------------------
-
-    def _read(self, action: Callable[[], _T]) -> _T:
-        """Run an action on a snapshot in which nothing waits to be absorbed: a row and its stamps then belong together."""
-        core = self._core
-        for _ in range(8):
-            with core.reading():
-                if self._quiet(core.began):
-                    return action()
-            self._catch_up()
-        with self.transaction():
-            return action()
-
-    def root(self) -> tuple[bytes, int]:
-        """Root digest and number of records, after absorption."""
-        with self._core.reporting():
-            if self._core.versions() == self._settled:  # Then what is remembered is true: no snapshot is needed.
-                return index.root(self._core)
-        return self._read(lambda: index.root(self._core))
-
-    @_reporting
-    def nodes(self, prefixes: Sequence[str]) -> dict[str, Node]:
-        """The trie nodes at these prefixes."""
-        return index.nodes(self._core, prefixes)
-
-    @_reporting
-    def entries(self, prefix: str, after: bytes, limit: int) -> list[Entry]:
-        """Entries below a prefix."""
-        return index.entries(self._core, prefix, after, limit)
-
-    @_reporting
-    def keys(self, heads: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Head of a key -> the first key that begins so."""
-        return index.first_keys(self._core, heads)
-
-    @_reporting
-    def stamps(self, keys: Sequence[bytes]) -> dict[bytes, set[bytes]]:
-        """Key -> every stamp in the record's state."""
-        return stamps_of(self._core, keys)
-
-    def records(self, keys: Sequence[bytes]) -> list[Record]:
-        """The records under these keys."""
-        return self._read(lambda: records(self._core, keys))
-
-    @uncollected()
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Their canonical encodings."""
-        return self._read(lambda: encoded(self._core, keys))
-
-    @uncollected()
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
-        """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
-        deltas = [decode(record) for record in records]
-        if self._cautious:
-            self._cautious -= 1
-        else:
-            try:
-                return self._apply(deltas, now_ms, bold=True)
-            except Collision:
-                self._cautious = CAUTIOUS
-        return self._apply(deltas, now_ms, bold=False)
-
-    def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
-        with self.transaction() as core:
-            core.bold, core.remote = bold, True
-            try:
-                return apply(core, deltas, now_ms)
-            finally:
-                core.bold = core.remote = False
-
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
-        """(key, birth stamp) of the first adopted, never changed records; none if `peer` and this node were equal once."""
-        return [] if self.knows(peer) else self._read(lambda: sample.first(self._core, limit))
-
-    def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
-        """(adopted records that both sides have, those of them that differ)."""
-        return self._read(lambda: sample.compare(self._core, entries))
 
     # --- for people ---------------------------------------------------------------------------------------------------
 
@@ -335,7 +169,7 @@ class Store:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Every difference between the tables and what is stored about them; empty if all is well."""
-        return self._read(lambda: list(verify(self._core, progress)))
+        return self._read(lambda: list(verify(self._core, progress)) or list(self._sketched.differences()))
 
     def why(self, table: str, key: list[str], field: str | None = None) -> report.Json:
         """Who wrote what is in a record, and what it overwrote. Raises UsageError."""
@@ -366,7 +200,7 @@ class Store:
             absorb.absorb_all(core)
             return done
 
-    @_reporting
+    @reporting
     def home(self) -> str:
         """The address that the invite named, else that of the peer last met by address, or empty."""
         row = self._db.execute("SELECT url FROM _replica_peer WHERE url <> '' ORDER BY met_ms DESC LIMIT 1").fetchone()
@@ -377,11 +211,12 @@ class Store:
         with self.transaction() as core:
             core.set_meta("home", url)
 
-    @_reporting
-    def knows(self, node: bytes) -> bool:
-        """Whether this node and that one were equal once."""
-        row = self._db.execute("SELECT agreed_ms FROM _replica_peer WHERE node = ?", (node,)).fetchone()
-        return bool(row and row[0])
+    @reporting
+    def agreed(self, url: str) -> bytes:
+        """The root at which this node and the one at this address were equal last; empty if they never were."""
+        sql = "SELECT agreed FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
+        row = self._db.execute(sql, (url,)).fetchone()
+        return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
     def remember(self, outcome: Outcome, url: str | None) -> None:
         """Keep how a session went, for `status`."""
@@ -390,11 +225,16 @@ class Store:
             return
         with self._core.transaction(index.flush) as _:
             now = self._core.now_ms()
+            if outcome.misled:
+                self._sketched.forget()
+            self._sketched.keep()
             self._db.execute(
-                "INSERT INTO _replica_peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
+                "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
                 "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
                 "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
+                "agreed = coalesce(excluded.agreed, agreed), "
                 "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
-                 outcome.offset_ms, outcome.sent, outcome.received),
+                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip

@@ -12,11 +12,12 @@ anywhere and done again, in any batching. The user's own triggers do not fire, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
@@ -27,14 +28,17 @@ from protocol.values import Value, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store.apply import apply
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.core import CHUNK, Core
 from replica.store.fit import fit
-from replica.store.fresh import fresh_rows, plain, spread
-from replica.store.identify import identify
+from replica.store.fresh import plain, spread
+from replica.store.identify import identify, told_id
+from replica.store.insert import New, insert_new
 from replica.store.leap import leap
-from replica.store.put import uncaptured
-from replica.store.show import PlainRows, engine_writes
-from replica.store.state import SHOWN, State, load, write_new
+from replica.store.shadow import SHOWN, load_shadows
+from replica.store.state import State, load
+
+MARK_BYTES = 24
+"""Of a mark: the key of a record, and the first half of its digest."""
 
 _UNSPOKEN = base_stamp(bytes(8))
 """Stamp of a default: below every stamp of a write."""
@@ -74,11 +78,13 @@ class Rows:
 @dataclass(slots=True)
 class Upserted:
     """What came of each row, in order. `before`: of updated rows, the values that were overwritten; `reasons`: of refused
-    rows."""
+    rows; `marks`: key and half a digest of the record, of rows that would change nothing if they came again, as far as they
+    are asked for."""
 
     fates: list[Fate]
     before: dict[int, dict[str, Value]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
+    marks: dict[int, bytes] = field(default_factory=dict)
 
 
 class Conflict(Exception):
@@ -89,35 +95,28 @@ class Conflict(Exception):
         self.reasons = reasons
 
 
-def upsert(core: Core, rows: Rows, run: str = "", own: bytes = b"") -> Upserted:
+def upsert(
+    core: Core, rows: Rows, run: str = "", own: bytes = b"", marked: Collection[Fate] = ()
+) -> Upserted:
     """Write these rows, each of another record, in the caller's transaction. Raises Conflict: then nothing may be
     committed, and the rest tried again without the rows that it names; Collision as `apply` does; UsageError for a
     column that the table does not have. With a `run`, notes what it wrote under that name, but
-    for records that are born with `own`, the run's own stamp: that is note enough."""
+    for records that are born with `own`, the run's own stamp: that is note enough. `marked`: fates of the rows whose marks
+    are wanted."""
     table = core.by_name.get(fold(rows.table))
     if table is None or table.shape is None:
         raise UsageError(f"table {rows.table!r} is not replicated: run `replica adopt` first")
-    return _Upsert(core, table, rows).write(run, own)
+    return _Upsert(core, table, rows).write(run, own, marked)
 
 
 def graves(core: Core, name: str, keys: Sequence[tuple[Any, ...]]) -> dict[int, bytes]:
     """Index -> stamp of the delete, of those keys whose record was deleted."""
     table = core.by_name[fold(name)]
-    found = core.keys.record_keys(table.packed_name, pack_ids(list(zip(*keys, strict=True)))) if keys else []
+    ids = [told_id(table, key) for key in keys] if table.surrogate or not keys else pack_ids(list(zip(*keys, strict=True)))
+    found = core.keys.record_keys(table.packed_name, ids)
     sql = "SELECT key, floor FROM _replica_record WHERE born <= floor AND key IN ("
     dead = dict(core.select_in(sql, found))
     return {i: dead[key] for i, key in enumerate(found) if key in dead}
-
-
-class _New(NamedTuple):
-    """A record to be made, of this row, with values for all columns. `silent`: positions of those that the source does not
-    speak of, which show their defaults: whoever speaks of them is heard."""
-
-    row: int
-    id: bytes
-    stamp: bytes
-    values: tuple[Any, ...]
-    silent: frozenset[int] = frozenset()
 
 
 class _Upsert:
@@ -141,11 +140,17 @@ class _Upsert:
         self._fates = [Fate.UNCHANGED] * count
         self._before: dict[int, dict[str, Value]] = {}
         self._defaults: dict[str, Any] = {}
-        self._new: list[_New] = []
+        self._new: list[New] = []
         self._graves = False
         self._deltas: list[Delta] = []
         self._at: list[int] = []
         """Of each delta, the row that it comes from."""
+        self._loose: set[int] = set()
+        """Rows that do not say all that their record now holds in their fields."""
+        self._absent = False
+        """Whether no row stands in the table yet."""
+        self._made: dict[int, bytes] = {}
+        """Marks of new records that were written at once."""
 
     def _fitted(self, column: Any, values: Sequence[Any]) -> Sequence[Any]:
         fitted, refused = fit(column, values, self._rows.keep)
@@ -179,19 +184,20 @@ class _Upsert:
         pks = [pk for (pk,) in self._pks]
         there = {row[0]: row[1:] for row in self._core.select_in(sql, [pks[i] for i in todo])}
         if not there:
+            self._absent = True
             return todo
         rows = list(zip(*self._columns, strict=True))
         return [i for i in todo if there.get(pks[i]) != rows[i]]
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
-    def write(self, run: str, own: bytes) -> Upserted:
+    def write(self, run: str, own: bytes, marked: Collection[Fate]) -> Upserted:
         found = identify(self._core, self._table, self._pks, self._unlike(), self._reasons)
         keys = {i: key for i, (key, _) in found.items()}
-        if found:
-            self._compare(found)
         before = self._held()
-        if self._new and not (self._core.bold and self._insert(keys)):
+        if not self._create_all(found, keys):
+            self._compare(found)
+        if self._new and not self._made and not (self._core.bold and self._insert(keys)):
             names, collection = self._table.names, self._table.collection
             for new in self._new:
                 stamps = [_UNSPOKEN if at in new.silent else new.stamp for at in range(len(names))]
@@ -210,7 +216,25 @@ class _Upsert:
             self._fates[i] = Fate.REFUSED
         if run:
             self._note(run, own, keys)
-        return Upserted(self._fates, self._before, self._reasons)
+        return Upserted(self._fates, self._before, self._reasons, self._marks(keys, marked) if marked else {})
+
+    def _create_all(self, found: Mapping[int, tuple[bytes, bytes]], keys: Mapping[int, bytes]) -> bool:
+        """Make a record of every row without a look for each, if none stands in the table. Returns whether none was there:
+        one that is deleted or not shown is told by its key."""
+        rows, keep = self._rows, type(self._rows.keep)
+        if not (self._absent and found and self._core.bold and self._names == self._table.names):
+            return False
+        some = list(islice(keys.values(), CHUNK))
+        if any(keep in set(map(type, column)) for column in self._columns) or load_shadows(self._core, some):
+            return False
+        values = list(zip(*self._columns, strict=True))
+        self._new = [New(i, id_, rows.stamps[i], values[i]) for i, (_, id_) in found.items()]
+        if not self._insert(keys):
+            self._new = []
+            return False
+        for i in found:
+            self._fates[i] = Fate.CREATED
+        return True
 
     def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
         whole, others = plain(self._core, [key for key, _ in found.values()])
@@ -256,6 +280,8 @@ class _Upsert:
         """What a row changes in a record that is here."""
         stamp = self._rows.stamps[i]
         newer = {n: v for n, v in changed.items() if stamp > stamps.get(n, b"")}
+        if len(newer) < len(changed):
+            self._loose.add(i)
         if not newer:
             self._fates[i] = Fate.NEWER if changed else Fate.UNCHANGED
             return
@@ -273,6 +299,7 @@ class _Upsert:
                 self._fates[i] = Fate.DELETED
                 return
             self._graves = True
+            self._loose.add(i)
             if stamp <= floor:
                 stamp = self._core.clock.tick(self._core.now_ms())
         self._fates[i] = Fate.CREATED
@@ -283,7 +310,7 @@ class _Upsert:
             values = tuple(self._default(n) if v is rows.keep else v for n, v in zip(names, some, strict=True))
             if not floor:  # Else what is silent would be as dead as the delete is old.
                 silent = frozenset(at for at, v in enumerate(some) if v is rows.keep)
-        self._new.append(_New(i, id_, stamp, values, silent))
+        self._new.append(New(i, id_, stamp, values, silent))
 
     def _default(self, name: str) -> Any:
         """What a new row shows in a column that the source does not speak of."""
@@ -295,27 +322,14 @@ class _Upsert:
 
     def _insert(self, keys: Mapping[int, bytes]) -> bool:
         """Write all new records at once, if their table stores them as they are. Returns whether that was possible."""
-        core, table, new = self._core, self._table, self._new
-        rows = [(*self._pks[i], *values) for i, _, _, values, _ in new]
-        columns = list(zip(*rows, strict=True))
-        if not table.plain or self._graves or any(n.silent for n in new) or not PlainRows(table).hold(columns):
+        if self._graves:
             return False
-        mine = [keys[n.row] for n in new]
-        width = len(self._shape.key)
-        shadows = fresh_rows(core, table, mine, [n.id for n in new], [n.stamp for n in new], columns[width:])
-        if not write_new(core, shadows):
+        made = insert_new(self._core, self._table, self._pks, self._new, [keys[n.row] for n in self._new])
+        if made is None:
             return False
-        with engine_writes(core, [table]), uncaptured(core, table, len(rows)), core.trial():
-            core.insert(table.insert, table.marks, rows)
-        if self._shape.rowid_alias:
-            pairs = [(table.tbl, row[0], key) for row, key in zip(rows, mine, strict=True)]
-            core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
-            if self._shape.autoincrement and any(pk[0] is not None for pk in self._rows.keys):
-                leap(core, table)
-        core.clock.observe(max(n.stamp for n in new))
-        core.dirty.update(dict.fromkeys(mine, 1))
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
+        if self._shape.autoincrement and any(pk[0] is not None for pk in self._rows.keys):
+            leap(self._core, self._table)
+        self._made = {n.row: mark for n, mark in zip(self._new, made, strict=True)}
         return True
 
     # --- what cannot be -----------------------------------------------------------------------------------------------
@@ -340,6 +354,18 @@ class _Upsert:
             if key not in before:
                 reasons[index[key]] = "the record cannot stand in the table"
         return reasons
+
+    def _marks(self, keys: Mapping[int, bytes], marked: Collection[Fate]) -> dict[int, bytes]:
+        """Row -> key and half a digest of its record as it is now."""
+        wanted = [i for i, fate in enumerate(self._fates) if fate in marked and i not in self._loose]
+        if self._made.keys() == set(wanted):
+            return self._made
+        places = {i: keys[i] for i in wanted if i in keys}
+        rest = [i for i in wanted if i not in keys]
+        places.update((i, key) for i, (key, _) in identify(self._core, self._table, self._pks, rest, {}).items())
+        sql = "SELECT key, substr(digest, 1, 8) FROM _replica_record WHERE key IN ("
+        digests = dict(self._core.select_in(sql, list(places.values())))
+        return {i: key + digests[key] for i, key in places.items() if key in digests}
 
     # --- what it was --------------------------------------------------------------------------------------------------
 

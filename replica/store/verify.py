@@ -20,7 +20,8 @@ from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.fresh import records
 from replica.store.refit import triggers_of
-from replica.store.state import SHOWN, Shadow, check, fetch_rows, load, load_shadows, row_id
+from replica.store.shadow import SHOWN, Shadow, load_shadows
+from replica.store.state import check, fetch_rows, load, row_id
 
 ROWS = 4_096
 """Records between two reports of progress."""

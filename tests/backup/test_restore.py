@@ -133,13 +133,14 @@ def test_what_is_known_of_peers_stays_without_their_counts(tmp_path: Path) -> No
     laptop = join(tmp_path / "laptop.db", hq, "laptop")
     sync(laptop, hq)
     with Store(laptop) as store:
-        home = store.home()
+        home, agreed = store.home(), store.agreed(store.home())
     assert home.startswith("ws://")
+    assert agreed == seen(hq)["root"]
     backup(laptop, tmp_path / "o")
     restore(tmp_path / "o", tmp_path / "b.db")
     with Store(tmp_path / "b.db") as store:
         assert store.home() == home
-        assert store.knows(seen(hq)["node"])
+        assert store.agreed(home) == agreed
     (peer,) = seen(tmp_path / "b.db")["status"]["peers"]
     assert (peer["name"], peer["sent"], peer["received"]) == ("hq", 0, 0)
     assert "not met since the restore" in peer["outcome"]

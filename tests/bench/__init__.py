@@ -1,1 +1,1 @@
-"""Measurements: `make bench`. Not collected by pytest; see `__main__`."""
+"""Measurements: `make bench`; see `__main__`. Pytest runs only the tests of the counters."""

@@ -26,13 +26,17 @@ from tests.bench.exchange import exchange
 from tests.bench.figure import Figure, tell
 from tests.bench.local import bulk, lone
 from tests.bench.remote import first, million
+from tests.bench.sketches import sketches
+from tests.bench.writers import writers
 
 FOLDER = Path(".bench")
 BENCHES: dict[str, tuple[Callable[[Path, int], Iterator[Figure]], int, int]] = {
     "bulk": (bulk, 100_000, 10_000),
     "lone": (lone, 100_000, 10_000),
+    "writers": (writers, 100_000, 10_000),
     "first": (first, 100_000, 10_000),
     "exchange": (exchange, 100_000, 10_000),
+    "sketches": (sketches, 1_000_000, 100_000),
     "million": (million, 1_000_000, 100_000),
 }
 """Name -> (what runs, records, records of --quick)."""

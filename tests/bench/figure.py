@@ -48,7 +48,7 @@ class Figure:
             bound = f"{'>=' if self.more else '<='} {number(self.floor)}"
         if self.aim is not None:
             bound += f" (aim {number(self.aim)})"
-        return f"{mark} {self.name:26} {number(self.value):>8} {self.unit:10} {bound:22} {self.how}".rstrip()
+        return f"{mark} {self.name:29} {number(self.value):>8} {self.unit:10} {bound:22} {self.how}".rstrip()
 
 
 def number(value: float) -> str:

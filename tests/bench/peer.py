@@ -1,31 +1,31 @@
 """One node in a process of its own, told what to do on standard input, with its measures.
 
-`python -m tests.bench.peer FILE` is the process: one JSON list a line in, [command, arguments...]; one JSON object out.
-`Peer` drives it. Measured inside: the longest time that the event loop did not run (a task that wakes every 5 ms), the
-bytes of frames by kind, the time of each session without its upgrade, and the peak of resident memory.
+`python -m tests.bench.peer FILE FULL|NORMAL [CORE]` is the process: one JSON list a line in, [command, arguments...]; one
+JSON value out. `Peer` drives it. Measured inside: the longest time that the event loop did not run (a task that wakes
+every 5 ms), the time of each session without its upgrade, CPU time, and the peak of resident memory. Bytes are counted
+outside, by `proxy`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from types import TracebackType
 from typing import Any, Self
 
 import replica
-from protocol.session import Session
 from replica import transport
 from replica.node import Node
 from replica.sync_report import SyncReport
 
 HEARTBEAT_SECONDS = 0.005
-KINDS = ("", "hello", "sample", "nodes", "have", "want", "records", "end", "bye")
 
 
 # --- inside the process -----------------------------------------------------------------------------------------------
@@ -45,7 +45,6 @@ class _Measures:
     def __init__(self) -> None:
         self.block = 0.0
         self.session = 0.0
-        self.bytes = dict.fromkeys(KINDS[1:], 0)
 
     async def heartbeat(self) -> None:
         while True:
@@ -54,28 +53,15 @@ class _Measures:
             self.block = max(self.block, perf_counter() - began - HEARTBEAT_SECONDS)
 
     def install(self) -> None:
-        """Count what every session says and hears, and time it."""
-        pull, receive, converse = Session.pull, Session.receive, transport.converse
-
-        def counted_pull(session: Session, now_ms: int) -> bytes | None:
-            frame = pull(session, now_ms)
-            if frame is not None:
-                self.bytes[KINDS[frame[1]]] += len(frame)
-            return frame
-
-        def counted_receive(session: Session, frame: bytes, now_ms: int) -> None:
-            self.bytes[KINDS[frame[1]]] += len(frame)
-            receive(session, frame, now_ms)
+        """Time every session."""
+        converse = transport.converse
 
         async def timed(*args: Any, **more: Any) -> None:
             began = perf_counter()
             await converse(*args, **more)
             self.session = perf_counter() - began
 
-        for owner, name, measured in (
-            (Session, "pull", counted_pull), (Session, "receive", counted_receive), (transport, "converse", timed),
-        ):  # fmt: skip
-            setattr(owner, name, measured)
+        transport.converse = timed
 
     def taken(self) -> dict[str, Any]:
         """What was measured since the last time."""
@@ -83,18 +69,17 @@ class _Measures:
             "rss_mb": resident_mb(),
             "block_ms": self.block * 1000,
             "session_ms": self.session * 1000,
+            "cpu_s": process_time(),
         }
-        told["bytes"] = dict(self.bytes)
         self.block = 0.0
-        self.bytes = dict.fromkeys(self.bytes, 0)
         return told
 
 
-async def _run(path: str) -> None:
+async def _run(path: str, *, durable: bool) -> None:
     measures = _Measures()
     measures.install()
     loop = asyncio.get_running_loop()
-    async with replica.open(path) as node:
+    async with replica.open(path, durable=durable) as node:
         beat = asyncio.create_task(measures.heartbeat())
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             command, *arguments = json.loads(line)
@@ -113,6 +98,15 @@ async def _sync(node: Node, url: str) -> dict[str, Any]:
     return (await node.sync(url)).as_json()
 
 
+async def _edit(node: Node, changes: list[list[str]]) -> None:
+    for field, value, id_ in changes:
+        await node.execute(f"UPDATE contacts SET {field} = ? WHERE id = ?", (value, id_))
+
+
+async def _query(node: Node, sql: str) -> list[Any]:
+    return await node.query(sql)
+
+
 async def _absorb(node: Node) -> list[object]:
     await node.call(node.store.absorb)
     root, count = await node.call(node.store.root)
@@ -123,7 +117,9 @@ async def _nothing(node: Node) -> None:
     """Measures come from elsewhere."""
 
 
-_commands: dict[str, Callable[..., Any]] = {"serve": _serve, "sync": _sync, "absorb": _absorb, "measures": _nothing}
+_commands: dict[str, Callable[..., Any]] = {
+    "serve": _serve, "sync": _sync, "edit": _edit, "query": _query, "absorb": _absorb, "measures": _nothing,
+}  # fmt: skip
 
 
 # --- outside ----------------------------------------------------------------------------------------------------------
@@ -132,10 +128,17 @@ _commands: dict[str, Callable[..., Any]] = {"serve": _serve, "sync": _sync, "abs
 class Peer:
     """A running process with one node."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, core: int | None = None) -> None:
+        """`core`: the only one that it may use."""
         self.path = path
-        command = [sys.executable, "-m", "tests.bench.peer", str(path)]
+        command = [sys.executable, "-m", "tests.bench.peer", str(path), "FULL" if durable else "NORMAL"]
+        command += [] if core is None else [str(core)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -179,4 +182,6 @@ class Peer:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(sys.argv[1]))
+    if len(sys.argv) > 3:
+        os.sched_setaffinity(0, {int(sys.argv[3])})
+    asyncio.run(_run(sys.argv[1], durable=sys.argv[2] == "FULL"))

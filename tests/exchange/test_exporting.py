@@ -14,9 +14,9 @@ from protocol.errors import ReplicaError
 from replica.errors import UsageError
 from replica.exchange.exporting.export import Asked, Summary, export
 from replica.exchange.exporting.plan import is_select
-from replica.exchange.exporting.since import DELETED, moment
+from replica.exchange.exporting.since import moment
 from replica.exchange.importing.runs import Known
-from replica.exchange.rows import MISSING, Row
+from replica.exchange.rows import DELETED, MISSING, Row
 from replica.store.core import Core
 from tests.exchange.lists import ListWriter
 from tests.store.harness import NOW_MS, Machine, all_meet

@@ -14,6 +14,7 @@ import zstandard
 from blake3 import blake3
 
 from replica.errors import FileRefused, Unsure
+from replica.exchange.formats import files
 from replica.exchange.formats.files import open_input
 from tests.exchange.pace import spent
 
@@ -181,3 +182,35 @@ def test_4_digest_and_progress_are_of_the_file_as_it_lies(tmp_path: Path) -> Non
         stream.read()
         assert file.progress() == (size, size)
         assert file.digest() == blake3(data).hexdigest()
+
+
+class Endless(io.RawIOBase):
+    """A stream that never ends, and counts what was read."""
+
+    def __init__(self, head: bytes, piece: bytes) -> None:
+        self.head, self.piece, self.given = head, piece, 0
+
+    def read(self, size: int = -1) -> bytes:
+        said = self.piece * (size // len(self.piece)) if self.given else self.head
+        self.given += len(said)
+        return said
+
+
+@pytest.mark.parametrize(("head", "most"), [(b"\0\0", 1 << 20), (b"id,name\n1,", 1 << 20), (b"\xef\xbb\xbf[1,", 3 << 20)])
+def test_5_a_stream_without_line_breaks_is_refused(head: bytes, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LINE_MAX", 1 << 20)
+    monkeypatch.setattr(files, "MARKUP_MAX", 3 << 20)
+    stream = Endless(head, b"0")
+    with pytest.raises(FileRefused, match=f"standard input gives {most:,} bytes and more without a line break"):
+        open_input("-", stream)  # type: ignore[arg-type]
+    assert stream.given <= most + (1 << 19)
+    with pytest.raises(FileRefused, match="gives more than 5,000,000 bytes"):
+        open_input("-", Endless(head, b"1\r"), unpacked_max=5_000_000)  # type: ignore[arg-type]
+    binary = Endless(b"PAR1", b"\0")
+    with pytest.raises(FileRefused, match="gives more than 5,000,000 bytes"):
+        open_input("-", binary, unpacked_max=5_000_000)  # type: ignore[arg-type]
+
+
+def test_5_a_device_is_a_stream() -> None:
+    with pytest.raises(FileRefused, match="/dev/zero gives 67,108,864 bytes and more without a line break"):
+        open_input("/dev/zero")

@@ -10,8 +10,7 @@ import pytest
 from replica.errors import MapRefused
 from replica.exchange.exporting.export import Asked, export
 from replica.exchange.exporting.mapped import reverse
-from replica.exchange.exporting.since import DELETED
-from replica.exchange.rows import MISSING
+from replica.exchange.rows import DELETED, MISSING
 from tests.exchange.lists import ListWriter
 from tests.store.harness import NOW_MS, Machine
 

@@ -93,3 +93,35 @@ def test_an_error_that_is_repeated_without_end_is_refused_at_once() -> None:
     with pytest.raises(FileRefused, match="cells"):
         read(ods([HEAD, far]))
     assert spent(began) < 1
+
+
+def test_tabs_breaks_and_long_durations() -> None:
+    note = "<office:annotation><text:p>a<text:tab/>comment</text:p></office:annotation>"
+    odd = text('a<text:tab/>b<text:s text:c="3"/>c<text:line-break/>d<text:span>e<text:tab/></text:span>f</text:p><text:p>g')
+    dated = '<table:table-cell office:value-type="time" office:time-value="{}" table:number-columns-repeated="2"/>'
+    rows = [
+        text("id") + text("v") + text("w"),
+        text("1") + odd + text("kept").replace("<text:p>", f"{note}<text:p>"),
+        text("2") + dated.format("PT26H03M04S"),
+        text("3") + dated.format("PT12H30M00S"),
+        text("4") + dated.format("-P1DT02H00M01.5S"),
+        text("5") + text("PT26H03M04S") + EMPTY,
+        (text("6") + text("x<text:tab/>") + EMPTY),
+    ]
+    other = [text("k<text:tab/>") + text("l")] * 2
+    long = (" " * 3).join("bc")
+    assert read(ods(other, rows, other), sheet="2")[0] == [
+        ("1", f"a\t{long}\nde\tf\ng", "kept"), ("2", "26:03:04", "26:03:04"), ("3", "12:30:00", "12:30:00"),
+        ("4", "-26:00:01", "-26:00:01"), ("5", "PT26H03M04S", ""), ("6", "x\t", ""),
+    ]  # fmt: skip
+    assert read(ods(other, rows, other), sheet="3")[0] == [("k\t", "l")]
+
+
+def test_a_text_that_nests_without_end_is_refused() -> None:
+    deep = "<text:span>" * 3_000 + "<text:tab/>" + "</text:span>" * 3_000
+    began = time.process_time()
+    with pytest.raises(FileRefused):
+        read(ods([text("id") + text("v"), text("1") + text(deep)]))
+    many = text("x<text:tab/>", 'table:number-columns-repeated="900"')
+    assert len(read(ods([text("id") + many] + [text("1") + many] * 200))[0]) == 200
+    assert spent(began) < 5

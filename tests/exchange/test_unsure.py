@@ -14,7 +14,7 @@ import pytest
 import xlsxwriter
 
 from replica.errors import Unsure
-from replica.exchange import commands_import
+from replica.exchange import commands_import, commands_quality
 from replica.exchange.formats.opening import open_reader, open_sure
 from replica.exchange.rows import SURE, ReadOptions
 from tests.exchange.imports import counts, take
@@ -109,10 +109,52 @@ def test_a_person_is_asked_and_the_answer_counts(
     assert a.rows("SELECT name FROM c") == [("Ann",)]
 
 
-def test_every_option_of_a_finding_is_one_of_the_command(tmp_path: Path) -> None:
+QUALITY: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
+    "profile": (commands_quality.add_profile_arguments, commands_quality.run_profile),
+    "compare": (commands_quality.add_compare_arguments, commands_quality.run_compare),
+}
+
+
+def measure(command: str, *arguments: object) -> int:
+    """Run one of the commands of QUALITY."""
     parser = argparse.ArgumentParser()
-    commands_import.add_arguments(parser)
-    known = {option for action in parser._actions for option in action.option_strings}
+    if command == "profile":  # The command line gives these to most commands.
+        parser.add_argument("file")
+        parser.add_argument("--json", action="store_true")
+    add, run = QUALITY[command]
+    add(parser)
+    return run(parser.parse_args(list(map(str, arguments))))
+
+
+@pytest.mark.parametrize("command", QUALITY)
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_measured_is_asked_too(
+    command: str, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, what, choices = files(tmp_path)[case]
+    named = (file, file, "--key", "id") if command == "compare" else (file,)
+    with pytest.raises(Unsure) as unsure:
+        measure(command, *named)
+    assert (unsure.value.what, unsure.value.choices[: len(choices)]) == (what, choices)
+    answer = {"header": "1", "sheet": "Sheet2"}.get(what, unsure.value.choices[0])
+    if case == "header" and command == "compare":
+        named = (file, file, "--key", "Foo")
+    code = int(case == "json" and command == "compare")  # A key that repeats is a difference.
+    assert measure(command, *named, f"--{what}", answer) == code
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n" * 2))
+    with pytest.raises(Unsure):
+        measure(command, *named, "--json")
+    assert capsys.readouterr().err == ""
+    assert measure(command, *named) == code
+    assert capsys.readouterr().err.count(f"\n{what}? ") == (2 if command == "compare" else 1)
+
+
+def test_every_option_of_a_finding_is_one_of_the_commands(tmp_path: Path) -> None:
+    parsers = [argparse.ArgumentParser() for _ in range(3)]
+    for add, parser in zip((commands_import.add_arguments, *(add for add, _ in QUALITY.values())), parsers, strict=True):
+        add(parser)
+    known = [{option for action in parser._actions for option in action.option_strings} for parser in parsers]
     found = set()
     for name, data in {
         "a.csv": "id;näme\r\n1;Ä, b\r\n".encode("cp1252"), "b.csv": b"\xef\xbb\xbfsep=;\nid;n;\n1;2;\n",
@@ -127,7 +169,7 @@ def test_every_option_of_a_finding_is_one_of_the_command(tmp_path: Path) -> None
         with closing(open_reader(str(file), ReadOptions())) as reader:
             found |= {f.option for f in reader.findings if f.option}
     assert found == {"--format", "--encoding", "--delimiter", "--quote", "--header", "--records", "--sheet"}
-    assert found <= known
+    assert all(found <= options for options in known)
 
 
 def test_an_empty_sheet_asks_nothing(tmp_path: Path) -> None:

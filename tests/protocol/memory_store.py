@@ -6,16 +6,23 @@ The store keeps whole `Record`s in a dict and computes every digest from the def
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from unittest import mock
 
 from protocol import limits, trie
-from protocol.descent import Applied, Refusal
+from protocol.descent import Applied, Items, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
 from protocol.keys import CLIENT, SERVER, Keys, Secrets
+from protocol.messages import Hello
+from protocol.outcome import Outcome
+from protocol.prints import ItemHash
+from protocol.reconcile import Reconciler
 from protocol.record import Delta, Record, decode, gather, pack_id
-from protocol.session import Outcome, Self, Session
+from protocol.session import Self, Session
+from protocol.sketch import Sketch
 from protocol.trie import Entry, Inner, Leaf, Node, key_range
 from protocol.values import Value, pack_plain, pack_value
 
@@ -23,6 +30,7 @@ NOW_MS = 1_800_000_000_000
 GROUP = Secrets(bytes(range(16)), bytes(range(32)), bytes(range(32, 64)))
 KEYS = Keys(GROUP)
 NONCES = (b"c" * 16, b"s" * 16)
+HASHES = ItemHash(KEYS.sketch())
 
 
 def fragment(
@@ -48,6 +56,8 @@ class MemoryStore:
         self._entries: list[Entry] = []
         self._root = trie.EMPTY
         self._stale = False
+        self.past: dict[bytes, frozenset[tuple[bytes, bytes]]] = {trie.EMPTY: frozenset()}
+        """Root that was once -> items of then."""
         for record in records:
             self.take(record)
 
@@ -84,6 +94,7 @@ class MemoryStore:
             self._entries = sorted(self._digests.items())
             self._root = trie.digest(KEYS.trie, self._entries)
             self._stale = False
+            self.past[self._root] = frozenset(self.items())
         return self._entries
 
     # --- the port ---------------------------------------------------------------------------------------------------
@@ -123,16 +134,15 @@ class MemoryStore:
     def records(self, keys: Sequence[bytes]) -> list[Record]:
         return [replace(self.state[key]) for key in keys if key in self.state]
 
-    def encoded(self, keys: Sequence[bytes]) -> list[bytes]:
-        return [self.state[key].encode() for key in keys if key in self.state]
+    def deltas(self, keys: Sequence[bytes]) -> list[Delta]:
+        return [self.state[key].delta() for key in keys if key in self.state]
 
-    def apply(self, records: Sequence[bytes], now_ms: int) -> Applied:
-        deltas = [(decode(record), record) for record in records]
+    def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         changed, refused = 0, []
-        for delta, record in deltas:
+        for delta in records:
             taken = self._near(delta, now_ms)
             if taken is not delta:
-                refused.append(Refusal(key_of(delta), KEYS.digest(record), "the peer's clock is ahead"))
+                refused.append(Refusal(key_of(delta), KEYS.digest(delta.encode()), "the peer's clock is ahead"))
             if taken is not None:
                 changed += self._join(taken)
         return Applied(changed, 0, refused)
@@ -150,7 +160,56 @@ class MemoryStore:
         names, values = tuple(delta.names[i] for i in near), tuple(delta.values[i] for i in near)
         return delta._replace(names=names, values=values, stamps=packed, which=which)
 
-    def sample(self, limit: int, peer: bytes) -> list[Entry]:
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """(record key, stamp), ascending."""
+        return sorted((key, stamp) for key, record in self.state.items() for stamp in record.stamps())
+
+    def node_name(self, node: bytes) -> str:
+        return node.hex()
+
+    def came_since(self, root: bytes) -> int | None:
+        self._sorted()
+        return len(set(self.items()) - self.past[root]) if root in self.past else None
+
+    def news(self, root: bytes) -> Items:
+        found: Items = {}
+        for key, stamp in set(self.items()) - self.past[root] if root in self.past else ():
+            found.setdefault(key, set()).add(stamp)
+        return found
+
+    def sketch(self, since: bytes = b"") -> Sketch:
+        """Of all items, or of those that came and went since a root."""
+        now, then = set(self.items()), self.past.get(since, frozenset()) if since else frozenset()
+        made = Sketch(HASHES)
+        made.add(_prints(now - then))
+        made.remove(_prints(then - now))
+        return made
+
+    def prints(self) -> Sequence[int]:
+        """Of `items`, in their order."""
+        return _prints(self.items())
+
+    def counters(self, since: bytes = b"") -> bytes:
+        return self.sketch(since).counters()
+
+    def cells(self, width: int, since: bytes = b"") -> bytes:
+        return self.sketch(since).cells(width)
+
+    def extension(self, width: int, since: bytes = b"") -> bytes:
+        return self.sketch(since).extension(width)
+
+    def heads(self, limit: int) -> list[bytes]:
+        return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints()[:limit])
+
+    def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        found: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for item, print_ in zip(self.items(), self.prints(), strict=True):
+            whole = print_.to_bytes(8, "big")
+            for head in {whole, whole[:4], whole[:5]} & set(heads):
+                found.setdefault(head, []).append(item)
+        return found
+
+    def sample(self, limit: int) -> list[Entry]:
         return [(key, self.state[key].born) for key, _ in self._sorted() if self._adopted(key)][:limit]
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
@@ -159,6 +218,30 @@ class MemoryStore:
 
     def _adopted(self, key: bytes) -> bool:
         return key in self.state and all(is_base(stamp) for stamp in self.state[key].stamps())
+
+
+class Mute(Reconciler):
+    """A side that knows no short way and says so, as it may: what differs is left to the trie."""
+
+    def introduction(self, count: int, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
+    def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
+    def welcomed(self, hello: Hello, count: int) -> None:
+        pass
+
+
+@contextmanager
+def trie_alone() -> Iterator[None]:
+    """Sessions that begin in here are mute."""
+    with mock.patch("protocol.session.Reconciler", Mute):
+        yield
+
+
+def _prints(items: Iterable[tuple[bytes, bytes]]) -> Sequence[int]:
+    return HASHES.prints(b"".join([key + stamp for key, stamp in items]))
 
 
 def key_of(record: Record | Delta) -> bytes:
@@ -190,11 +273,16 @@ class Talk:
 
 
 def session(
-    role: str, store: MemoryStore, *, keys: Keys = KEYS, sample: bool = False, instance: bytes = b""
+    role: str,
+    store: MemoryStore,
+    *,
+    keys: Keys = KEYS,
+    sample: bool = False,
+    agreed: bytes = b"",
+    nonces: tuple[bytes, bytes] = NONCES,
 ) -> Session:
     """One side of a conversation over the common nonces."""
-    me = Self(role[:1].encode() * 8, instance or role[:1].encode() * 16, role)
-    return Session(role, keys, store, me, NONCES, sample=sample)
+    return Session(role, keys, store, Self(role[:1].encode() * 8, role), nonces, sample=sample, agreed=agreed)
 
 
 def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms: int = NOW_MS) -> Talk:
@@ -224,6 +312,8 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
     return talk
 
 
-def sync(a: MemoryStore, b: MemoryStore, *, sample: bool = False, now_ms: int = NOW_MS) -> Talk:
-    """A whole conversation; `a` dials."""
-    return run(session(CLIENT, a, sample=sample), session(SERVER, b), now_ms=now_ms)
+def sync(
+    a: MemoryStore, b: MemoryStore, *, sample: bool = False, agreed: bytes = b"", now_ms: int = NOW_MS
+) -> Talk:
+    """A whole conversation; `a` dials. `agreed`: where it believes that both were equal last."""
+    return run(session(CLIENT, a, sample=sample, agreed=agreed), session(SERVER, b), now_ms=now_ms)

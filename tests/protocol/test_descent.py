@@ -1,9 +1,9 @@
-"""Where two tries differ, each side learns what it lacks, and says no more than that."""
+"""Where two tries differ, each side learns what it lacks, and says no more than that. The trie alone: no short ways."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from random import Random
 from unittest import mock
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import descent, limits, messages
-from protocol.descent import Agenda, Refusal, compare
+from protocol import descent, frames, limits, messages
+from protocol.compare import compare
+from protocol.descent import Agenda, Refusal
 from protocol.errors import LimitExceeded
 from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT, SERVER
@@ -20,10 +21,16 @@ from protocol.messages import Described, Have, Message, Nodes, Question, Records
 from protocol.record import Delta, Record, decode, pack_id
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from protocol.values import pack_value
-from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync
+from tests.protocol.memory_store import KEYS, NOW_MS, MemoryStore, Talk, fragment, key_of, sync, trie_alone
 from tests.protocol.strategies import change, colleagues, fill
 
 ANN, BOB = Clock(b"ann....."), Clock(b"bob.....")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _trie_alone() -> Iterator[None]:
+    with trie_alone():
+        yield
 
 
 @contextmanager
@@ -52,13 +59,13 @@ def converge(a: MemoryStore, b: MemoryStore) -> Talk:
 
 def heard(talk: Talk, kind: type[Message], by: str | None = None) -> list[Message]:
     """The messages of one kind."""
-    frames = talk.said_by(by) if by else [frame for _, frame in talk.frames]
-    return [message for message in map(messages.decode, frames) if type(message) is kind]
+    said = talk.said_by(by) if by else [frame for _, frame in talk.frames]
+    return [message for message in map(frames.decode, said) if type(message) is kind]
 
 
 def moved(talk: Talk, by: str | None = None) -> list[Delta]:
     """The records that went over the wire."""
-    return [decode(record) for m in heard(talk, Records, by) if isinstance(m, Records) for record in m.records]
+    return [record for m in heard(talk, Records, by) if isinstance(m, Records) for record in m.records]
 
 
 # --- what differs is found ------------------------------------------------------------------------------------------
@@ -223,6 +230,7 @@ def test_key_heads_and_stamp_slices_that_collide_are_settled_by_the_last_attempt
     """One byte each instead of 6 and 3: nearly every question meets another record or hides a stamp."""
     with (
         mock.patch.multiple(messages, QUESTION_KEY_BYTES=1, QUESTION_STAMP_BYTES=1),
+        mock.patch.object(frames, "QUESTION_STAMP_BYTES", 1),
         mock.patch.object(descent, "QUESTION_STAMP_BYTES", 1),
     ):
         talk = converge(*colleagues(seed, 150, 60, 60))
@@ -477,7 +485,7 @@ def test_200_differences_in_20_000_records_cost_less_than_120_bytes_each(capsys:
         store.update(number, clock.tick(NOW_MS), {"name": "changed"})
     talk = converge(a, b)
     each = talk.size_bytes() / 200
-    finding = sum(len(frame) for _, frame in talk.frames if type(messages.decode(frame)) is not Records) / 200
+    finding = sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) is not Records) / 200
     with capsys.disabled():
         print(f"\n200 of 20,000 records differ: {each:.0f} bytes each, {finding:.0f} of them to find it, ", end="")
         print(f"{talk.outcomes[0].round_trips} round trips")
@@ -491,9 +499,48 @@ def test_a_first_sync_sends_each_record_once_and_hardly_anything_else() -> None:
     for dialling, listening in [(a, MemoryStore()), (MemoryStore(), a)]:
         talk = converge(dialling, listening)
         assert len(moved(talk)) == 3_000
-        other = sum(len(frame) for _, frame in talk.frames if type(messages.decode(frame)) not in {Records, Nodes})
+        other = sum(len(frame) for _, frame in talk.frames if type(frames.decode(frame)) not in {Records, Nodes})
         assert other < 600
         assert talk.outcomes[0].round_trips <= 3
+
+
+@pytest.mark.parametrize("what", ["whole", "items", "questions"])
+def test_what_is_read_at_a_time_is_about_a_batch_whatever_is_sent_of_it(what: str) -> None:
+    """Photos behind small records: a turn that sends a name from each must not hold all of the photos."""
+    store = MemoryStore()
+    fill(store, ANN, 40)
+    small, count = set(store.state), 200
+    for number in range(100, 100 + count):
+        store.insert(number, ANN.tick(NOW_MS), {"photo": b"x" * 1_000})
+        store.update(number, ANN.tick(NOW_MS), {"name": "new"})
+    photos = [key for key in store.state if key not in small]
+    notes, read, largest = agenda(store), {"deltas": store.deltas, "records": store.records}, 0
+
+    def counted(name: str) -> AbstractContextManager[object]:
+        def reading(keys: Sequence[bytes]) -> object:
+            nonlocal largest
+            largest = max(largest, sum(len(store.state[key].encode()) for key in keys))
+            return read[name](keys)
+
+        return mock.patch.object(store, name, reading)
+
+    with ExitStack() as stack:
+        stack.enter_context(limited(BATCH_BYTES_AIM=8_000))
+        for name in read:
+            stack.enter_context(counted(name))
+        match what:
+            case "whole":
+                notes.send([*sorted(small), *photos])
+            case "items":
+                notes.send_items((key, {max(store.stamps([key])[key])}) for key in photos)
+            case _:
+                born = {key: min(store.stamps([key])[key]) for key in photos}
+                for some in [photos[at : at + 50] for at in range(0, count, 50)]:
+                    asked = [messages.question(key, {born[key]}, 0, KEYS.trie) for key in some]
+                    notes.answer(Have(0, True, tuple(asked)))
+        turn = said(notes)
+    assert sent(turn) == count + (40 if what == "whole" else 0)
+    assert largest <= 40_000
 
 
 def test_random_histories_of_three_nodes_end_equal_wherever_they_meet() -> None:

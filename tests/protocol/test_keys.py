@@ -18,21 +18,22 @@ def hashes(keys: Keys, data: bytes) -> list[bytes]:
         keys.record_key(data, b""),
         keys.digest(b"\x92" + data),
         keys.trie(b"\x92" + data),
+        keys.sketch()[:16],
         keys.proof(CLIENT, data, data)[:16],
         content_hash(b"\x92" + data) * 2,
     ]
 
 
 def test_every_use_has_its_own_key() -> None:
-    assert len(set(hashes(KEYS, b"x"))) == 5
+    assert len(set(hashes(KEYS, b"x"))) == 6
 
 
 def test_digests_depend_on_the_digest_secret_alone_and_proofs_on_the_access_key_alone() -> None:
     other_digest = hashes(Keys(GROUP._replace(digest_secret=b"d" * 32)), b"x")
     other_access = hashes(Keys(GROUP._replace(access_key=b"a" * 32)), b"x")
     mine = hashes(KEYS, b"x")
-    assert [a == b for a, b in zip(mine, other_digest, strict=True)] == [False, False, False, True, True]
-    assert [a == b for a, b in zip(mine, other_access, strict=True)] == [True, True, True, False, True]
+    assert [a == b for a, b in zip(mine, other_digest, strict=True)] == [False, False, False, False, True, True]
+    assert [a == b for a, b in zip(mine, other_access, strict=True)] == [True, True, True, True, False, True]
 
 
 def test_a_proof_is_worth_nothing_elsewhere() -> None:
@@ -61,6 +62,7 @@ def test_many_hashes_at_once_are_those_that_come_one_by_one(collection: str) -> 
     ids, name = [pack_id([i]) for i in range(9)], pack_plain(collection)
     assert KEYS.record_keys(name, ids) == [KEYS.record_key(name, id_) for id_ in ids]
     assert KEYS.digests(ids) == [KEYS.digest(id_) for id_ in ids]
+    assert KEYS.tries(ids) == [KEYS.trie(id_) for id_ in ids]
 
 
 def test_the_systems_own_records_come_first_in_key_order() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import limits, messages, session
+from protocol import frames, limits
 from protocol.descent import Applied
 from protocol.errors import (
     DifferentRows,
@@ -22,33 +24,78 @@ from protocol.errors import (
 )
 from protocol.hlc import Clock, base_stamp, pack
 from protocol.keys import CLIENT, SERVER, Keys, content_hash
-from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Records, Sample, Want
-from protocol.record import pack_id
-from protocol.session import CHANGING, IN_SYNC, REFUSED, TRANSITIONS, UNEXPLAINED, Session, State
+from protocol.messages import (
+    Bye,
+    Cells,
+    Described,
+    End,
+    Have,
+    Hello,
+    Listing,
+    Message,
+    More,
+    Nodes,
+    Pick,
+    Probe,
+    Records,
+    Same,
+    Want,
+)
+from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED
+from protocol.record import Delta, decode, pack_id
+from protocol.session import TRANSITIONS, Self, Session, State
+from protocol.sketch import cells_size
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
-from tests.protocol.memory_store import GROUP, KEYS, NONCES, NOW_MS, MemoryStore, Talk, fragment, key_of, run, sync
+from tests.protocol.memory_store import (
+    GROUP,
+    HASHES,
+    KEYS,
+    NONCES,
+    NOW_MS,
+    MemoryStore,
+    Talk,
+    fragment,
+    key_of,
+    run,
+    sync,
+    trie_alone,
+)
 from tests.protocol.memory_store import session as side
 from tests.protocol.strategies import colleagues, fill
 from tests.protocol.test_descent import converge, copy, limited, twins
 from tests.protocol.test_messages import anything
 
 ROOT = bytes(range(16))
+SKETCH_BYTES = limits.SKETCH_COUNTERS + cells_size(limits.SKETCH_WIDTH_MIN)
+WAYS = pytest.mark.parametrize("ways", [nullcontext, trie_alone], ids=["all", "trie"])
+"""With all ways to find what differs, and with the trie alone."""
 FUTURE = pack(NOW_MS + limits.DRIFT_MS_MAX + 60_000, 0, b"laptop-9")
 
 
+Ways = Callable[[], AbstractContextManager[None]]
+
+
 def listening(store: MemoryStore) -> Session:
-    """A server that has greeted and waits for the client's first turn."""
-    server = side(SERVER, store)
-    server.receive(side(CLIENT, MemoryStore()).open(NOW_MS), NOW_MS)
-    while server.speaking:
-        server.pull(NOW_MS)
+    """A server that has greeted, had nothing to say, and waits for the client's first turn."""
+    with trie_alone():
+        server = side(SERVER, store)
+        server.receive(side(CLIENT, MemoryStore()).open(NOW_MS), NOW_MS)
+    assert [type(frames.decode(frame)) for frame in pulled(server)] == [Hello, End]
     return server
+
+
+def pulled(session: Session) -> list[bytes]:
+    """All that a session says until it listens."""
+    frames = []
+    while session.speaking and (frame := session.pull(NOW_MS)) is not None:
+        frames.append(frame)
+    return frames
 
 
 def tell(to: Session, *said: Message) -> None:
     """Let a session hear these messages."""
     for message in said:
-        to.receive(messages.encode(message), NOW_MS)
+        to.receive(frames.encode(message), NOW_MS)
 
 
 def fault_of(to: Session, frame: bytes) -> PeerFault | None:
@@ -63,18 +110,32 @@ def fault_of(to: Session, frame: bytes) -> PeerFault | None:
 # --- how it ends ----------------------------------------------------------------------------------------------------
 
 
-def test_equal_stores_need_one_round_trip_and_less_than_250_bytes_besides_the_proof() -> None:
+@WAYS
+def test_equal_stores_need_one_round_trip_and_less_than_100_bytes_besides_the_proof_and_a_sketch(ways: Ways) -> None:
     a, b = twins(100)
-    talk = sync(a, b)
-    assert [type(messages.decode(frame)) for _, frame in talk.frames] == [Hello, Hello]
+    with ways():
+        talk = sync(a, b)
+    assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Hello, Same]
     assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
     assert talk.outcomes[0].round_trips == 1
-    assert talk.size_bytes() - 32 < 250
+    assert talk.size_bytes() - 32 - (SKETCH_BYTES if ways is nullcontext else 0) < 100
 
 
-def test_both_sides_see_the_same_even_if_one_writes_while_they_greet() -> None:
+def test_equal_acquaintances_need_one_round_trip_and_64_bytes_besides_the_proof() -> None:
+    a, b = twins(100)
+    talk = sync(a, b, agreed=a.root()[0])
+    assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Probe, Same]
+    assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
+    assert [o.root for o in talk.outcomes] == [a.root()[0]] * 2
+    assert talk.outcomes[0].round_trips == 1
+    assert talk.size_bytes() - 32 <= 64
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_both_sides_see_the_same_even_if_one_writes_while_they_greet(known: bool) -> None:
     a, b = twins(20)
-    client, server = side(CLIENT, a), side(SERVER, b)
+    at_first = a.root()[0]
+    client, server = side(CLIENT, a, agreed=at_first if known else b""), side(SERVER, b)
     opening = client.open(NOW_MS)
     a.insert(99, pack(NOW_MS, 0, b"ann....."), {"name": "written meanwhile"})
     server.receive(opening, NOW_MS)
@@ -84,6 +145,7 @@ def test_both_sides_see_the_same_even_if_one_writes_while_they_greet() -> None:
     assert (client.closed, server.closed) == (True, True)
     assert client.outcome.in_sync
     assert server.outcome.in_sync
+    assert client.outcome.root == server.outcome.root == at_first, "what the client remembers as agreed"
 
 
 def test_an_outcome_tells_what_happened() -> None:
@@ -96,8 +158,18 @@ def test_an_outcome_tells_what_happened() -> None:
     assert client.changed > 0
     assert server.changed > 0
     assert client.peer is not None
-    assert (client.peer.name, client.peer.node) == ("server", b"s" * 8)
+    assert server.peer is not None
+    assert (client.peer.name, client.peer.node, client.peer.instance) == ("server", b"s" * 8, b"s" * 8)
+    assert (server.peer.name, server.peer.node, server.peer.instance) == ("client", b"c" * 8, b"c" * 8)
     assert client.offset_ms == 0
+
+
+def test_an_outcome_of_equal_stores_names_the_peer_as_the_group_does() -> None:
+    a, b = twins(30)
+    talk = sync(a, b, agreed=a.root()[0])
+    for outcome, node in zip(talk.outcomes, (b"s" * 8, b"c" * 8), strict=True):
+        assert outcome.peer is not None
+        assert (outcome.peer.node, outcome.peer.name) == (node, node.hex())
 
 
 class Restless(MemoryStore):
@@ -113,9 +185,11 @@ class Restless(MemoryStore):
         return super().root()
 
 
-def test_if_both_keep_writing_the_session_ends_after_8_rounds_and_calls_it_caught_up() -> None:
+@WAYS
+def test_if_both_keep_writing_the_session_ends_after_8_rounds_and_calls_it_caught_up(ways: Ways) -> None:
     a, b = Restless(b"ann....."), Restless(b"bob.....")
-    talk = sync(a, b)
+    with ways():
+        talk = sync(a, b)
     assert [o.code for o in talk.outcomes] == [CHANGING, CHANGING]
     assert talk.outcomes[0].rounds == limits.ROUNDS_MAX
     assert talk.outcomes[0].text == "both sides kept writing"
@@ -132,7 +206,7 @@ def test_who_still_has_nodes_to_describe_is_not_idle() -> None:
             while server.state is State.SPEAKING:
                 frame = server.pull(NOW_MS)
                 assert frame is not None
-                message = messages.decode(frame)
+                message = frames.decode(frame)
                 if isinstance(message, End):
                     idle.append(message.idle)
             tell(server, End(ROOT, 0, True, 0, 0))
@@ -156,7 +230,7 @@ def test_what_the_client_makes_of_the_end_of_a_round(applied: int, refused: int,
     """None: it begins the next. The other side changed or refused something; here nothing happened."""
     client = side(CLIENT, twins(20)[0])
     client.open(NOW_MS)
-    tell(client, Hello(1, b"", GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+    tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 20), End(ROOT, 0, True, 0, 0))
     for number in range(1, rounds + 1):
         while client.state is State.SPEAKING:
             client.pull(NOW_MS)
@@ -170,7 +244,7 @@ def test_what_the_client_makes_of_the_end_of_a_round(applied: int, refused: int,
         assert client.outcome.code == code
         frame = client.pull(NOW_MS)
         assert frame is not None
-        bye = messages.decode(frame)
+        bye = frames.decode(frame)
         assert isinstance(bye, Bye)
         assert bye.code == code
 
@@ -189,9 +263,10 @@ def test_a_write_after_the_roots_were_compared_is_no_failure() -> None:
 # --- 1. cuts --------------------------------------------------------------------------------------------------------
 
 
+@WAYS
 @pytest.mark.parametrize("seed", range(3))
-def test_1_cut_after_any_frame_what_was_applied_stays_and_the_next_session_goes_on(seed: int) -> None:
-    with limited(LEAF_MAX=2, COMPARED_MAX=4, BATCH_RECORDS_MAX=2, QUESTIONS_PER_FRAME=3):
+def test_1_cut_after_any_frame_what_was_applied_stays_and_the_next_session_goes_on(seed: int, ways: Ways) -> None:
+    with ways(), limited(LEAF_MAX=2, COMPARED_MAX=4, BATCH_RECORDS_MAX=1, QUESTIONS_PER_FRAME=3):
         a, b = colleagues(seed, 40, 8, 8)
         whole_a, whole_b = copy(a), copy(b)
         frames = len(converge(whole_a, whole_b).frames)
@@ -206,8 +281,15 @@ def test_1_cut_after_any_frame_what_was_applied_stays_and_the_next_session_goes_
         assert moved_on > 3, "something was applied before the cut, and stayed"
 
 
-def test_1_a_frame_cut_anywhere_inside_is_refused_and_changes_nothing() -> None:
+@WAYS
+def test_1_a_frame_cut_anywhere_inside_is_refused_and_changes_nothing(ways: Ways) -> None:
     a, b = colleagues(1, 40, 8, 8)
+    with ways():
+        cut_inside_every_frame(a, b)
+
+
+def cut_inside_every_frame(a: MemoryStore, b: MemoryStore) -> None:
+    """A conversation whose client's frames arrive incomplete."""
     talk = run(side(CLIENT, copy(a)), side(SERVER, copy(b)))
     heard = talk.said_by(CLIENT)
     for number, frame in enumerate(heard):
@@ -235,7 +317,7 @@ def test_2_whatever_a_peer_sends_only_peer_fault_is_raised_and_a_refused_frame_c
     server = listening(twins(40)[0])
     for message in said:
         before = server._store.root()
-        frame = message if isinstance(message, bytes) else messages.encode(message)
+        frame = message if isinstance(message, bytes) else frames.encode(message)
         fault = fault_of(server, frame)
         if fault is not None:
             assert server._store.root() == before
@@ -260,15 +342,17 @@ def test_2_frames_changed_on_the_way_never_do_worse(seed: int) -> None:
                 frame = frame[:at] + bytes([random.randrange(256)]) + frame[at + 1 :]
             super().receive(frame, now_ms)
 
-    me = [session.Self(role.encode()[:1] * 8, role.encode()[:1] * 16, role) for role in (CLIENT, SERVER)]
+    me = [Self(role.encode()[:1] * 8, role) for role in (CLIENT, SERVER)]
     run(Noisy(CLIENT, KEYS, a, me[0], NONCES), Noisy(SERVER, KEYS, b, me[1], NONCES))
 
 
 @pytest.mark.parametrize("state", State)
 def test_a_message_in_the_wrong_state_is_refused_in_words(state: State) -> None:
+    record = decode(fragment(b"\x91\x01", born=bytes(16)))
     samples: list[Message] = [
-        Hello(1, b"", bytes(16), bytes(8), bytes(16), "", 0, 0, ROOT), Sample(()), Nodes(0, ()), Have(0, False, ()),
-        Want(0, ()), Records((b"",)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
+        Hello(2, b"", bytes(8), "", 0, 0, ROOT), Probe(bytes(32), bytes(8), 0, ROOT), Same(bytes(8), 0),
+        Cells(8, False, bytes(256)), More(8), Listing(()), Pick(()), Nodes(0, ()), Have(0, False, ()), Want(0, ()),
+        Records((record,)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
     ]  # fmt: skip
     for message in samples:
         if type(message) not in TRANSITIONS[state]:
@@ -290,9 +374,9 @@ def test_a_frame_of_another_round_is_refused(message: Message) -> None:
 def test_a_record_that_is_none_spoils_its_frame_and_nothing_else() -> None:
     store = twins(20)[0]
     server, before = listening(store), store.root()
-    good = fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"})
-    with pytest.raises(Malformed, match="array of 8"):
-        tell(server, Records((good, b"\x01")))
+    good = decode(fragment(pack_id([99]), born=pack(NOW_MS, 0, b"ann....."), fields={"name": "x"}))
+    with pytest.raises(Malformed, match="at or below the floor"):
+        tell(server, Records((good, good._replace(floor=b"\xff" * 16))))
     assert store.root() == before
 
 
@@ -306,7 +390,7 @@ def test_3_a_client_without_the_access_key_learns_nothing() -> None:
     (fault, told) = talk.faults
     assert isinstance(fault, NotMember)
     assert "could not verify that you are a member of its group: join with a fresh invite" in str(fault)
-    (bye,) = map(messages.decode, talk.said_by(SERVER))
+    (bye,) = map(frames.decode, talk.said_by(SERVER))
     assert bye == Bye("not-member", str(fault), bytes(16), 0, ())
     assert isinstance(told, PeerRefused)
     assert (stranger.outcome.code, stranger.outcome.peer) == ("not-member", None)
@@ -314,16 +398,28 @@ def test_3_a_client_without_the_access_key_learns_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "proof", [b"", bytes(32), KEYS.proof(SERVER, *NONCES), KEYS.proof(CLIENT, b"x" * 16, b"y" * 16)]
+    "proof",
+    [
+        b"",
+        bytes(32),
+        KEYS.proof(SERVER, *NONCES),
+        KEYS.proof(CLIENT, b"x" * 16, b"y" * 16),
+        Keys(GROUP._replace(group=bytes(16))).proof(CLIENT, *NONCES),
+    ],
+    ids=["none", "zeros", "the server's", "of another session", "of another group"],
 )
-def test_3_nor_does_one_with_another_proof(proof: bytes) -> None:
-    server = side(SERVER, twins(20)[0])
-    with pytest.raises(NotMember, match="could not verify"):
-        tell(server, Hello(1, proof, GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+@pytest.mark.parametrize("probe", [False, True])
+def test_3_nor_does_one_with_another_proof(proof: bytes, probe: bool) -> None:
+    store = twins(20)[0]
+    server, root = side(SERVER, store), store.root()[0]
+    said = Probe(proof, b"n" * 8, NOW_MS, root) if probe else Hello(2, proof, b"n" * 8, "", NOW_MS, 0, root)
+    with pytest.raises(Malformed if probe and not proof else NotMember, match=r"could not verify|a proof has 32 bytes"):
+        tell(server, said)
     assert not server.speaking
+    assert server.outcome.peer is None
 
 
-@given(st.one_of(st.binary(max_size=60), anything.map(messages.encode)))
+@given(st.one_of(st.binary(max_size=60), anything.map(frames.encode)))
 def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(frame: bytes) -> None:
     server = side(SERVER, twins(20)[0])
     with pytest.raises(PeerFault) as caught:
@@ -331,16 +427,16 @@ def test_3_whatever_a_stranger_says_it_is_told_nothing_and_believed_nothing(fram
     answer = server.farewell(caught.value)
     if isinstance(caught.value, NotMember | WrongVersion):
         assert answer is not None
-        assert messages.decode(answer) == Bye(caught.value.code, str(caught.value), bytes(16), 0, ())
+        assert frames.decode(answer) == Bye(caught.value.code, str(caught.value), bytes(16), 0, ())
     else:
         assert answer is None
     assert server.pull(NOW_MS) is None
     assert not server.outcome.in_sync
-    assert server.outcome.code not in session.ENDINGS
+    assert server.outcome.code not in ENDINGS
     assert server.outcome.reasons == []
 
 
-@pytest.mark.parametrize("code", sorted(session.ENDINGS))
+@pytest.mark.parametrize("code", sorted(ENDINGS))
 def test_3_a_stranger_cannot_say_how_a_session_ended_that_never_began(code: str) -> None:
     store = twins(20)[0]
     server = side(SERVER, store)
@@ -358,34 +454,75 @@ def test_3_a_long_first_frame_is_not_even_decoded() -> None:
 
 def test_another_version_is_told_apart_from_a_stranger() -> None:
     server = side(SERVER, twins(20)[0])
-    with pytest.raises(WrongVersion, match="the peer speaks version 2, this node 1: update the older") as caught:
-        tell(server, Hello(2, b"", GROUP.group, b"n" * 8, b"i" * 16, "", NOW_MS, 0, ROOT))
+    with pytest.raises(WrongVersion, match="the peer speaks version 3, this node 2: update the older") as caught:
+        tell(server, Hello(3, b"", b"n" * 8, "", NOW_MS, 0, ROOT))
     answer = server.farewell(caught.value)
     assert answer is not None
-    assert messages.decode(answer) == Bye("version", str(caught.value), bytes(16), 0, ())
+    assert frames.decode(answer) == Bye("version", str(caught.value), bytes(16), 0, ())
 
 
 @pytest.mark.parametrize(
     ("role", "change", "kind", "why"),
     [
-        (CLIENT, {"group": bytes(16)}, NotMember, "another replication group"),
-        (SERVER, {"group": bytes(16)}, NotMember, "another replication group"),
-        (CLIENT, {"instance": b"c" * 16}, Malformed, "this address leads back to this very node"),
-        (SERVER, {"instance": b"s" * 16}, Malformed, "this address leads back to this very node"),
         (CLIENT, {"version": 0}, WrongVersion, "the peer speaks version 0"),
+        (SERVER, {"version": 1}, WrongVersion, "the peer speaks version 1"),
+        (SERVER, {"root": b""}, Malformed, "a client says its root"),
+        (CLIENT, {"agreed": ROOT}, Malformed, "the peer remembers an agreement that nobody named"),
     ],
 )
 def test_a_member_that_cannot_be_a_peer_is_told_why(
-    role: str, change: dict[str, bytes], kind: type[PeerFault], why: str
+    role: str, change: dict[str, object], kind: type[PeerFault], why: str
 ) -> None:
     parts = {
-        "version": 1, "proof": KEYS.proof(CLIENT, *NONCES), "group": GROUP.group, "node": b"n" * 8,
-        "instance": b"i" * 16, "name": "", "wall_ms": NOW_MS, "count": 0, "root": ROOT,
+        "version": 2, "proof": KEYS.proof(CLIENT, *NONCES), "node": b"n" * 8, "name": "", "wall_ms": NOW_MS,
+        "count": 0, "root": ROOT,
     }  # fmt: skip
     mine = side(role, twins(20)[0])
+    if role == CLIENT:
+        mine.open(NOW_MS)
     with pytest.raises(kind, match=why) as caught:
         tell(mine, Hello(**(parts | change)))  # type: ignore[arg-type]
     assert mine.farewell(caught.value) is not None
+
+
+@pytest.mark.parametrize("role", [CLIENT, SERVER])
+@pytest.mark.parametrize("known", [False, True])
+def test_who_meets_its_own_instance_is_told_why(role: str, known: bool) -> None:
+    """It is the first 8 bytes of both nonces. The rest of them is random."""
+    a, nonces = twins(20)[0], (b"instance" + b"c" * 8, b"instance" + b"s" * 8)
+    client = side(CLIENT, a, nonces=nonces, agreed=a.root()[0] if known else b"")
+    said, mine = client.open(NOW_MS), side(SERVER, a, nonces=nonces)
+    if role == CLIENT:
+        said, mine = frames.encode(Same(b"n" * 8, NOW_MS) if known else Hello(2, b"", b"n" * 8, "", 0, 0)), client
+    with pytest.raises(Malformed, match="this address leads back to this very node") as caught:
+        mine.receive(said, NOW_MS)
+    assert mine.farewell(caught.value) is not None
+
+
+@pytest.mark.parametrize(
+    ("role", "said", "why"),
+    [
+        (SERVER, Same(b"n" * 8, NOW_MS), "a client does not answer"),
+        (CLIENT, Probe(bytes(32), b"n" * 8, NOW_MS, ROOT), "a server does not probe"),
+    ],
+)
+def test_only_a_client_probes_and_only_a_server_answers(role: str, said: Message, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        tell(side(role, twins(20)[0]), said)
+
+
+def test_a_server_names_no_agreement_that_the_client_forgot() -> None:
+    """It was told at which root they agreed, but its history does not reach back; nor is it in its HELLO."""
+    a = twins(20)[0]
+    agreed = a.root()[0]
+    a.insert(99, pack(NOW_MS, 0, b"ann....."), {"name": "x"})
+    a.past.clear()
+    client = side(CLIENT, a, agreed=agreed)
+    opening = frames.decode(client.open(NOW_MS))
+    assert isinstance(opening, Hello)
+    assert opening.agreed == b""
+    with pytest.raises(Malformed, match="an agreement that nobody named"):
+        tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 20, b"", agreed))
 
 
 # --- 4. every session ends ------------------------------------------------------------------------------------------
@@ -414,10 +551,11 @@ class Liar(MemoryStore):
         return [(key, self._random.randbytes(16)) for key, _ in found] if self._lie == "digests" else found
 
 
+@WAYS
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("lie", ["root", "digests", "endless"])
-def test_4_a_session_with_a_liar_ends(lie: str, swap: bool) -> None:
-    with limited(TURNS_MAX=60):
+def test_4_a_session_with_a_liar_ends(lie: str, swap: bool, ways: Ways) -> None:
+    with ways(), limited(TURNS_MAX=60):
         honest, liar = twins(30)[0], Liar(1, lie)
         talk = sync(*((liar, honest) if swap else (honest, liar)))
     outcome = talk.outcomes[1 if swap else 0]
@@ -463,25 +601,32 @@ def test_4_a_peer_cannot_say_in_sync_about_a_root_that_was_never_ours() -> None:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10_000), st.integers(0, 150), st.integers(0, 60))
-def test_4_each_side_speaks_only_in_its_own_turn(seed: int, common: int, edits: int) -> None:
-    talk = sync(*colleagues(seed, common, edits, edits))
-    turns = [role for role, frame in talk.frames if isinstance(messages.decode(frame), Hello | End | Bye)]
-    assert all(a != b for a, b in itertools.pairwise(turns)), "turns alternate"
-    ended = ""
-    for role, frame in talk.frames[2:]:
+@given(st.integers(0, 10_000), st.integers(0, 150), st.integers(0, 60), st.booleans())
+def test_4_each_side_speaks_only_in_its_own_turn(seed: int, common: int, edits: int, trie: bool) -> None:
+    with trie_alone() if trie else nullcontext():
+        talk = sync(*colleagues(seed, common, edits, edits))
+    (_, opening), *turns = [(role, frames.decode(frame)) for role, frame in talk.frames]
+    assert isinstance(opening, Hello)
+    closing = [CLIENT, *(role for role, message in turns if isinstance(message, End | Bye | Same))]
+    assert all(a != b for a, b in itertools.pairwise(closing)), "turns alternate"
+    assert all(isinstance(message, Hello | Same) == (at == 0) for at, (_, message) in enumerate(turns))
+    ended = CLIENT
+    for role, message in turns:
         assert role != ended, "nothing is said after END until the other has ended"
-        ended = role if isinstance(messages.decode(frame), End) else ""
+        ended = role if isinstance(message, End) else ""
 
 
 # --- 5. refusals ----------------------------------------------------------------------------------------------------
 
 
-def asked_about(talk: Talk, role: str, key: bytes, digest: bytes) -> int:
-    """How often a side asked for one version of one record."""
+def asked_about(talk: Talk, role: str, key: bytes, digest: bytes, stamp: bytes) -> int:
+    """How often a side asked for one version of one record, or for what one event wrote in it."""
     print_, times = fingerprint(KEYS.trie, (key, digest)), 0
+    (item,) = HASHES.prints(key + stamp)
     for frame in talk.said_by(role):
-        match messages.decode(frame):
+        match frames.decode(frame):
+            case Pick(heads):
+                times += heads.count(item.to_bytes(8, "big")[:4])
             case Want(attempt, leaves):
                 times += sum(slice_of(print_, attempt) in prints for _, prints in leaves)
             case Have(_, _, questions):
@@ -489,24 +634,29 @@ def asked_about(talk: Talk, role: str, key: bytes, digest: bytes) -> int:
     return times
 
 
+@WAYS
 @pytest.mark.parametrize("dialling", [True, False])
 @pytest.mark.parametrize("others", [0, 10])
-def test_5_what_was_put_off_is_named_on_both_sides_and_not_asked_for_twice(dialling: bool, others: int) -> None:
+def test_5_what_was_put_off_is_named_on_both_sides_and_not_asked_for_twice(
+    dialling: bool, others: int, ways: Ways
+) -> None:
     """A laptop 11 minutes ahead: its new record waits, everything else goes through."""
     a, b = colleagues(4, 40, others, others)
     b.insert(500, FUTURE, {"name": "from the future"})
     a_at_first = copy(a)
-    talk = sync(a, b) if dialling else sync(b, a)
+    with ways():
+        talk = sync(a, b) if dialling else sync(b, a)
     for outcome in talk.outcomes:
         assert outcome.code == REFUSED
         assert outcome.text == "the copies differ in 1 records that were put off or refused"
         assert outcome.refused == 1
+        assert not outcome.misled
     mine, theirs = talk.outcomes if dialling else talk.outcomes[::-1]
     assert mine.reasons == ["the peer's clock is ahead"]
     assert theirs.reasons == ["the peer says: the peer's clock is ahead"]
     record = next(r for r in b.state.values() if r.id == pack_id([500]))
     digest = KEYS.digest(record.encode())
-    assert asked_about(talk, CLIENT if dialling else SERVER, key_of(record), digest) <= 1
+    assert asked_about(talk, CLIENT if dialling else SERVER, key_of(record), digest, FUTURE) <= 1
     assert {k: r for k, r in b.state.items() if r.id != pack_id([500])} == a.state
     assert not talk.faults
     if not others:
@@ -517,12 +667,14 @@ def test_5_what_was_put_off_is_named_on_both_sides_and_not_asked_for_twice(diall
     assert later.outcomes[0].in_sync, "an hour later the clocks agree"
 
 
-def test_5_a_field_that_was_put_off_does_not_hold_up_the_others() -> None:
+@WAYS
+def test_5_a_field_that_was_put_off_does_not_hold_up_the_others(ways: Ways) -> None:
     a, b = twins(40)
     b.update(7, pack(NOW_MS, 0, b"bob....."), {"city": "Bonn"})
     b.update(7, FUTURE, {"name": "later"})
     a.update(7, pack(NOW_MS, 0, b"ann....."), {"mail": "new"})
-    talk = sync(a, b)
+    with ways():
+        talk = sync(a, b)
     assert talk.outcomes[0].code == REFUSED
     mine, theirs = (next(r for r in store.state.values() if r.id == pack_id([7])) for store in (a, b))
     assert [name for name in mine.registers if mine.registers[name] != theirs.registers[name]] == ["name"]
@@ -530,7 +682,7 @@ def test_5_a_field_that_was_put_off_does_not_hold_up_the_others() -> None:
 
 def test_5_reasons_are_few_and_each_is_said_once() -> None:
     class Picky(MemoryStore):
-        def apply(self, records: list[bytes], now_ms: int) -> Applied:  # type: ignore[override]
+        def apply(self, records: list[Delta], now_ms: int) -> Applied:  # type: ignore[override]
             applied = super().apply(records, now_ms)
             worded = [r._replace(reason=f"reason {i % 30}") for i, r in enumerate(applied.refused)]
             return applied._replace(refused=worded)
@@ -551,7 +703,7 @@ def test_a_fault_of_the_peer_is_told_to_it_in_words() -> None:
     server = listening(twins(20)[0])
     frame = server.farewell(Malformed("x" * 9_999))
     assert frame is not None
-    assert messages.decode(frame) == Bye("malformed", "x" * 500, bytes(16), 0, ())
+    assert frames.decode(frame) == Bye("malformed", "x" * 500, bytes(16), 0, ())
     assert server.closed
     assert (server.outcome.code, server.pull(NOW_MS)) == ("malformed", None)
 
@@ -559,7 +711,7 @@ def test_a_fault_of_the_peer_is_told_to_it_in_words() -> None:
 def test_a_fault_of_our_own_is_not_told_in_detail() -> None:
     frame = listening(twins(20)[0]).farewell(OSError("/home/ann/crm.db: disk full"))
     assert frame is not None
-    bye = messages.decode(frame)
+    bye = frames.decode(frame)
     assert isinstance(bye, Bye)
     assert (bye.code, bye.text) == ("failed", "the other side had a failure of its own; see its log")
 
@@ -620,14 +772,21 @@ def test_the_sample_is_of_at_most_64_rows_and_written_rows_do_not_count() -> Non
     b.update(5, pack(NOW_MS, 0, b"bob....."), {"name": "edited"})
     talk = sync(a, b, sample=True)
     assert not talk.faults
-    samples = [m for m in map(messages.decode, talk.said_by(CLIENT)) if isinstance(m, Sample)]
-    assert [len(sample.entries) for sample in samples] == [64]
+    greetings = [m for _, frame in talk.frames if isinstance(m := frames.decode(frame), Hello)]
+    assert [len(hello.sample) for hello in greetings] == [64, 0]
+
+
+def test_acquaintances_are_not_compared_again() -> None:
+    a, b = adopted(rows(50, 0)), adopted(rows(50, 40))
+    agreed = a.root()[0]
+    a.update(5, pack(NOW_MS, 0, b"ann....."), {"name": "edited"})
+    talk = sync(a, b, sample=True, agreed=agreed)
+    assert not talk.faults
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
 def test_every_message_has_a_place_in_the_table() -> None:
-    kinds: set[type] = {Hello, Sample, Nodes, Have, Want, Records, End, Bye}
-    assert set().union(*TRANSITIONS.values()) == kinds
+    assert set().union(*TRANSITIONS.values()) == set(Message.__args__)
     assert set(TRANSITIONS) == set(State)

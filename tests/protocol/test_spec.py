@@ -11,7 +11,8 @@ from blake3 import blake3
 from protocol import errors, limits, messages
 from protocol.errors import PeerFault
 from protocol.keys import content_hash
-from protocol.session import ENDINGS, TRANSITIONS, State
+from protocol.outcome import ENDINGS
+from protocol.session import TRANSITIONS, State
 from tests.vectors import HERE, make, vectors
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_no_example_hides_elsewhere() -> None:
     assert re.findall(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b", prose) == []
 
 
-@pytest.mark.parametrize("file", ["hlc", "values", "records", "keys", "trie", "messages"])
+@pytest.mark.parametrize("file", ["hlc", "values", "records", "keys", "trie", "sketch", "messages"])
 def test_the_vectors_are_what_their_generator_writes(file: str) -> None:
     assert (HERE / f"{file}.json").read_text(encoding="utf-8") == make.text(make.build()[file])
 
@@ -92,9 +93,10 @@ def test_the_codes_of_section_12_are_those_that_are_sent() -> None:
 
 
 def test_the_grammar_of_section_9_numbers_the_messages_as_the_code_does() -> None:
-    written = dict(re.findall(r"^([A-Z]+) +\[(\d),", SPEC, re.MULTILINE))
-    kinds = {number: kind.__name__.upper() for number, kind in enumerate(messages.Message.__args__, 1)}
-    assert {int(number): name for name, number in written.items()} == kinds
+    written = dict(re.findall(r"^([A-Z]+) +\[(\d+),", SPEC, re.MULTILINE))
+    spoken = {case["kind"].upper(): bytes.fromhex(case["bytes"])[1] for case in vectors("messages")["messages"]}
+    assert {name: int(number) for name, number in written.items()} == spoken
+    assert set(spoken) == {kind.__name__.upper() for kind in messages.Message.__args__}
 
 
 def test_every_section_that_the_code_cites_is_there() -> None:

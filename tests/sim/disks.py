@@ -56,7 +56,8 @@ def whole(disk: Disk) -> bool:
 def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Disk, Callable[[], Store]]:
     """The engine on a disk, with forty rows."""
     disk = Disk(folder, Random(3), lambda: NOW, keep_synced=True)
-    monkeypatch.setattr("replica.store.store.connect", disk.connect)
+    for room in ("store", "port"):
+        monkeypatch.setattr(f"replica.store.{room}.connect", disk.connect)
     disk.foreign().execute("CREATE TABLE c(id TEXT PRIMARY KEY, name TEXT, age INTEGER)")
     chance = Random(4)
     initialize(disk.path, "n", SECRETS, now_ms=lambda: NOW, random=chance.randbytes)

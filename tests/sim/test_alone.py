@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sim.alone import _execute
 from sim.loop import Fenced
 from sim.result import Result
 from sim.world import World
@@ -60,3 +62,27 @@ def test_an_error_that_nobody_expected_is_a_violation() -> None:
         assert result.violation is not None
         assert result.violation.invariant == "crash"
         assert "in a" in result.violation.text
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_was_to_be_told_to_a_process_that_died_is_no_violation(dies: bool) -> None:
+    world = World(small())
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def answer() -> None:
+        machine = world.machines["a"]
+        process = machine.process
+        assert process is not None
+        future = world.loop.create_future()
+        _execute(machine, process, future, fail)
+        if dies:
+            machine.stop()
+            machine.power_on()
+
+    world.loop.call_at(10, answer)
+    world.loop.call_at(11, gc.collect)
+    violation = world.run().violation
+    assert (violation is None) == dies
+    assert violation is None or "never retrieved" in violation.text

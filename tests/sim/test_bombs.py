@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from protocol.errors import PeerFault
-from protocol.messages import decode
+from protocol.frames import decode
 from sim.bombs import BOMBS, garbage
 
 

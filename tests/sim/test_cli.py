@@ -73,6 +73,25 @@ def test_the_users_database_is_not_overwritten_and_what_is_left_out_is_told(
     assert own.read_bytes() == before
 
 
+def test_writes_that_the_users_database_refuses_are_told_by_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.db"
+    with closing(sqlite3.connect(own)) as db:
+        db.executescript("CREATE TABLE free(id TEXT PRIMARY KEY, v); CREATE TABLE frozen(id TEXT PRIMARY KEY, v)")
+        db.execute("INSERT INTO frozen VALUES ('x', 1)")
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            db.execute(f"CREATE TRIGGER no_{event} BEFORE {event} ON frozen BEGIN SELECT RAISE(ABORT, 'frozen'); END")
+        db.commit()
+    words = ["--nodes", "2", "--minutes", "1", "--faults", "none", "--db", str(own), "--json"]
+    assert main(["run", "--seed", "1", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    bad, every = told["refused"]["frozen"]
+    assert 0 < bad <= every
+    assert bad == sum(not w["ok"] for w in told["work"] if "frozen" in w["tables"])
+    assert any(w["ok"] for w in told["work"] if w["tables"] == ["free"])
+
+
 def test_the_verdict_is_told_though_the_report_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

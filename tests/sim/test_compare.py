@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from protocol.record import Record
 from sim.compare import differing
+from sim.truth import look
 from tests.sim.test_oracle import World
 from tests.store.harness import meet
 
@@ -34,6 +36,19 @@ def test_roots_and_contents(world: World) -> None:
     b.store.absorb()
     b.sql("UPDATE _replica_meta SET value = zeroblob(16) WHERE name = 'root'")
     assert list(differing([a, b])) == [("I5", "b", "b and a have equal roots, but other contents")]
+
+
+def test_a_record_that_was_read_before_is_one_for_all_copies_and_a_damaged_one_is_still_found(world: World) -> None:
+    a, b = world.machines
+    known: dict[bytes, Record] = {}
+    first, second = (look(m.store._core, known=known) for m in (a, b))
+    rid = next(rid for rid in first.records if rid[0] == "t")
+    assert second.records[rid] is first.records[rid] is known[first.digests[rid]]
+    b.sql("INSERT INTO _replica_mute VALUES (1)", "UPDATE t SET a = 9", "DELETE FROM _replica_mute")
+    found = look(b.store._core, known=known)
+    assert list(found.odd) == [rid]
+    assert rid not in found.records
+    assert look(a.store._core, known=known).records[rid] is first.records[rid]
 
 
 def test_records_and_rows(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
-from sim.draw import GROUPS, HOSTILE, KINDS, ROT, describe, draw
+from sim.describe import describe
+from sim.draw import GROUPS, HOSTILE, KINDS, MISLEADING, ROT, draw
+from sim.hostile import HOWS
 from sim.office import DAY_S, clock, office_day
-from sim.scenario import EVERYWHERE, PARAMETERS, WORKLOAD, Scenario
+from sim.scenario import EVERYWHERE, HINTS, PARAMETERS, WORKLOAD, Scenario
 
 ROOT = Path(__file__).parents[2]
 NORTHWIND = Path(__file__).parents[3] / "shared/data/northwind.db"
@@ -50,8 +53,22 @@ def test_every_kind_is_drawn() -> None:
     events = [e for world in many() for e in world.events]
     assert {e.kind for e in events} == set(PARAMETERS)
     assert {*KINDS, *WORKLOAD} == set(PARAMETERS)
-    assert {e.with_["how"] for e in events if e.kind == "hostile"} == set(HOSTILE)
+    assert {e.with_["how"] for e in events if e.kind == "hostile"} == {*HOSTILE, *MISLEADING} == set(HOWS)
     assert {e.with_["what"] for e in events if e.kind == "rot"} == set(ROT)
+
+
+def test_hints_move_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {world.hints for world in many()} == set(HINTS)
+    for place, hints in enumerate(HINTS):
+        monkeypatch.setattr("sim.draw.HINTED", [n == place for n in range(len(HINTS))])
+        assert [draw(seed) for seed in range(9)] == [replace(world, hints=hints) for world in many()[:9]]
+
+
+def test_at_times_several_write_at_once() -> None:
+    rushes = [[e for e in world.events if "in a rush" in str(e.with_)] for world in many()]
+    assert 60 < sum(map(bool, rushes)) < 120
+    assert {len(rush) for rush in rushes} == {0, 2, 3, 4}
+    assert all(len({(e.at, e.node, e.kind) for e in rush}) < 2 for rush in rushes)
 
 
 def test_every_scenario_fits_a_file() -> None:

@@ -11,10 +11,11 @@ from random import Random
 import pytest
 
 import replica
+from protocol.keys import INSTANCE_BYTES
 from replica import Node, system, transport
 from replica.errors import UsageError
 from replica.store.store import Store
-from sim.hostile import HOWS, attack
+from sim.hostile import HOWS, _sixes, _threes, attack
 from tests.nodes import make_pair, rows_of, serving
 
 FEW = 40
@@ -50,7 +51,7 @@ async def besiege(
             for seed in seeds:
                 random = Random(f"{how} {seed}")
                 async with asyncio.timeout(20):
-                    instance = random.randbytes(16)
+                    instance = random.randbytes(INSTANCE_BYTES)
                     ends.append(await attack(url, store, how, random, now_ms, instance, system.now_ms))
         after = await server.status()
         assert (before["root"], before["count"], before["node"]) == (after["root"], after["count"], after["node"])
@@ -66,13 +67,13 @@ async def besiege(
 async def test_an_honest_node_outlasts_it(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     ends = await besiege(tmp_path, how, range(6), caplog)
     wanted = {"future": "were refused", "lies": "", "endless": "", "bomb": "thrown out", "garbage": "thrown out"}
-    wanted["knock"] = "left without a word"
-    assert all(wanted[how] in end for end in ends), ends
+    wanted |= {"knock": "left without a word", "disorder": "thrown out", "list": "thrown out", "cells": "thrown out"}
+    assert all(wanted.get(how, "") in end for end in ends), ends
     assert all("and does not" not in end for end in ends), ends
 
 
 async def test_more_records_than_a_leaf_compares_are_as_safe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for how in ("lies", "endless"):
+    for how in ("lies", "endless", "cells", "picks"):
         folder = tmp_path / how
         folder.mkdir()
         await besiege(folder, how, range(10, 12), caplog, rows=400)
@@ -99,11 +100,11 @@ async def test_who_cannot_get_in_says_so(tmp_path: Path) -> None:
     replica.initialize(tmp_path / "other.db", "other")
     with Store(tmp_path / "other.db") as store:
         async with serving(hq) as (_, url):
-            end = await attack(url, store, "lies", Random(1), system.now_ms, bytes(16))
+            end = await attack(url, store, "lies", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
             assert "another replication group" in end
-        assert "cannot be reached" in await attack(url, store, "lies", Random(1), system.now_ms, bytes(16))
+        assert "cannot be reached" in await attack(url, store, "lies", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
         with pytest.raises(UsageError, match="there are future"):
-            await attack(url, store, "nonsense", Random(1), system.now_ms, bytes(16))
+            await attack(url, store, "nonsense", Random(1), system.now_ms, bytes(INSTANCE_BYTES))
 
 
 async def test_the_same_chance_makes_the_same_attack(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -113,3 +114,11 @@ async def test_the_same_chance_makes_the_same_attack(tmp_path: Path, caplog: pyt
         folder.mkdir()
         ends.append(await besiege(folder, "garbage", range(20, 24), caplog))
     assert ends[0] == ends[1]
+
+
+def test_a_flood_drawn_in_one_go_is_the_one_drawn_in_pieces() -> None:
+    one, many = Random(7), Random(7)
+    for count in (1, 16, 300):
+        assert _threes(one, count) == [many.randbytes(3) for _ in range(count)]
+        assert _sixes(one, count) == [many.randbytes(6) for _ in range(count)]
+    assert one.random() == many.random()

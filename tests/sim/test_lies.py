@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from protocol import messages
+from protocol import batch, frames
 from protocol.errors import PeerFault
 from protocol.messages import End
-from protocol.record import decode
+from protocol.record import unpack_id
 from replica.store.store import Store
 from sim.lies import Lies, tamper
 from tests.nodes import make_pair
@@ -28,12 +28,12 @@ def test_what_it_sends_is_true_or_no_record(store: Store) -> None:
     true = {record.encode() for record in store.records([key for key, _ in store.entries("", b"", 1_000)])}
     sent = broken = 0
     for seed in range(200):
-        for data in Lies(store, Random(seed)).encoded([bytes(16)]):
-            sent += data in true
-            if data not in true:
+        for delta in Lies(store, Random(seed)).deltas([bytes(16)]):
+            sent += delta.encode() in true
+            if delta.encode() not in true:
                 broken += 1
                 with pytest.raises(PeerFault):
-                    decode(data)
+                    unpack_id(batch.unpack(batch.pack([delta]), 1)[0].id)
     assert sent > 100
     assert broken > 3
 
@@ -48,7 +48,7 @@ def test_what_it_lists_ends(store: Store) -> None:
 
 
 def test_an_end_that_lies_is_still_an_end() -> None:
-    frame = messages.encode(End(bytes(16), 3, True, 1, 0))
-    told = [messages.decode(tamper(frame, Random(seed))) for seed in range(40)]
+    frame = frames.encode(End(bytes(16), 3, True, 1, 0))
+    told = [frames.decode(tamper(frame, Random(seed))) for seed in range(40)]
     assert all(isinstance(message, End) for message in told)
     assert len(set(map(repr, told))) > 3

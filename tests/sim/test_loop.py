@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sim.loop import CURRENT, Fenced, Loop, Process, fence
+from sim.loop import CURRENT, TASKS, Fenced, Loop, Process, fence
 
 
 @contextmanager
@@ -170,6 +170,36 @@ def test_a_stopped_process_goes_on_where_it_stood() -> None:
         loop.resume(process)
         run_until(loop, 60)
         assert said == [1.0, 50.0, 51.0]
+
+
+def test_what_is_cancelled_is_not_called() -> None:
+    said: list[str] = []
+    with running() as loop:
+        soon, late = loop.call_soon(said.append, "soon"), loop.call_later(5, said.append, "late")
+        assert (late.when(), late.cancelled()) == (5, False)
+        soon.cancel()
+        late.cancel()
+        assert soon.cancelled()
+        assert late.cancelled()
+        loop.call_at(7, said.append, "kept")
+        run_until(loop, 10)
+    assert said == ["kept"]
+
+
+def test_tasks_that_have_ended_are_forgotten() -> None:
+    async def many() -> list[int]:
+        waits = [asyncio.create_task(asyncio.sleep(10_000)) for _ in range(TASKS)]
+        sizes = []
+        for _ in range(6 * TASKS):
+            await asyncio.create_task(asyncio.sleep(0))
+            sizes.append(len(loop._tasks))
+        for wait in waits:
+            wait.cancel()
+        return sizes
+
+    with running() as loop:
+        sizes = loop.run_until_complete(many())
+    assert TASKS < max(sizes) <= 2 * (TASKS + 2)
 
 
 def test_threads_sockets_and_sleeps_raise() -> None:

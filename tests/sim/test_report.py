@@ -218,6 +218,15 @@ def test_only_where_nothing_happens_is_time_cut() -> None:
     assert cuts(world()) == []
 
 
+def test_refused_writes_are_told_by_table() -> None:
+    work = [Work(n, "n1", "write", n > 1, ("b", "a") if n % 2 else ("a",)) for n in range(6)]
+    result = replace(world(), work=[*work, Work(9, "n1", "put", False, ("c",)), Work(9, "n1", "put", True, ("d",))])
+    assert result.refused() == {"a": (2, 6), "b": (1, 3), "c": (1, 1)}
+    assert "  refused by table: a 2 of 6, b 1 of 3, c 1 of 1\n" in result.summary()
+    assert result.as_json()["refused"] == {"a": [2, 6], "b": [1, 3], "c": [1, 1]}
+    assert "by table" not in replace(result, work=[w for w in result.work if w.ok]).summary()
+
+
 def test_passed_means_nothing_broke_and_all_were_seen_equal() -> None:
     result = world()
     assert result.ok

@@ -40,7 +40,7 @@ def test_nobody_wrote_what_was_never_there(tmp_path: Path, bug: str, broken: set
     b.write("INSERT INTO t VALUES ('1', 1, 1, 1, 1)", "1")
     b.store.absorb()
     with planted(bug):
-        a.store.apply([b.record("t", "1").encode()], a.clock())
+        a.store.apply([b.record("t", "1").delta()], a.clock())
         a.write("UPDATE t SET a = 2", "1")
         a.store.absorb()
     assert told(world) == broken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import sim.swarm as module
 from replica.errors import UsageError
 from replica.store.store import Store
 from sim.bugs import BUGS
+from sim.loop import Loop
 from sim.result import Result, Violation
 from sim.scenario import Scenario
 from sim.shrink import Run
@@ -96,6 +98,19 @@ def test_a_file_of_another_swarm_is_refused(ran: list[int], tmp_path: Path) -> N
 def test_processes_find_what_one_finds() -> None:
     many, alone = swarm(TINY, range(2), 2), swarm(TINY, range(2), 0)
     assert [line["digest"] for line in many] == [line["digest"] for line in alone]
+
+
+def test_a_dead_world_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops: list[weakref.ref[Loop]] = []
+    make = Loop.__init__
+
+    def made(self: Loop, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        loops.append(weakref.ref(self))
+
+    monkeypatch.setattr(Loop, "__init__", made)
+    assert one(TINY, 0)["ok"]
+    assert [loop() for loop in loops] == [None]
 
 
 def test_lines_are_summed_up(ran: list[int], tmp_path: Path) -> None:

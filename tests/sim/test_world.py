@@ -57,6 +57,21 @@ def test_a_drawn_world_too_gives_the_same_trace() -> None:
     assert run(scenario).digest == run(scenario).digest
 
 
+@pytest.mark.parametrize("roots", ["rr", "rs"])
+def test_both_sides_of_a_session_in_sync_have_one_root(roots: str) -> None:
+    one, two = (root.encode() for root in roots)
+    world = World(small())
+    try:
+        world.agreed("a", (b"1", b"2"), one)
+        world.agreed("c", (b"3", b"4"), two)
+        assert world.result.violation is None
+        world.agreed("b", (b"1", b"2"), two)
+        broken = world.result.violation
+    finally:
+        world.close()
+    assert (broken.invariant if broken else "") == ("" if one == two else "I5")
+
+
 def test_what_is_kept_for_a_report_does_not_change_the_trace() -> None:
     assert World(small(*FAULTS), keep=False).run().digest == World(small(*FAULTS), keep=True).run().digest
 

@@ -16,10 +16,11 @@ if settings.get_current_profile_name() in {"default", "ci"}:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    """`machine("a", schema)`: a machine of this name, closed at the end of the test."""
+    """`machine("a", schema)`: a machine of this name, which may be in a folder, closed at the end of the test."""
     made: list[Machine] = []
 
-    def make(name: str, schema: str = "", *, adopt: bool = True) -> Machine:
+    def make(name: str = "a", schema: str = "", *, adopt: bool = True) -> Machine:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         made.append(Machine(tmp_path / f"{name}.db", schema=schema, adopt=adopt))
         return made[-1]
 

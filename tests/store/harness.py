@@ -14,12 +14,13 @@ from random import Random
 from typing import Any
 
 from protocol.keys import CLIENT, SERVER, Secrets
+from protocol.outcome import Outcome
 from protocol.record import Record, unpack_id
-from protocol.session import Outcome, Self, Session
+from protocol.session import Self, Session
 from protocol.values import Value
 from replica.store import catalog
 from replica.store.core import Core
-from replica.store.ddl import NODES
+from replica.store.ddl import NODES, SYSTEM
 from replica.store.store import Store, initialize
 
 NOW_MS = 1_700_000_000_000
@@ -57,6 +58,7 @@ class Machine:
     def _open(self) -> None:
         self.store = Store(self.path, durable=False, now_ms=self.clock, random=self._random.randbytes)
         self.core.db.execute("PRAGMA synchronous = OFF")
+        self.store.counters()  # From here on the sketch follows the history; `verify` holds it against the records.
         self.db = foreign(self.path)
 
     @classmethod
@@ -167,16 +169,15 @@ def meet(
     *,
     cut: int | None = None,
     sample: bool = False,
+    agreed: bytes = b"",
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[Outcome, Outcome]:
-    """One session, which `a` dials, to its end; or until `cut` frames went over the wire. `meanwhile`: what happens after
-    each frame."""
+    """One session, which `a` dials, to its end; or until `cut` frames went over the wire. `agreed`: where `a` believes that
+    both were equal last; `meanwhile`: what happens after each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(
-            role, m.store.group_keys, m.store, Self(m.store.node_id, bytes([n]) * 16, m.store.name), NONCES, sample=s
-        )
-        for n, (role, m, s) in enumerate([(CLIENT, a, sample), (SERVER, b, False)])
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s, agreed=r)
+        for role, m, s, r in [(CLIENT, a, sample, agreed), (SERVER, b, False, b"")]
     )
     frame: bytes | None = one.open(a.clock())
     if next(left) > 0 and frame is not None:
@@ -221,6 +222,9 @@ def check_inside(machine: Machine) -> None:
          f"(SELECT key FROM _replica_record WHERE flags & {shown})", "held by one that is not shown"),
     ):  # fmt: skip
         assert machine.rows(sql) == [], what
+    systems = [t.tbl for t in machine.core.tables.values() if t.collection in SYSTEM]
+    hidden = f"SELECT count(*) FROM _replica_record WHERE born > floor AND NOT flags & {shown} AND tbl NOT IN "
+    assert machine.store.held_count() == machine.value(f"{hidden} ({','.join(map(str, systems))})")
     for table in machine.core.tables.values():
         if table.shape is not None and table.shape.rowid_alias:
             sql = f"SELECT key, id FROM _replica_record WHERE tbl = ? AND flags & {shown}"
@@ -234,7 +238,8 @@ def check_equal(machines: Iterable[Machine]) -> None:
     assert first.store.verify() == []
     check_inside(first)
     keys = [key for key, _ in first.store.entries("", b"", -1)]
-    assert sorted(first.store.encoded(keys)) == sorted(record.encode() for record in first.store.records(keys))
+    whole = [delta.encode() for delta in first.store.deltas(keys)]
+    assert sorted(whole) == sorted(record.encode() for record in first.store.records(keys))
     for other in others:
         assert other.store.verify() == []
         check_inside(other)

@@ -121,7 +121,7 @@ def test_a_held_record_surfaces_when_every_row_was_looked_at(machine: Make, limi
     a.store.absorb()
     at = pack(NOW_MS + 1_000, 0, b"writer..")
     bob = Record("t", pack_id([1], Birth(at)), b"", at, {"name": (at, pack_value("Bob")), "phone": (at, pack_value(5))})
-    a.store.apply([bob.encode()], a.clock())
+    a.store.apply([bob.delta()], a.clock())
     assert a.held().keys() == {1}
     a.sql("UPDATE t SET phone = NULL WHERE k = 7", "DELETE FROM t WHERE k = 1")
     with a.core.transaction(index.flush):
@@ -229,7 +229,7 @@ def test_the_row_of_a_held_record_inserted_here_is_a_write_of_all_its_columns(ma
     a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, v NOT NULL, w);")
     at = pack(NOW_MS, 0, b"writer..")
     held = Record("t", pack_id(["k"]), b"", at, {"v": (at, pack_value(None)), "x": (at, pack_value("theirs"))})
-    a.store.apply([held.encode()], a.clock())
+    a.store.apply([held.delta()], a.clock())
     assert list(a.held()) == ["k"]
     a.sql("INSERT INTO t VALUES ('k', 1, 2)")
     record = a.record("t", "k")
@@ -319,7 +319,7 @@ def test_a_row_written_under_a_held_records_key_is_an_edit_also_if_the_definitio
 ) -> None:
     a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, v NOT NULL, w);")
     at = pack(NOW_MS, 0, b"writer..")
-    a.store.apply([Record("t", pack_id(["k"]), b"", at, {"w": (at, pack_value("held"))}).encode()], a.clock())
+    a.store.apply([Record("t", pack_id(["k"]), b"", at, {"w": (at, pack_value("held"))}).delta()], a.clock())
     a.sql("INSERT INTO t VALUES ('k', 1, 'mine')", "ALTER TABLE t ADD COLUMN x DEFAULT 5")
     a.store.absorb()
     assert a.rows("SELECT * FROM t") == [("k", 1, "mine", 5)]

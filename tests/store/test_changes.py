@@ -87,7 +87,7 @@ def test_rows_of_a_table_that_comes_from_a_peer_are_remote(machine: Make) -> Non
     one.store.put_many("t", [("a", 1, 0)])
     heard = told(other)
     rows = one.records("t")
-    other.store.apply([r.encode() for r in rows], other.clock())
-    other.store.apply([r.encode() for r in one.records() if r not in rows], other.clock())
+    other.store.apply([r.delta() for r in rows], other.clock())
+    other.store.apply([r.delta() for r in one.records() if r not in rows], other.clock())
     assert other.rows("SELECT k FROM t") == [("a",)]
     assert heard == [("t", "a", "insert", True)] * 2, "once as a record, once when its table came"

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import ValueRefused
-from protocol.record import Record, pack_id, unpack_id
+from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
 from replica.store import apply, capture, edits, index
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
-from replica.store.state import key_of, load, write_new
+from replica.store.shadow import write_new
+from replica.store.state import key_of, load
 from tests.store.harness import NOW_MS, Machine
 
 Make = Callable[..., Machine]
@@ -49,7 +50,7 @@ def same(one: Machine, two: Machine) -> None:
 # --- edits ------------------------------------------------------------------------------------------------------------
 
 
-def some_edits(random: Random, count: int) -> list[bytes]:
+def some_edits(random: Random, count: int) -> list[Delta]:
     """Fragments of one or two fields, most of them plain."""
     made = []
     for number in range(count):
@@ -64,7 +65,7 @@ def some_edits(random: Random, count: int) -> list[bytes]:
             record.floor = stamp(random.randrange(-50, 20))
             record.registers = {n: r for n, r in record.registers.items() if r[0] > record.floor}
         if record.floor or record.registers:
-            made.append(record.encode())
+            made.append(record.delta())
     return made
 
 
@@ -81,7 +82,7 @@ def test_edits_join_as_the_general_way_joins_them(
         for i in range(40)
         for row in [{"v": i, "w": f"w{i}", "x": i, "u": i}]
     ]
-    batches = [[r.encode() for r in whole], *(some_edits(random, 30) for _ in range(6))]
+    batches = [[r.delta() for r in whole], *(some_edits(random, 30) for _ in range(6))]
     fast, slow = machine("fast", schema), machine("slow", schema)
     taken: list[int] = []
     real = edits.join_edits
@@ -106,7 +107,7 @@ def test_an_edit_of_a_record_that_says_nothing_yet(machine: Make) -> None:
         Record("t", pack_id(["a"]), registers={"v": (stamp(1), pack_value(1))}),
         Record("t", pack_id(["a"]), registers={"v": (stamp(2), pack_value(2))}),
     ):
-        assert b.store.apply([record.encode()], b.clock()).changed == 1
+        assert b.store.apply([record.delta()], b.clock()).changed == 1
     assert b.rows("SELECT * FROM t") == [("a", 2, None)]
     assert b.store.verify() == []
 
@@ -115,11 +116,11 @@ def test_an_edit_of_a_record_that_says_nothing_yet(machine: Make) -> None:
 def test_edits_that_cannot_stand_together_are_settled_alone_or_with_savepoints(machine: Make, count: int) -> None:
     a, b = machine("a", TABLE), machine("b", TABLE)
     a.store.put_many("t", [("a", 1, 1, 1, 1), *((f"b{i}", 2, 2, 2, -i) for i in range(count))])
-    records = [r.encode() for r in a.records()]
+    records = [r.delta() for r in a.records()]
     b.store.apply(records, b.clock())
     unique = [1, *range(100, 99 + count)]
     edits = [
-        Record("t", pack_id([f"b{i}"]), registers={"u": (stamp(9 + i), pack_value(unique[i]))}).encode()
+        Record("t", pack_id([f"b{i}"]), registers={"u": (stamp(9 + i), pack_value(unique[i]))}).delta()
         for i in range(count)
     ]
     applied = b.store.apply(edits, b.clock())
@@ -134,14 +135,14 @@ def test_new_rows_that_cannot_stand_together_are_settled_alone_or_with_savepoint
     a, b, c = (machine(name, TABLE) for name in "abc")
     a.store.put_many("t", [("a", 1, 1, 1, 1)])
     b.store.put_many("t", [(f"b{i}", 2, 2, 2, 1 - i) for i in range(count)])
-    for records in ([r.encode() for r in a.records()], [r.encode() for r in b.records()]):
+    for records in ([r.delta() for r in a.records()], [r.delta() for r in b.records()]):
         applied = c.store.apply(records, c.clock())
     assert (applied.changed, c.store.held_count()) == (count, 1)
     assert applied.held == (1 if c.store.held()[0]["key"] == ["b0"] else 0)
     assert (c.store._cautious > 0) == (count > 1)
     assert c.store.verify() == []
     d = machine("d", TABLE)
-    d.store.apply([r.encode() for m in (b, a) for r in m.records()], d.clock())
+    d.store.apply([r.delta() for m in (b, a) for r in m.records()], d.clock())
     same(c, d)
 
 
@@ -154,13 +155,13 @@ def test_a_new_row_that_gives_way_in_its_own_batch_is_told_once(machine: Make) -
         row = {name: (stamp(at), pack_value(1)) for name in "uvwx"}
         return Record("t", pack_id([key]), b"", stamp(at), row)
 
-    applied = b.store.apply([r.encode() for r in (new("late", 5), new("early", 3), new("gone", 7))], b.clock())
+    applied = b.store.apply([r.delta() for r in (new("late", 5), new("early", 3), new("gone", 7))], b.clock())
     assert (applied.changed, applied.held) == (3, 2)
     assert sorted(told) == [("early", "insert"), ("gone", "insert"), ("late", "insert")]
     told.clear()
     gone = Record("t", pack_id(["gone"]), stamp(9))
     late = Record("t", pack_id(["late"]), registers={"u": (stamp(9), pack_value(2))})
-    applied = b.store.apply([r.encode() for r in (gone, late, new("new", 6))], b.clock())
+    applied = b.store.apply([r.delta() for r in (gone, late, new("new", 6))], b.clock())
     assert applied.held == 1
     assert sorted(told) == [("gone", "delete"), ("late", "insert"), ("new", "insert")]
     assert b.store.verify() == []
@@ -316,9 +317,9 @@ def test_records_are_read_by_the_short_way_as_by_states(machine: Make, key: str)
     a.sql("DELETE FROM t WHERE k < 5", "INSERT INTO t VALUES (3, 'again', NULL)", "INSERT INTO lone VALUES ('x')")
     a.store.absorb()
     keys = [key for key, _ in a.store.entries("", b"", -1)]
-    b.store.apply(a.store.encoded(keys), b.clock())
+    b.store.apply(a.store.deltas(keys), b.clock())
     for m in (a, b):
         states = sorted((state.record for state in load(m.core, keys).values()), key=lambda r: (r.collection, r.id))
         assert sorted(m.store.records(keys), key=lambda r: (r.collection, r.id)) == states
-        assert sorted(m.store.encoded(keys)) == sorted(record.encode() for record in states)
+        assert sorted(delta.encode() for delta in m.store.deltas(keys)) == sorted(record.encode() for record in states)
     assert any(len(record.stamps()) > 2 for record in states)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from protocol.hlc import Millis, pack
-from protocol.record import Record, pack_id
+from protocol.record import Delta, Record, pack_id
 from protocol.values import Value, pack_value, unpack_value
 from replica.store.ddl import COLUMNS, TABLES
 from tests.store.harness import Machine, all_meet, check_equal, meet
@@ -366,9 +366,9 @@ def test_what_a_peer_says_of_a_column_is_never_executed(machine: Make, field: st
     }  # fmt: skip
     a = machine("a", "CREATE TABLE safe(k TEXT PRIMARY KEY); INSERT INTO safe VALUES ('kept');")
 
-    def record(collection: str, key: list[Value], fields: dict[str, Value]) -> bytes:
+    def record(collection: str, key: list[Value], fields: dict[str, Value]) -> Delta:
         registers = {name: (stamp, pack_value(value)) for name, value in fields.items()}
-        return Record(collection, pack_id(key), b"", stamp, registers).encode()
+        return Record(collection, pack_id(key), b"", stamp, registers).delta()
 
     for number, value in enumerate(HOSTILE):
         name = f"t{number}"
@@ -396,10 +396,10 @@ def test_a_table_of_which_not_all_key_columns_arrived_waits_for_them(machine: Ma
     a, b = machine("a", "CREATE TABLE t(k, j, v, PRIMARY KEY(k, j)); INSERT INTO t VALUES (1, 2, 3);"), machine("b")
     described = a.records(TABLES, COLUMNS)
     late = [r for r in described if r.id == pack_id(["t", "j"])]
-    b.store.apply([r.encode() for r in described if r not in late], b.clock())
-    b.store.apply([r.encode() for r in a.records("t")], b.clock())
+    b.store.apply([r.delta() for r in described if r not in late], b.clock())
+    b.store.apply([r.delta() for r in a.records("t")], b.clock())
     assert b.rows("SELECT name FROM sqlite_master WHERE name = 't'") == []
-    b.store.apply([r.encode() for r in late], b.clock())
+    b.store.apply([r.delta() for r in late], b.clock())
     assert b.rows("SELECT * FROM t") == [(1, 2, 3)]
     healthy(a, b)
 

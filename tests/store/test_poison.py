@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import PeerFault
 from protocol.hlc import Millis, pack
-from protocol.record import Record, pack_id
+from protocol.record import Delta, Record, pack_id
 from protocol.values import Value, pack_value
 from replica.errors import StoreError
 from replica.store.ddl import COLUMNS, NODES, TABLES, node_name
@@ -26,13 +26,13 @@ HERE = "CREATE TABLE here(k TEXT PRIMARY KEY, v); INSERT INTO here VALUES ('kept
 STAMP = pack(Millis(1_000), 1, b"peerpeer")
 
 
-def record(collection: str, key: list[Value], fields: dict[str, Value], stamp: bytes = STAMP) -> bytes:
+def record(collection: str, key: list[Value], fields: dict[str, Value], stamp: bytes = STAMP) -> Delta:
     """A record that one event made."""
     registers = {name: (stamp, pack_value(value)) for name, value in fields.items()}
-    return Record(collection, pack_id(key), b"", stamp, registers).encode()
+    return Record(collection, pack_id(key), b"", stamp, registers).delta()
 
 
-def table(name: str, *columns: str, keys: int = 1, **more: Mapping[str, Value]) -> list[bytes]:
+def table(name: str, *columns: str, keys: int = 1, **more: Mapping[str, Value]) -> list[Delta]:
     """What a peer says of a table whose first columns are its key; `more`: fields of a column."""
     fields: dict[str, Value] = {"name": name, "natural": 1, "rowid": 0, "autoincrement": 0, "keys": keys}
     described = [record(TABLES, [name], fields)]

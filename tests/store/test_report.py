@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from protocol.hlc import pack
+from protocol.outcome import CHANGING, Outcome
 from protocol.record import Record, pack_id
 from protocol.values import Value, pack_value
 from replica.errors import RowRefused, UsageError
@@ -29,7 +31,7 @@ def person(key: Value, stamp: int, floor: bytes = b"", **fields: Value) -> Recor
 
 
 def take(machine: Machine, *records: Record) -> None:
-    machine.store.apply([r.encode() for r in records], machine.clock())
+    machine.store.apply([r.delta() for r in records], machine.clock())
 
 
 def table(machine: Machine, name: str = "People") -> dict[str, Any]:
@@ -71,8 +73,15 @@ def test_status_remembers_whom_we_met_and_how_it_went(machine: Make) -> None:
     (peer,) = a.store.status()["peers"]
     assert (peer["name"], peer["url"], peer["outcome"], peer["met_ms"]) == ("b", "ws://b", "in sync", a.clock())
     assert (peer["offset_ms"], peer["root"], peer["node"]) == (5_000, a.store.root()[0].hex(), b.store.node_id.hex())
-    assert a.store.knows(b.store.node_id)
-    assert not b.store.knows(a.store.node_id)
+    agreed = a.store.root()[0]
+    assert (a.store.agreed("ws://b"), b.store.agreed("ws://b"), a.store.agreed("ws://c")) == (agreed, b"", b"")
+    a.sql("INSERT INTO People VALUES ('k', 'Ann', NULL)")
+    for outcome in (Outcome(), replace(one, code=CHANGING, root=a.store.root()[0])):
+        a.store.remember(outcome, "ws://b")
+        assert a.store.agreed("ws://b") == agreed, "only a session that ended in sync is an agreement"
+    one, _ = meet(a, b)
+    a.store.remember(one, "ws://b")
+    assert a.store.agreed("ws://b") == a.store.root()[0] != agreed
 
 
 # --- why --------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def person(key: Value, stamp: int, mail: Value = None, phone: Value = None, age:
 def take(machine: Machine, *records: Record) -> None:
     """A peer's records arrive, one batch each."""
     for one in records:
-        machine.store.apply([one.encode()], machine.clock())
+        machine.store.apply([one.delta()], machine.clock())
 
 
 def shown(machine: Machine) -> set[str]:
@@ -283,7 +283,7 @@ def test_the_same_records_show_the_same_rows_whatever_the_order_and_the_batches(
                 one.id = pack_id(unpack_id(one.id)[0], Birth(one.born))
         if random.random() < 0.2:
             one = Record(one.collection, one.id, one.born)  # Deleted as soon as it was born.
-        events.append(one.encode())
+        events.append(one.delta())
     dumps, roots = [], set()
     with TemporaryDirectory() as folder:
         for turn in range(3):

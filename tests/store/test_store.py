@@ -213,13 +213,17 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 def test_a_store_of_an_older_version_is_brought_up_to_date(machine: Make) -> None:
     a = machine("a", T)
+    a.sql("INSERT INTO t VALUES ('a', 1)")
+    root = a.store.root()
     a.sql(
-        "INSERT INTO t VALUES ('a', 1)",
         "DROP TABLE _replica_import",
         "DROP TABLE _replica_import_row",
+        "DROP TABLE _replica_import_known",
+        "DROP TABLE _replica_history",
+        "DROP TABLE _replica_sketch",
+        "ALTER TABLE _replica_peer DROP COLUMN agreed",
         "UPDATE _replica_meta SET value = 1 WHERE name = 'format'",
     )
-    root = a.store.root()
     a.reopen()
     assert a.store.root() == root
     assert a.store.verify() == []
@@ -232,7 +236,7 @@ def test_a_store_of_a_newer_version_is_refused_unread(machine: Make) -> None:
     a.sql("INSERT INTO t VALUES ('a', 1)", "UPDATE _replica_meta SET value = 99 WHERE name = 'format'")
     a.close()
     before = a.path.read_bytes()
-    with pytest.raises(NewerStore, match=r"was written by a newer version .store format 99, this is 2.: update"):
+    with pytest.raises(NewerStore, match=r"was written by a newer version .store format 99, this is 3.: update"):
         Store(a.path)
     assert a.path.read_bytes() == before
     a.db = foreign(a.path)

@@ -30,7 +30,14 @@ def at(ms: int) -> bytes:
     return pack(ms, 0, SOURCE)
 
 
-def put(machine: Machine, rows: Sequence[dict[str, Any]], stamp: bytes = b"", run: str = "", **how: Any) -> Upserted:
+def put(
+    machine: Machine,
+    rows: Sequence[dict[str, Any]],
+    stamp: bytes = b"",
+    run: str = "",
+    marked: Sequence[Fate] = (),
+    **how: Any,
+) -> Upserted:
     """Rows with an `id`; a field that a row lacks is left as it is."""
     names = sorted({n for row in rows for n in row if n != "id"})
     for bold in (True, False):
@@ -40,7 +47,8 @@ def put(machine: Machine, rows: Sequence[dict[str, Any]], stamp: bytes = b"", ru
                 try:
                     stamps = [stamp or core.clock.tick(core.now_ms())] * len(rows)
                     columns = {n: [row.get(n, KEEP) for row in rows] for n in names}
-                    return upsert(core, Rows("c", [(r["id"],) for r in rows], columns, stamps, KEEP, **how), run)
+                    made = Rows("c", [(r["id"],) for r in rows], columns, stamps, KEEP, **how)
+                    return upsert(core, made, run, marked=marked)
                 finally:
                     core.bold = False
         except Collision:
@@ -165,6 +173,39 @@ def test_deleted_records_stay_deleted_unless_told(machine: Make) -> None:
     assert put(a, [{"id": "1", "name": "Ana"}], at(NOW_MS - 50_000), resurrect=True).fates == [Fate.CREATED]
     assert a.rows("SELECT id, name FROM c") == [("1", "Ana")]
     assert a.store.verify() == []
+
+
+def test_a_deleted_record_among_many_new_ones_stays_deleted(machine: Make) -> None:
+    a = machine("a", CONTACTS)
+    put(a, [{"id": "z", "name": "Zoe", "mail": "z@x", "age": 1}])
+    a.sql("DELETE FROM c")
+    rows = [{"id": f"{i}", "name": "n", "mail": f"{i}@x", "age": i % 90} for i in range(700)]
+    found = put(a, [*rows, {"id": "z", "name": "Zoe", "mail": "z@x", "age": 1}])
+    assert found.fates == [*[Fate.CREATED] * 700, Fate.DELETED]
+    assert a.value("SELECT count(*) FROM c") == 700
+    assert a.store.verify() == []
+
+
+def test_marks_are_of_rows_that_would_change_nothing_again(machine: Make) -> None:
+    a = machine("a", CONTACTS)
+    ana, bo, cy = ({"id": i, "name": i, "mail": f"{i}@x", "age": 5} for i in "123")
+    every = (Fate.CREATED, Fate.UPDATED, Fate.UNCHANGED)
+
+    def stored(found: Upserted) -> list[int]:
+        digests = dict(a.core.db.execute("SELECT key, substr(digest, 1, 8) FROM _replica_record"))
+        assert all(digests[mark[:16]] == mark[16:] for mark in found.marks.values())
+        return sorted(found.marks)
+
+    assert put(a, [ana]).marks == {}
+    assert stored(put(a, [bo, cy], marked=every)) == [0, 1]
+    assert stored(put(a, [ana, bo | {"age": 6}, cy], marked=every[:2])) == [1]
+    assert stored(put(a, [ana, bo, cy], marked=every)) == [0, 1, 2]
+    old = at(NOW_MS - 9_000)
+    assert stored(put(a, [ana | {"age": 7}, cy], old, marked=every)) == [1]
+    a.sql("DELETE FROM c WHERE id = '2'")
+    assert stored(put(a, [bo, cy], marked=every)) == [1]
+    assert stored(put(a, [bo, cy], resurrect=True, marked=every)) == [1]
+    assert stored(put(a, [bo, cy], marked=every)) == [0, 1]
 
 
 def test_numbers_that_sqlite_makes_up_name_the_same_records_on_both_machines(machine: Make) -> None:

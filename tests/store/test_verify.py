@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from protocol import trie
 from protocol.hlc import pack
-from protocol.record import Record, pack_id
+from protocol.record import Delta, Record, pack_id
 from protocol.trie import Inner, Leaf
 from protocol.values import pack_value
 from replica.store import index
@@ -114,13 +114,13 @@ def test_what_differs_by_affinity_by_being_held_and_by_being_hidden_is_no_differ
     m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v INT UNIQUE, w NOT NULL DEFAULT 'd');")
     at = pack(NOW_MS, 0, b"somebody")
 
-    def record(key: str, floor: bytes = b"", **fields: object) -> bytes:
-        return Record("t", pack_id([key]), floor, at, {n: (at, pack_value(v)) for n, v in fields.items()}).encode()
+    def record(key: str, floor: bytes = b"", **fields: object) -> Delta:
+        return Record("t", pack_id([key]), floor, at, {n: (at, pack_value(v)) for n, v in fields.items()}).delta()
 
     late = pack(NOW_MS + 1, 0, b"somebody")
     hidden = Record("t", pack_id(["d"]), late, at, {"v": (pack(NOW_MS + 2, 0, b"somebody"), pack_value(9))})
     m.store.apply(
-        [record("a", v="1", w=1.0), record("b", v=1.0, x="unknown"), record("c", v=None), hidden.encode()], m.clock()
+        [record("a", v="1", w=1.0), record("b", v=1.0, x="unknown"), record("c", v=None), hidden.delta()], m.clock()
     )
     assert m.store.verify() == []
     assert len(m.held()) == 2

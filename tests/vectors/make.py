@@ -14,13 +14,35 @@ from typing import Any
 from blake3 import blake3
 
 from protocol import limits, trie
+from protocol.frames import decode as decode_message
+from protocol.frames import encode
 from protocol.hlc import Clock, base_stamp, pack
 from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
-from protocol.messages import Bye, Described, End, Have, Hello, Message, Nodes, Question, Records, Sample, Want, encode
+from protocol.messages import (
+    Bye,
+    Cells,
+    Described,
+    End,
+    Have,
+    Hello,
+    Listing,
+    Message,
+    More,
+    Nodes,
+    Pick,
+    Probe,
+    Question,
+    Records,
+    Same,
+    Want,
+)
 from protocol.messages import question as question_about
+from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id
+from protocol.sketch import Sketch
 from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value
 from tests.vectors import HERE
+from tests.vectors.batches import batch_frames
 
 Case = dict[str, Any]
 
@@ -207,7 +229,7 @@ def keys() -> Case:
             {"name": f"subkey {use}", "secret": secret, "context": f"replica 1 {use}",
              "bytes": blake3(getattr(SECRETS, secret), derive_key_context=f"replica 1 {use}").hexdigest()}
             for secret, use in [("digest_secret", "record key"), ("digest_secret", "digest"), ("digest_secret", "trie"),
-                                ("access_key", "proof")]
+                                ("digest_secret", "sketch"), ("access_key", "proof")]
         ],
         "hashes": [
             {"name": name, "use": use, "of": [a.hex() for a in args], "bytes": make[use](*args).hex()}
@@ -244,6 +266,58 @@ def tries() -> Case:
     }  # fmt: skip
 
 
+def sketches() -> Case:
+    """Fingerprints and sketches of sets: item i is the 32 bytes of unkeyed BLAKE3 of i in 4 bytes: key, stamp. Wide
+    cells stand as their content hash."""
+    family = ItemHash(KEYS.sketch())
+
+    def item(i: int) -> bytes:
+        return blake3(i.to_bytes(4, "big")).digest(32)
+
+    def sketch(first: int, last: int) -> Sketch:
+        made = Sketch(family)
+        made.add(family.prints(b"".join(map(item, range(first, last + 1)))))
+        return made
+
+    schema = KEYS.record_key(b"\xae_replica.table", pack_id(["contacts"]))
+    items = [("item 0", item(0)), ("item 1", item(1)), ("a stamp of a schema record", schema + BORN),
+             ("another stamp of it", schema + EDIT), ("zeros", bytes(32)), ("ones", b"\xff" * 32)]  # fmt: skip
+    three, many = sketch(0, 2), sketch(0, 16)
+    apart = [sketch(0, 11), sketch(5, 16)]
+    return {
+        "hashes": [{"name": "what the hashes are made of", "bytes": KEYS.sketch().hex()}],
+        "prints": [
+            {"name": f"fingerprint of {name}", "item": of.hex(), "positions": list(family.positions(made)),
+             "bytes": made.to_bytes(8, "big").hex()}
+            for name, of in items for made in family.prints(of)
+        ],
+        "cells": [
+            {"name": f"cells of items 0 to {last}, {width} wide", "items": [0, last], "width": width,
+             "bytes": made.cells(width).hex()}
+            for made, last, width in [(three, 2, 8), (many, 16, 8), (many, 16, 12), (many, 16, 16)]
+        ],
+        "wide": [
+            {"name": f"hash of the cells of items 0 to 16, {width} wide", "items": [0, 16], "width": width,
+             "bytes": content_hash(many.cells(width)).hex()}
+            for width in (1_024, 4_096, 6_144, 12_288)
+        ],
+        "extensions": [
+            {"name": "from 8 to 16 cells", "items": [0, 16], "width": 8, "bytes": many.extension(8).hex()},
+        ],
+        "estimators": [{"name": "counters of items 0 to 16", "items": [0, 16], "bytes": many.counters().hex()}],
+        "differences": [
+            {"name": "items 0 to 11 and 5 to 16", "width": 12, "mine": apart[0].cells(12).hex(),
+             "theirs": apart[1].cells(12).hex(), "counters": [one.counters().hex() for one in apart],
+             "estimate": sum((a - b) ** 2 for a, b in zip(*(map(_signed, one.counters()) for one in apart), strict=True)),
+             "bytes": "".join(sorted(f"{f:016x}" for i in (*range(5), *range(12, 17)) for f in family.prints(item(i))))}
+        ],
+    }  # fmt: skip
+
+
+def _signed(counter: int) -> int:
+    return counter - 256 if counter > 127 else counter
+
+
 def message_from(case: Case) -> Message:
     """A message as the vectors spell it."""
 
@@ -259,10 +333,13 @@ def message_from(case: Case) -> Message:
     match case["kind"]:
         case "Nodes":
             return Nodes(fields[0], tuple(Described(*node) for node in fields[1]))
+        case "Records":
+            return Records(tuple(map(decode, fields[0])))
         case "Have":
             return Have(fields[0], fields[1], tuple(Question(*asked) for asked in fields[2]))
     kinds: dict[str, Callable[..., Message]] = {
-        "Hello": Hello, "Sample": Sample, "Want": Want, "Records": Records, "End": End, "Bye": Bye,
+        "Hello": Hello, "Probe": Probe, "Same": Same, "Cells": Cells, "More": More, "Listing": Listing, "Pick": Pick,
+        "Want": Want, "End": End, "Bye": Bye,
     }  # fmt: skip
     return kinds[case["kind"]](*fields)
 
@@ -276,18 +353,18 @@ def _fields(value: Any) -> Any:
     return value
 
 
-def raw_zstd(data: bytes) -> bytes:
-    """A zstd frame of one raw block: what any compressor may send, and the same in all their versions."""
-    block = (len(data) << 3 | 1).to_bytes(3, "little")
-    return bytes.fromhex("28b52ffd20") + bytes([len(data)]) + block + data
-
-
 def messages() -> Case:
     """Each kind of message, and frames that are none."""
     nonces, wall = (b"client's nonce..", b"server's nonce.."), 1_800_000_000_000
     root = trie.digest(KEYS.trie, _entries(300))
-    row = bytes.fromhex(records()["records"][0]["bytes"])
-    hello = (SECRETS.group, NODE, b"instance of it..", "laptop 7", wall, 300, root)
+    other = trie.digest(KEYS.trie, _entries(18))
+    proof, sample = KEYS.proof(CLIENT, *nonces), tuple((key, BORN) for key, _ in _entries(2))
+    family = ItemHash(KEYS.sketch())
+    sketch = Sketch(family)
+    sketch.add(family.prints(b"".join(key + digest for key, digest in _entries(3))))
+    prints = tuple(sorted(f.to_bytes(8, "big") for f in family.prints(b"".join(map(b"".join, _entries(3))))))
+    counters, small = sketch.counters(), sketch.cells(limits.SKETCH_WIDTH_MIN)
+    version, me = limits.VERSION, (NODE, "laptop 7", wall, 300)
     first, *rest = _entries(300)
     leaf = tuple(trie.slice_of(trie.fingerprint(KEYS.trie, entry), 0) for entry in (first, rest[0]))
     children = trie.split([first, *rest], 0)
@@ -297,9 +374,21 @@ def messages() -> Case:
     late = tuple(trie.fingerprint(KEYS.trie, entry) for entry in (first,))
     asked = question_about(first[0], [BORN, EDIT], 0, KEYS.trie)
     said: list[tuple[str, Message]] = [
-        ("client's hello", Hello(1, KEYS.proof(CLIENT, *nonces), *hello)),
-        ("server's hello", Hello(1, b"", *hello)),
-        ("sample", Sample((first, rest[0]))),
+        ("client's hello", Hello(version, proof, *me, root, other, 3)),
+        ("hello of much news", Hello(version, proof, *me, root, other, 65, counters)),
+        ("hello to a stranger", Hello(version, proof, *me, root, b"", 0, counters, small)),
+        ("hello with a sample", Hello(version, proof, *me, root, sample=sample)),
+        ("server's hello", Hello(version, b"", *me)),
+        ("server's hello that remembers", Hello(version, b"", *me, b"", other, 2)),
+        ("server's hello to a stranger", Hello(version, b"", *me, b"", b"", 0, counters, small)),
+        ("probe", Probe(proof, NODE, wall, root)),
+        ("same", Same(NODE, wall + 1)),
+        ("cells", Cells(8, False, small)),
+        ("cells that widen", Cells(8, True, sketch.extension(8))),
+        ("cells that widen 12", Cells(12, True, sketch.extension(12))),
+        ("more", More(24)),
+        ("listing", Listing(tuple(f[:5] for f in prints))),
+        ("pick", Pick(tuple(f[:4] for f in prints[:2]))),
         ("inner node", Nodes(0, (Described("", True, inner),))),
         ("leaf", Nodes(0, (Described("a7f", False, leaf),))),
         ("empty leaf", Nodes(4, (Described("00", False, ()),))),
@@ -314,23 +403,37 @@ def messages() -> Case:
         ("bye with reasons", Bye("differ", "1 record differs", root, 1, ("laptop 7 is 61 min ahead",))),
         ("bye of an error", Bye("malformed", "a prefix of 33 nibbles: at most 32", bytes(16), 0, ())),
     ]
-    batch = pack_plain([6, 1, raw_zstd(len(row).to_bytes(4, "big") + row)])
+    made = {case["name"]: bytes.fromhex(case["bytes"]) for part in ("records", "deltas") for case in records()[part]}
+    batches, no_batches = batch_frames(made)
     refused = [
+        ("hello of a short root", pack_plain([1, 2, proof, *me, root[1:], b"", 0, b"", b"", b""])),
+        ("hello of 63 counters", pack_plain([1, 2, proof, *me, root, b"", 0, counters[1:], b"", b""])),
+        ("hello of too few cells", pack_plain([1, 2, proof, *me, root, b"", 0, b"", small[8:], b""])),
+        ("hello of half a sample", pack_plain([1, 2, proof, *me, root, b"", 0, b"", b"", bytes(48)])),
+        ("probe without proof", pack_plain([2, b"", NODE, wall, root])),
+        ("cells 9 wide", pack_plain([10, 9, False, bytes(288)])),
+        ("cells that are too few", pack_plain([10, 12, False, small])),
+        ("cells beyond the full width", pack_plain([10, 12_288, True, small])),
+        ("more than the full width", pack_plain([11, 12_288])),
+        ("listing cut short", pack_plain([12, b"abcdef"])),
+        ("pick cut short", pack_plain([13, b"abc"])),
         ("not an array", b"\x01"), ("empty array", b"\x90"), ("unknown message", b"\x91\x63"), ("no shape", b"\x91\x07"),
         ("prefix of 33 nibbles", pack_plain([3, 0, b"\x21" + bytes(17) + b"\0"])),
         ("odd prefix not padded", pack_plain([3, 0, b"\x01\xab\x00"])),
         ("leaf of 17", pack_plain([3, 0, b"\x00\x11" + bytes(51)])),
         ("cut short", pack_plain([4, 0, False, b"abcdef\x02abc"])),
-        ("batch that claims 1 GiB", pack_plain([6, 1, bytes.fromhex("28b52ffda000000040010000")])),
-        ("batch whose sizes do not add up", pack_plain([6, 1, raw_zstd(b"\0\0\0\2a")])),
-        ("batch of unknown size", pack_plain([6, 1, bytes.fromhex("28b52ffd0058010000")])),
+        *no_batches,
     ]  # fmt: skip
     cases = [
         {"name": name, "kind": type(m).__name__, "fields": [_fields(getattr(m, f)) for f in m.__dataclass_fields__],
          "bytes": encode(m).hex()}
         for name, m in said
     ]  # fmt: skip
-    cases.append({"name": "batch", "kind": "Records", "fields": [_fields((row,))], "bytes": batch.hex()})
+    for name, frame in batches:
+        message = decode_message(frame)
+        assert isinstance(message, Records)
+        told = [_fields(tuple(delta.encode() for delta in message.records))]
+        cases.append({"name": name, "kind": "Records", "fields": told, "bytes": frame.hex()})
     return {"messages": cases, "refused": [{"name": name, "bytes": frame.hex()} for name, frame in refused]}
 
 
@@ -342,6 +445,7 @@ def build() -> dict[str, Case]:
         "records": records(),
         "keys": keys(),
         "trie": tries(),
+        "sketch": sketches(),
         "messages": messages(),
     }
 
@@ -359,6 +463,6 @@ def text(cases: Case) -> str:
 
 
 if __name__ == "__main__":
-    assert limits.VERSION == 1
+    assert limits.VERSION == 2
     for file, cases in build().items():
         (HERE / f"{file}.json").write_text(text(cases), encoding="utf-8")

@@ -45,9 +45,12 @@ class Backwards(Protocol):
     def __call__(self, rows: list[Row]) -> list[Row]:
         """The rows of the file."""
 
+    def end(self) -> list[str]:
+        """What has to be told when all rows were made."""
 
-Reverse = Callable[[Sequence[str]], Backwards]
-"""Fields of the table -> the map backwards."""
+
+Reverse = Callable[[Core, Sequence[str]], Backwards]
+"""The moment that is read, and the fields of the table -> the map backwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,11 @@ def export(
             plan = of_select(core, asked.what)
         else:
             plan = of_collection(core, asked.what, partial(known_in, core), with_ids=asked.with_ids, since_ms=asked.since_ms)
-        backwards = reverse(plan.fields) if reverse is not None else None
+        backwards = reverse(core, plan.fields) if reverse is not None else None
         summary = Summary(deletes=plan.deletes, fields=backwards.fields if backwards else plan.fields)
         summary.moment_ms = core.clock.last_ms
         summary.notes += plan.notes + (backwards.notes if backwards else [])
-        teller = _Teller(plan.fields, asked.format)
+        teller = Teller(plan.fields, asked.format)
         writer = open_writer(summary.fields)
         try:
             for part in _parts(core, plan):
@@ -102,6 +105,7 @@ def export(
                 if progress is not None:
                     progress("exporting", summary.rows, max(plan.total or 0, summary.rows))
             writer.close()
+            summary.notes += backwards.end() if backwards else []
         except BaseException:
             if (discard := getattr(writer, "discard", None)) is not None:  # Of formats that have a place of their own.
                 discard()
@@ -131,7 +135,7 @@ def _placed(part: Sequence[Row], query: Query, width: int) -> list[Row]:
     return rows
 
 
-class _Teller:
+class Teller:
     """Looks at whole parts by type, and at cells only where a part has an odd one."""
 
     def __init__(self, fields: Sequence[str], format_: str) -> None:

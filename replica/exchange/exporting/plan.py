@@ -25,6 +25,7 @@ from replica.errors import UsageError
 from replica.exchange.exporting import since
 from replica.exchange.exporting.snapshot import guarded, table_of
 from replica.exchange.importing.runs import Known
+from replica.exchange.rows import DELETED
 from replica.store.catalog import Table, quote
 from replica.store.core import Core
 from replica.store.ddl import described
@@ -130,8 +131,8 @@ def of_collection(
     plan.fields = [c.name for c in columns]
     selected = ", ".join(f"{c.sql} AS {quote(c.name)}" for c in columns)
     by = ", ".join(f"t.{quote(name)} COLLATE BINARY" for name in order)
-    if since.DELETED in map(fold, plan.fields):
-        raise UsageError(f"{table.label} has a column {since.DELETED!r} of its own: name it otherwise")
+    if DELETED in map(fold, plan.fields):
+        raise UsageError(f"{table.label} has a column {DELETED!r} of its own: name it otherwise")
     if held := core.db.execute("SELECT count(*) FROM _replica_held WHERE tbl = ?", (table.tbl,)).fetchone()[0]:
         plan.notes.append(f"{held} records are held from view and not in the file: replica held {core.path}")
     if since_ms is None:
@@ -147,7 +148,7 @@ def _since(
 ) -> None:
     assert table.shape is not None
     changes = since.collect(core, table, since_ms)
-    plan.fields.append(since.DELETED)
+    plan.fields.append(DELETED)
     keys = [quote(c.name) for c in table.shape.key]
     match = " AND ".join(f"t.{k} = c.k{i} AND t.{k} IS c.k{i} COLLATE BINARY" for i, k in enumerate(keys))
     plan.queries.append(

@@ -20,10 +20,8 @@ from protocol.record import unpack_id
 from replica.errors import UsageError
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.state import SHOWN
+from replica.store.shadow import SHOWN
 
-DELETED = "replica:deleted"
-"""The column of a since-export that says 1 for a deleted record, else 0."""
 CHANGED = "temp._replica_changed"
 """Keys of what changed: k0, k1, …, and `gone`."""
 

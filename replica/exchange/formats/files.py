@@ -8,6 +8,7 @@ temporary file first. One test each:
 2. A zip with several members asks which; `file.zip!member` says it.
 3. A bomb, a file packed twice, a truncated or damaged one ends in FileRefused, within a second.
 4. The digest is of the file as it lies; progress counts its bytes.
+5. A stream of text without a line break is FileRefused after LINE_MAX bytes, or MARKUP_MAX if it may be JSON or XML.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ RATIO_FREE = 16 << 20
 UNPACKED_MAX = 64 << 30
 """Unpacked bytes, and bytes of standard input, in all."""
 
+LINE_MAX = 64 << 20
+"""Bytes of a stream without a line break: no record of a text is as long (/dev/zero has none at all)."""
+
+MARKUP_MAX = 4 << 30
+"""The same of JSON and XML, which programs write in one line."""
+
 WINDOW_MAX = 1 << 27
 """Memory that a zstd frame may ask for: what its own command line allows."""
 
@@ -47,6 +54,8 @@ MEMBERS_MAX = 10_000
 
 _PIECE = 1 << 18
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
+_BINARY: Final = (*(magic for magic, _ in _MAGIC), b"PAR1", b"\xd0\xcf\x11\xe0")
+"""How files begin in which a line break means nothing."""
 _DOCUMENTS: Final = frozenset({"[Content_Types].xml", "mimetype", "content.xml", "xl/workbook.xml"})
 """Members that make a zip a document of its own: a sheet is not unpacked here."""
 
@@ -285,18 +294,33 @@ def _input(name: str, file: IO[bytes], member: str | None, path: Path | None, un
 
 def _spooled(source: IO[bytes], name: str, most: int) -> IO[bytes]:
     """All of a stream, in a temporary file without a name: nothing is left of it, however the process ends."""
-    file, total = tempfile.TemporaryFile(), 0  # noqa: SIM115 (it lives as long as the Input)
+    file, total, since = tempfile.TemporaryFile(), 0, 0  # noqa: SIM115 (it lives as long as the Input)
+    longest: int | None = None
     try:
         while piece := source.read(_PIECE):
+            if not total:
+                longest = _longest(piece)
             total += len(piece)
+            broken = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+            since = since + len(piece) if broken < 0 else len(piece) - broken - 1
             if total > most:
                 raise FileRefused(f"{name} gives more than {most:,} bytes")
+            if longest is not None and since > longest:
+                raise FileRefused(f"{name} gives {longest:,} bytes and more without a line break: that is no table")
             file.write(piece)
         file.flush()
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _longest(head: bytes) -> int | None:
+    """Bytes without a line break that a stream which begins so may have; None: any number."""
+    if head.startswith(_BINARY):
+        return None
+    begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n\x1e")[:1]
+    return MARKUP_MAX if begin in {b"[", b"{", b"<"} else LINE_MAX
 
 
 def pieces(stream: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:

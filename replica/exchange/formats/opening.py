@@ -259,7 +259,7 @@ def writer_to(out: Any, fields: Sequence[str], kind: str, options: WriteOptions)
     if kind == "xml":
         from replica.exchange.formats.xmlwrite import XmlWriter
 
-        return XmlWriter(out, fields, options.name)
+        return XmlWriter(out, fields, options.name, nested=options.nested)
     if kind == "parquet":
         from replica.exchange.formats.parquet import ParquetWriter
 

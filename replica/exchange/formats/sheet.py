@@ -2,7 +2,7 @@
 
 1. Whole numbers are int, others float; dates, times and durations ISO text, a date without a time only the date; booleans
    stay; a formula is its value. An empty cell is empty text: a sheet cannot say nothing.
-2. A cell with an error (#N/A) is its text, and told (xlsx and ods; the library shows those of xls as empty).
+2. A cell with an error (#N/A) is its text, and told; the library shows it as empty, so it is found apart from it.
 3. The header is the first row of text that is as wide as the table; what is above it and rows without anything are left out.
    Headers without a name, or with one that was there before, get one.
 4. Of several sheets it is the first that is not empty, told with the others; `sheet` says another, by name or number. One
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from replica.errors import FileRefused, UsageError
+from replica.exchange.formats import odscells, xlserrors
 from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.sheetguard import Errors, weigh
 from replica.exchange.formats.source import Source, on_disk
@@ -109,15 +110,22 @@ class SheetReader:
             sure = 1.0 if options.sheet else 0.8 if _is_table(rows) else 0.6
             self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
         self._errors(rows, path, number, found)
+        if self.format == "ods":
+            for (row, column), said in odscells.cells(path, number, self._source.name).items():
+                if row < len(rows) and column < len(rows[row]):
+                    rows[row][column] = said
         return rows
 
     def _errors(self, rows: list[list[Any]], path: Path, number: int, found: dict[str, Errors]) -> None:
-        if not any(found.values()):
+        if self.format != "xls" and not any(found.values()):
             return
         count = 0
         ods = self.format == "ods"  # The library shows its errors as empty text, or as the number 0.
-        part = f"content.xml#{number}" if ods else _part(path, number)
-        for (row, column), text in found.get(part, {}).items():
+        if self.format == "xls":
+            errors = xlserrors.errors(path, number)
+        else:
+            errors = found.get(f"content.xml#{number}" if ods else _part(path, number), {})
+        for (row, column), text in errors.items():
             if row < len(rows) and column < len(rows[row]) and (ods or rows[row][column] == ""):
                 rows[row][column] = text
                 count += 1

@@ -11,6 +11,8 @@ import base64
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from replica.errors import RowRefused
 from replica.exchange.formats.paths import nests, text_of
@@ -51,18 +53,12 @@ def legal(name: str) -> bool:
 class XmlWriter:
     """An element a record. Raises RowRefused for a value that it cannot write."""
 
-    def __init__(self, out: Sink, fields: Sequence[str], name: str = "records") -> None:
-        self._out = out
+    def __init__(self, out: Sink, fields: Sequence[str], name: str = "records", *, nested: bool = False) -> None:
+        """`nested`: lists and objects are elements, else their JSON text."""
+        self._out, self._nested = out, nested
         root = name if legal(name) else "records"
         self._end = f"</{root}>\n"
-        tags = []
-        for field in fields:
-            if legal(field):
-                tags.append((field, field))
-            else:
-                said = _markup(escape(field), '[&<>\r"\n\t]')
-                tags.append((f'field name="{said}"', "field"))
-        self._tags = tags
+        self._tags = list(map(_tag, fields))
         head = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns:xsi="{XSI}" xmlns:r="{NAMESPACE}">\n'
         self._out.write(head.encode())
 
@@ -81,6 +77,8 @@ class XmlWriter:
                         made.append(f"<{begin}>{value}</{end}>")
                 elif value is None:
                     made.append(f'<{begin} xsi:nil="true"/>')
+                elif self._nested and nests(value):
+                    made.append(_elements(begin, end, value))
                 elif value is not MISSING:
                     made.append(_other(begin, end, value))
             made.append("</record>\n")
@@ -89,6 +87,28 @@ class XmlWriter:
     def close(self) -> None:
         """Write the end."""
         self._out.write(self._end.encode())
+
+
+@lru_cache(maxsize=1_000)
+def _tag(name: str) -> tuple[str, str]:
+    """What stands in the begin and in the end of an element."""
+    if legal(name):
+        return name, name
+    said = _markup(escape(name), '[&<>\r"\n\t]')
+    return f'field name="{said}"', "field"
+
+
+def _elements(begin: str, end: str, value: Any) -> str:
+    """A value that may nest: each of a list is an element of its own."""
+    if isinstance(value, list):
+        if any(isinstance(one, list) for one in value):
+            raise RowRefused("XML has no arrays of arrays")
+        return "".join(_elements(begin, end, one) for one in value)
+    if isinstance(value, dict):
+        return f"<{begin}>{''.join(_elements(*_tag(n), v) for n, v in value.items() if v is not MISSING)}</{end}>"
+    if value is None:
+        return f'<{begin} xsi:nil="true"/>'
+    return _odd(begin, end, value) if isinstance(value, str) else _other(begin, end, value)
 
 
 def _odd(begin: str, end: str, text: str) -> str:

@@ -3,7 +3,8 @@
 1. A table that an import made: the id is UUIDv5 (RFC 9562, 5.5) of the external key, in a namespace that is UUIDv5 of the
    source's name in NAMESPACE. Two laptops that import the same file offline have the same records.
 2. A table whose own primary key is the external key: that.
-3. A table of somebody else's with another key: the row that has these values; if none has, a new one.
+3. A table of somebody else's with another key: the row that has these values; if none has, a new one, whose primary key
+   source and external key make, the same on every node: a UUIDv5, or where SQLite would make up a number, one of 51 bits.
 
 The external key compares trimmed and in NFC, whatever stands in the cell; a key of several fields is the JSON list of its
 parts. One test each.
@@ -76,6 +77,12 @@ class Namespace:
             variant = "89ab"[int(text[16], 16) & 3]
             out.append(f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}")
         return out
+
+
+    def numbers(self, keys: Sequence[str]) -> list[int | None]:
+        """A number of each external key, from 1 to 2**51: bits of its id. JavaScript has it exactly, and there is room above
+        for numbers that SQLite counts on from it. Of a million keys, two meet by chance once in four thousand files."""
+        return [None if id_ is None else 1 + (int(id_[:8] + id_[9:13] + id_[15:18], 16) >> 9) for id_ in self.ids(keys)]
 
 
 def look_up(core: Core, table: Table, key: Sequence[str], keys: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:

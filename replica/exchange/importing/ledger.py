@@ -58,12 +58,23 @@ def kept(core: Core, run: str, kinds: Sequence[str], size: int = 1_000) -> Itera
     )
     while part := core.rows(sql, (run, last, *kinds, size)):
         last = part[-1][0]
-        found = []
-        for number, line, kind, cells, reasons in part:
-            values, raw, tree = _unpack(cells)
-            source, place = divmod(number, _FILE)
-            found.append(Aside(source, place, line, kind, tuple(values), tuple(_unpack(reasons)), raw, tree))
-        yield found
+        yield [_aside(*row) for row in part]
+
+
+def some(core: Core, run: str, source: int, numbers: Sequence[int]) -> list[Aside]:
+    """Those of these rows of one file that are kept, in its order."""
+    sql = (
+        "SELECT number, line, kind, cells, reasons FROM _replica_import_row "
+        "WHERE run = ? AND number IN (SELECT value FROM json_each(?)) ORDER BY number"
+    )
+    wanted = json.dumps([_number(source, number) for number in numbers])
+    return [_aside(*row) for row in core.rows(sql, (run, wanted))]
+
+
+def _aside(number: int, line: int, kind: str, cells: str, reasons: str) -> Aside:
+    values, raw, tree = _unpack(cells)
+    source, place = divmod(number, _FILE)
+    return Aside(source, place, line, kind, tuple(values), tuple(_unpack(reasons)), raw, tree)
 
 
 def forget_rows(core: Core, run: str, source: int, numbers: Sequence[int]) -> None:

@@ -12,7 +12,8 @@ SHOWN_MAX = 10
 
 @dataclass(slots=True)
 class Difference:
-    """What a row did to a record. `before`: the values that it overwrote, empty for a new record."""
+    """What a row did to a record. `before`: the values that it overwrote, empty for a new record; `after`: empty if the
+    row deleted it."""
 
     collection: str
     key: str
@@ -44,6 +45,10 @@ class Outcome:
     """Records with fields that were edited here after the file's time: kept."""
     deleted: int = 0
     """Records that were deleted here: kept so."""
+    removed: int = 0
+    """Records that were deleted because the file says so; their rows count as updated."""
+    absent: int = 0
+    """Records that the file says were deleted, and that are not here."""
     differences: list[Difference] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -69,6 +74,8 @@ class Outcome:
             "records": self.records,
             "kept_newer": self.newer,
             "kept_deleted": self.deleted,
+            "deleted": self.removed,
+            "deleted_elsewhere": self.absent,
             "differences": [
                 {"collection": d.collection, "key": d.key, "line": d.line, "before": d.before, "after": d.after}
                 for d in self.differences

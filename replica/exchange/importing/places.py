@@ -38,7 +38,8 @@ class How(Enum):
 class Place:
     """A target of a map, in this store. `columns`: of the target's fields, by position, the column that each goes to (None:
     part of the table's own key); `key`: positions of the fields that are the external key; `own`: for each column of the
-    table's primary key, the position of its field, if the target has them all; `id`: column of the made-up id."""
+    table's primary key, the position of its field, if the target has them all; `id`: column of the made-up id; `told`:
+    position of the field with those ids, of a file that an export of another node made."""
 
     target: Target
     table: str
@@ -49,6 +50,7 @@ class Place:
     id: str | None = None
     refers: dict[int, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    told: int | None = None
 
     def known(self, source: str, before: Known | None = None) -> Known:
         """What the run keeps about it, together with what it knew `before`, of another file."""
@@ -60,11 +62,13 @@ class Place:
 
 
 def place(
-    core: Core, target: Target, source: str, *, text: bool, new_columns: str | None, before: Place | None = None
-) -> Place:
+    core: Core, target: Target, source: str, *, text: bool, new_columns: str | None, before: Place | None = None,
+    mapped: bool = True,
+) -> Place:  # fmt: skip
     """Find or make the table of a target, in the caller's transaction. `text`: fields without a type are text;
     `new_columns`: what to do about fields without a column, "add", "ignore" or "refuse" (None: add to tables that an import
-    made, else refuse); `before`: the place of an earlier file of the run. Raises UsageError."""
+    made, else refuse); `before`: the place of an earlier file of the run; `mapped`: a map says what refers to what, else it
+    is what the last import said. Raises UsageError."""
     absorb.absorb_all(core)
     table = core.by_name.get(fold(target.collection))
     shape = table.shape if table is not None else None
@@ -99,8 +103,12 @@ def place(
         own = tuple(positions.get(c.folded, -1) for c in shape.key)
         how = How.OWN if {*own} == {*key} else How.LOOKUP
         own = own if -1 not in own else ()
-        return _fill(core, table, Place(target, shape.name, how, key, (), own), text, new_columns or "refuse")
-    return _fill(core, table, Place(target, shape.name, How.MADE, key, (), (), made), text, new_columns or "add")
+        found = _fill(core, table, Place(target, shape.name, how, key, (), own), text, new_columns or "refuse")
+    else:
+        found = _fill(core, table, Place(target, shape.name, How.MADE, key, (), (), made), text, new_columns or "add")
+    if not mapped and known is not None:
+        found.refers = {positions[fold(n)]: to for n, to in known.refers.items() if fold(n) in positions}
+    return found
 
 
 def _make(core: Core, target: Target, key: tuple[int, ...], *, text: bool) -> Place:

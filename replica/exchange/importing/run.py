@@ -27,16 +27,22 @@ from replica.errors import UsageError
 from replica.exchange.formats import opening as formats
 from replica.exchange.formats.files import open_input
 from replica.exchange.importing import ledger, runs
+from replica.exchange.importing import recall as recalling
 from replica.exchange.importing.asof import author, stamps
-from replica.exchange.importing.batches import Batching, File, MapsRows
+from replica.exchange.importing.batches import Batching, File
+from replica.exchange.importing.deletes import Deletes, with_id
 from replica.exchange.importing.identity import NAMESPACE
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
+from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
-from replica.exchange.maps.mapmodel import Mapped, Problem
+from replica.exchange.importing.theirs import Theirs
+from replica.exchange.importing.waiting import Waiting
+from replica.exchange.kept import Kept
+from replica.exchange.maps.columns import Decision
 from replica.exchange.maps.mapping import Mapping
-from replica.exchange.rows import BATCH_ROWS, Batch, Reader, ReadOptions, chars
+from replica.exchange.rows import BATCH_ROWS, DELETED, Batch, Finding, Reader, ReadOptions, chars
 from replica.store.connection import connect
 from replica.store.core import Core
 from replica.store.store import Store
@@ -46,9 +52,6 @@ Progress = Callable[[int, int, int], None]
 
 KEEP_SECONDS = 86_400
 """How long rows that a run kept aside are known, for another import may be under way."""
-
-PASSES = 100
-"""How often rows that wait are looked at again: a chain of so many, each the other's child, in the worst order."""
 
 CELLS = 250_000
 CHARS = 8 << 20
@@ -116,8 +119,12 @@ class _Import:
             first = sources[0].mapping.collections[0].name
             known = runs.known(store, first)
             self._source = known.source if known is not None else fold(first)
+        self._paths: list[str] = []
+        self._digests: list[str] = []
+        self._parts: list[str] = []
         self._readers: list[Reader] = []
         self._files: list[File] = []
+        self._decided: list[tuple[list[Decision], list[Finding]]] = []
 
     def run(self) -> Outcome:
         with ExitStack() as stack:
@@ -125,21 +132,34 @@ class _Import:
             run = self._begin(digest)
             resumed = run.position != "0:0"
             at = tuple(map(int, run.position.split(":")))
-            pairs = list(zip(self._readers, self._sources, strict=True))
-            self._files = [self._file(number, reader, source, run) for number, (reader, source) in enumerate(pairs)]
-            batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted)
+            recall = self._recall(run, rows=not resumed)
+            self._files = [self._file(recall, stack, number, source, run) for number, source in enumerate(self._sources)]
+            batching = Batching(self._store, run, self._files, self._outcome, self._options.on_deleted, recall)
             stack.enter_context(closing(batching))
             try:
-                for number, (reader, file) in enumerate(zip(self._readers, self._files, strict=True)):
-                    for batch in _joined(reader.batches(), _rows(reader)):
-                        last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
-                        batching.take(file, batch, known=resumed and (number, last) <= at)
-                        self._look(reader)
-                self._look_again(batching, run)
-                self._end(batching, run)
+                if not batching.all_unchanged():
+                    self._delete(batching)
+                    self._take(batching, at if resumed else (-1, 0))
+                    self._look_again(batching, run)
+                self._end(batching, run, recall)
             except _Stop:
                 self._stopped(run)
         return self._outcome
+
+    def _delete(self, batching: Batching) -> None:
+        """Delete what the files say was deleted, before what they say else: see `deletes`."""
+        for reader, file in zip(self._readers, self._files, strict=True):
+            if file.deletes is not None:
+                for batch in _joined(reader.batches(), _rows(reader)):
+                    batching.delete(file, batch)
+
+    def _take(self, batching: Batching, known: tuple[int, ...]) -> None:
+        """All rows of all files. `known`: the file and row up to which they are in."""
+        for number, (reader, file) in enumerate(zip(self._readers, self._files, strict=True)):
+            for batch in _joined(reader.batches(), _rows(reader)):
+                last = max([*batch.numbers[-1:], *(b.number for b in batch.broken)], default=0)
+                batching.take(file, batch, known=(number, last) <= known)
+                self._look(reader)
 
     def _look(self, reader: Reader) -> None:
         if self._progress is not None:
@@ -157,8 +177,9 @@ class _Import:
             path = source.path
             if path == "-":
                 path = stack.enter_context(_spooled())
-            with open_input(path) as plain:
-                parts += [plain.digest(), source.map, repr(source.mapping), repr(source.options)]
+            self._paths.append(path)
+            self._digests.append(_digest(path))
+            parts += [self._digests[-1], source.map, repr(source.mapping), repr(source.options)]
             reader = formats.open_sure(path, source.options)
             stack.callback(reader.close)
             self._readers.append(reader)
@@ -169,7 +190,20 @@ class _Import:
                 fields = ", ".join(reader.fields[:12])
                 raise UsageError(f"{source.path} has no column {name!r} for --as-of; it has {fields}")
         said = (self._options.as_of, self._options.on_deleted, self._options.new_columns, self._options.date)
-        return content_hash("\0".join([*parts, repr(said)]).encode("utf-8", "surrogatepass")).hex()
+        self._parts = [*parts, repr(said)]
+        return content_hash("\0".join(self._parts).encode("utf-8", "surrogatepass")).hex()
+
+    def _recall(self, run: Run, *, rows: bool) -> Recall:
+        """What an earlier run left of these files; `rows`: not only what was decided over them."""
+        alone = self._options.on_deleted != "new" and not any(s.options.schema for s in self._sources)
+        alone = alone and not any(DELETED in reader.fields for reader in self._readers)
+        with self._store.transaction() as core:
+            mark = recalling.mark([*self._parts, self._source])
+            return Recall(core, mark, run.id, self._source, rows=rows and alone, same=self._same)
+
+    def _same(self) -> bool:
+        """Whether the files are still what they were."""
+        return [_digest(path) for path in self._paths] == self._digests
 
     def _begin(self, digest: str) -> Run:
         """A run: the one to resume, or a new one."""
@@ -202,10 +236,31 @@ class _Import:
             began = _iso(millis(stamp))
             return Run(id_, node, self._source, files, digest, maps, [], stamp.hex(), began, as_of=options.as_of or "")
 
-    def _file(self, number: int, reader: Reader, source: Source, run: Run) -> File:
-        mapping, findings = source.mapping.settle(reader, self._options.date)
+    def _decide(self, recall: Recall, stack: ExitStack, number: int) -> tuple[list[Decision], list[Finding]]:
+        """What the whole file says about what its values leave open."""
+        known = recall.decided(number)
+        if known is not None:
+            return known
+        kept = Kept(self._readers[number])
+        stack.callback(kept.close)
+        made = self._sources[number].mapping.decide(kept, self._options.date)
+        if kept.whole:
+            self._readers[number] = kept
+        return made
+
+    def _file(self, recall: Recall, stack: ExitStack, number: int, source: Source, run: Run) -> File:
+        reader = self._readers[number]
+        decisions, findings = self._decide(recall, stack, number)
+        self._decided.append((decisions, findings))
+        mapping = source.mapping.decided(decisions)
         self._outcome.findings += [told(f.what, f.value, f.confidence) for f in findings]
-        mapper = _Theirs(mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)]), reader)
+        deletes = None
+        if DELETED in reader.fields:
+            deletes = Deletes(reader.fields, mapping)
+            known = runs.known(self._store, mapping.collections[0].name)
+            mapping = with_id(mapping, known, reader.fields)
+        theirs = mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)])
+        mapper = Theirs(theirs, reader, deletes)
         stamp, column = bytes.fromhex(run.stamp), self._options.as_of
 
         def of_run(batch: Batch) -> tuple[list[bytes], dict[int, str]]:
@@ -218,6 +273,8 @@ class _Import:
 
         def find(core: Core, earlier: dict[str, Place]) -> dict[str, Place]:
             found = {}
+            if deletes is not None:
+                deletes.check(core)
             for target in mapper.targets:
                 made = place(
                     core,
@@ -226,7 +283,10 @@ class _Import:
                     text=reader.format in _TEXT,
                     new_columns=self._options.new_columns,
                     before=earlier.get(fold(target.collection)),
+                    mapped=bool(source.map),
                 )
+                if deletes is not None and made.id is not None:
+                    made.told = next((i for i, f in enumerate(target.fields) if fold(f.name) == fold(made.id)), None)
                 found[fold(target.collection)] = made
                 note = f"{made.table} has no column for {', '.join(made.left_out)}: left out"
                 if made.left_out and note not in self._outcome.notes:
@@ -235,30 +295,28 @@ class _Import:
                 name_source(core, author(self._source), self._source)
             return found
 
-        return File(number, mapper, of_run if column is None else of_rows, find)
+        return File(number, mapper, of_run if column is None else of_rows, find, deletes)
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
     def _look_again(self, batching: Batching, run: Run) -> None:
-        """Take the rows that waited for others: as long as one of them finds its record, the next may too."""
-        for turn in range(PASSES + 1):
-            with self._store.transaction() as core:
-                rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-            if not rows:
-                return
-            left = len(rows)
-            for final in (False, True) if turn < PASSES else (True,):
+        """Take the rows that waited for others, each after those: what is not there then never comes."""
+        waiting = Waiting()
+        with self._store.transaction() as core:
+            for part in ledger.kept(core, run.id, [ledger.LATER]):
                 for number, file in enumerate(self._files):
-                    some = [row for row in rows if row.source == number]
-                    for start in range(0, len(some), BATCH_ROWS):
-                        batching.take_again(file, ledger.batch(some[start : start + BATCH_ROWS]), final=final)
-                        self._look(self._readers[number])
-                with self._store.transaction() as core:
-                    rows = [row for part in ledger.kept(core, run.id, [ledger.LATER]) for row in part]
-                if len(rows) < left:
-                    break
+                    if rows := [row for row in part if row.source == number]:
+                        batching.wait(waiting, file, ledger.batch(rows))
+        for number, rows_of in waiting.batches(BATCH_ROWS):
+            with self._store.transaction() as core:
+                rows = ledger.some(core, run.id, number, rows_of)
+            batching.take_again(self._files[number], ledger.batch(rows))
+            self._look(self._readers[number])
 
-    def _end(self, batching: Batching, run: Run) -> None:
+    def _end(self, batching: Batching, run: Run, recall: Recall) -> None:
+        if self._outcome.read:
+            with self._store.transaction() as core:
+                recall.finish(core, self._decided, self._outcome.read)
         if batching.written:
             with self._store.transaction() as core:
                 run.state, run.ended, run.counts = runs.FINISHED, _iso(core.now_ms()), dict(self._outcome.counts)
@@ -287,6 +345,11 @@ class _Import:
             if self._options.rejects is not None:
                 fields = [reader.fields for reader in self._readers]
                 outcome.rejects = write_rejects(core, run.id, fields, self._options.rejects)
+
+
+def _digest(path: str) -> str:
+    with open_input(path) as plain:
+        return plain.digest()
 
 
 def _rows(reader: Reader) -> int:
@@ -319,21 +382,6 @@ def _joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
 def told(what: str, value: str, confidence: float) -> str:
     """A finding, for people."""
     return f"{what}: {value}" + (f" ({confidence:.0%} sure)" if confidence < 0.995 else "")
-
-
-class _Theirs:
-    """A mapper that does not see the columns which a file of rejected rows adds."""
-
-    def __init__(self, mapper: MapsRows, reader: Reader) -> None:
-        self._mapper, self.targets = mapper, mapper.targets
-        self._left = [i for i, f in enumerate(reader.fields) if not f.startswith(ledger.PREFIX)]
-        self._all = len(self._left) == len(reader.fields)
-
-    def map(self, batch: Batch) -> tuple[list[Mapped], dict[int, list[Problem]]]:
-        if not self._all:
-            rows = [tuple(row[i] for i in self._left) for row in batch.rows]
-            batch = Batch(batch.numbers, batch.lines, rows, batch.broken, batch.trees)
-        return self._mapper.map(batch)
 
 
 def _iso(ms: int) -> str:

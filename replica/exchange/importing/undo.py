@@ -8,12 +8,14 @@ Nothing is taken out of the past, so the undo replicates as any edit does. One t
 2. What somebody edited since is kept, and listed with the editor.
 3. To import the file again after its undo brings the records back.
 4. Records that two nodes made of one file stay until both runs are undone.
+5. Records of its collections that were deleted and made again since stay, and are listed: of which run the first was, is
+   gone with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgpack
@@ -38,12 +40,13 @@ KEPT_MAX = 1_000
 
 @dataclass(slots=True)
 class Kept:
-    """A record, or fields of one, that somebody wrote after the run."""
+    """A record, or fields of one, that somebody wrote after the run. `again`: it was deleted and made again."""
 
     collection: str
     key: list[object]
     fields: list[str]
     by: list[str]
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -55,17 +58,20 @@ class Undone:
     restored: int = 0
     kept: int = 0
     listed: list[Kept] = field(default_factory=list)
+    remade: int = 0
+    """Records that were deleted and made again since the run began; listed too, without fields."""
     also: list[str] = field(default_factory=list)
     """Other runs of the same file: while one of them stands, so do the records that both made."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        listed = [{"collection": k.collection, "key": k.key, "fields": k.fields, "by": k.by} for k in self.listed]
+        listed = [asdict(kept) for kept in self.listed]
         return {
             "run": self.run,
             "deleted": self.deleted,
             "restored": self.restored,
             "kept": self.kept,
+            "made_again": self.remade,
             "listed": listed,
             "also_imported_by": self.also,
         }
@@ -96,9 +102,26 @@ def undo(store: Store, name: str) -> Undone:
             gone = [(run.id, key) for key, _, _ in part]
             core.db.executemany("DELETE FROM _replica_import WHERE run = ? AND key = ?", gone)
     with store.transaction() as core:
+        _find_remade(core, run, own, done)
         run.state = runs.UNDONE
         runs.write(core, run)
     return done
+
+
+def _find_remade(core: Core, run: Run, own: frozenset[bytes], done: Undone) -> None:
+    """Count and list the records that were deleted after the run began, and made again by somebody."""
+    tables = [core.by_name[fold(k.collection)].tbl for k in run.collections if fold(k.collection) in core.by_name]
+    began, undone = bytes.fromhex(run.stamp).hex(), bytes.fromhex(run.undone).hex()
+    sql = (
+        f"SELECT key, born FROM _replica_record WHERE tbl IN ({', '.join(map(str, tables))}) AND floor > x'{began}' "
+        f"AND born > floor AND born <> x'{undone}' ORDER BY key"
+    )
+    for part in core.stream(sql, ROWS):
+        keys = [key for key, born in part if born not in own]
+        done.remade += len(keys)
+        for state in load(core, keys[: max(0, KEPT_MAX - len(done.listed))]).values():
+            by = [_writer(core, state.record.born)]
+            done.listed.append(Kept(state.table.label, [printable(v) for v in state.pk], [], by, again=True))
 
 
 def _noted(
@@ -123,6 +146,10 @@ def _take_back(
     deltas = []
     for key, stamp, before in rows:
         state = states.get(key)
+        if state is not None and before is not None and state.record.floor == stamp and not state.record.live:
+            deltas.append(_rebear(state, msgpack.unpackb(before), now))
+            done.restored += 1
+            continue
         if state is None or not state.record.live:
             continue  # Deleted since: that is taken back already.
         if before is None and done.also:
@@ -162,11 +189,23 @@ def _restore(
     return Delta(state.record.collection, state.record.id, b"", b"", tuple(mine), now, b"", values)
 
 
+def _rebear(state: State, before: dict[str, bytes], now: bytes) -> Delta:
+    """A record that the run deleted, as it was."""
+    names = tuple(sorted(before))
+    values = tuple(unpack_value(before[n]) for n in names)
+    return Delta(state.record.collection, state.record.id, b"", now, names, now if names else b"", b"", values)
+
+
 def _keep(core: Core, state: State, fields: list[str], done: Undone) -> None:
     done.kept += 1
     if len(done.listed) < KEPT_MAX:
         stamps = {state.record.registers[n][0] for n in fields} or {state.record.born}
-        by = sorted({core.name if s[8:] == core.clock.node else ddl.node_name(core, s[8:]) for s in stamps})
+        by = sorted({_writer(core, stamp) for stamp in stamps})
         columns = {c.folded: c.name for c in state.table.columns}
         names = [columns.get(fold(n), n) for n in fields]
         done.listed.append(Kept(state.table.label, [printable(v) for v in state.pk], names, by))
+
+
+def _writer(core: Core, stamp: bytes) -> str:
+    """Whose stamp it is, for people."""
+    return core.name if stamp[8:] == core.clock.node else ddl.node_name(core, stamp[8:])

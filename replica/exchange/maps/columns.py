@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replica.errors import Unsure
 from replica.exchange.maps import dates, numbers
@@ -109,8 +109,18 @@ def _question(spec: FieldSpec, decimal: str | None) -> str | None:
     return "decimal" if spec.type in ("number", "integer") and spec.decimal is None and decimal is None else None
 
 
-def settle(mapping: Mapping, reader: Reader, date: str | None) -> tuple[Mapping, list[Finding]]:
-    """See Mapping.settle."""
+class Decision(NamedTuple):
+    """What was decided about a field: number of its collection, its name, the question ("order" or "decimal"), the answer;
+    None: no value leaves it open."""
+
+    collection: int
+    field: str
+    question: str
+    answer: str | None
+
+
+def decide(mapping: Mapping, reader: Reader, date: str | None) -> tuple[list[Decision], list[Finding]]:
+    """See Mapping.decide."""
     mapper = mapping.mapper(reader.fields)
     open_ = {
         (number, spec.name): _Votes(question)
@@ -119,7 +129,7 @@ def settle(mapping: Mapping, reader: Reader, date: str | None) -> tuple[Mapping,
         if (question := _question(spec, mapping.read.decimal)) is not None
     }
     if not open_:
-        return mapping, []
+        return [], []
     wanted: dict[int, set[str]] = {}
     for number, name in open_:
         wanted.setdefault(number, set()).add(name)
@@ -128,19 +138,26 @@ def settle(mapping: Mapping, reader: Reader, date: str | None) -> tuple[Mapping,
             for name, column in mapper.said(number, names, batch):
                 open_[number, name].add(column)
     findings: list[Finding] = []
-    collections = list(mapping.collections)
+    decisions = []
     for (number, name), votes in open_.items():
-        collection = collections[number]
         option = f'decimal of field "{name}" in the map, or --decimal'
         if votes.kind == "order":
             option = f'format of field "{name}" in the map, or --date'
         found = votes.decide(f'"{name}"', date if votes.kind == "order" else None, option)
         if found is not None:
             findings.append(found)
-        value = found.value if found is not None else None
-        fields = tuple(_settled(f, votes.kind, value) if f.name == name else f for f in collection.fields)
+        decisions.append(Decision(number, name, votes.kind, found.value if found is not None else None))
+    return decisions, findings
+
+
+def decided(mapping: Mapping, decisions: Iterable[Decision]) -> Mapping:
+    """See Mapping.decided."""
+    collections = list(mapping.collections)
+    for number, name, question, answer in decisions:
+        collection = collections[number]
+        fields = tuple(_settled(f, question, answer) if f.name == name else f for f in collection.fields)
         collections[number] = replace(collection, fields=fields)
-    return replace(mapping, collections=tuple(collections)), findings
+    return replace(mapping, collections=tuple(collections))
 
 
 def _settled(spec: FieldSpec, question: str, value: str | None) -> FieldSpec:

@@ -63,13 +63,14 @@ def inverse(mapping: Mapping, collection: str, fields: Sequence[str] = ()) -> In
         if spec.name == collection:
             named = {folded(f.name) for f in spec.fields}
             rest = [FieldSpec(name, (name,)) for name in fields if folded(name) not in named and spec.rest == "keep"]
-            return _inverse(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal)
+            return inverse_of(replace(spec, fields=(*spec.fields, *rest)), mapping.read.decimal)
     names = [spec.name for spec in mapping.collections]
     close = near(collection, names) or names
     raise MapRefused(f'the map has no collection "{collection}": did you mean {" or ".join(close)}?')
 
 
-def _inverse(spec: CollectionSpec, decimal: str | None) -> Inverse:
+def inverse_of(spec: CollectionSpec, decimal: str | None) -> Inverse:
+    """The same of one collection alone; `decimal`: mark of numbers that do not say theirs."""
     lost: list[Lost] = []
     reads: list[str] = []
     made: dict[str, Callable[[Sequence[Column]], Column]] = {}
@@ -123,7 +124,7 @@ def _whole_splits(spec: CollectionSpec) -> set[str]:
 
 def _why_lost(spec: CollectionSpec, field: FieldSpec, parts: set[str]) -> str | None:
     if spec.rows is not None:
-        return f'it is part of the array "{spec.rows}" of another record: export the collection without this map'
+        return f'it is part of the array "{spec.rows}" of another record: export that, or this one without the map'
     if field.constant is not MISSING:
         return "it is a constant of the map: no column of the file has it"
     if field.concat is not None:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replica.errors import MapRefused
 from replica.exchange.maps.children import Children, flat_children, path_known, tree_children
@@ -39,6 +40,9 @@ from replica.exchange.maps.numbers import lost_digits
 from replica.exchange.maps.steps import Column
 from replica.exchange.maps.when import chooser
 from replica.exchange.rows import MISSING, Batch, Cell, Finding, Reader, ReadOptions
+
+if TYPE_CHECKING:
+    from replica.exchange.maps.columns import Decision
 
 __all__ = ["Field", "Mapped", "Mapper", "Mapping", "Problem", "Target", "load", "plain"]
 
@@ -66,9 +70,20 @@ class Mapping:
         """This map with the order of dates and the decimal mark of every column that leaves them open decided over the
         whole file, and what was found. Reads the file once more, only if some are open. `date`: the order on a tie.
         Raises Unsure when all values of a column are ambiguous, or contradict each other."""
-        from replica.exchange.maps.columns import settle
+        decisions, findings = self.decide(reader, date)
+        return self.decided(decisions), findings
 
-        return settle(self, reader, date or self.date)
+    def decide(self, reader: Reader, date: str | None = None) -> tuple[list[Decision], list[Finding]]:
+        """What `settle` decides, and what was found. Raises Unsure."""
+        from replica.exchange.maps.columns import decide
+
+        return decide(self, reader, date or self.date)
+
+    def decided(self, decisions: Sequence[Decision]) -> Mapping:
+        """This map with what was decided over the whole file."""
+        from replica.exchange.maps.columns import decided
+
+        return decided(self, decisions) if decisions else self
 
 
 class Mapper:

@@ -106,7 +106,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "What a savepoint takes back leaves the memory; else the memory is of records that never were.",
         (),
         ("I5",),
-        (("replica.store.toggled:Toggled.back", "del self.came[mark[0] :], self.went[mark[1] :]", "pass"),),
+        (("replica.store.toggled:Toggled.back", "del self.came[came:], self.went[went:]", "pass"),),
     ),
     (
         "failed-yet-remembered",

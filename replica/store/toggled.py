@@ -62,13 +62,12 @@ class Toggled:
         """Begin anew."""
         self.came, self.went, self.lost, self.due, self._items = [], [], False, False, 0
 
-    def mark(self) -> tuple[int, int, bool]:
+    def mark(self) -> tuple[int, int, int]:
         """Where it stands now, for `back`."""
-        return len(self.came), len(self.went), self.lost
+        return len(self.came), len(self.went), self._items
 
-    def back(self, mark: tuple[int, int, bool]) -> None:
+    def back(self, mark: tuple[int, int, int]) -> None:
         """Take back what came after a mark. What was let go meanwhile stays so."""
-        if self.lost:
-            return
-        del self.came[mark[0] :], self.went[mark[1] :]
-        self._items = sum(map(len, chain(self.came, self.went))) // ITEM
+        if not self.lost:
+            came, went, self._items = mark
+            del self.came[came:], self.went[went:]

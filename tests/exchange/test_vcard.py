@@ -65,6 +65,11 @@ def test_whatever_is_written_is_read(data: st.DataObject) -> None:
     assert found == [{f: v for f, v in zip(fields, row, strict=True) if v} for row in rows]
 
 
+def test_an_organisation_may_end_in_a_semicolon() -> None:
+    for fields, row in ((["org"], (";",)), (["org", "org.unit"], ("a;", ";")), (["org"], ("\\;",))):
+        assert read(write(fields, [row]))[0] == [dict(zip(fields, row, strict=True))]
+
+
 def test_written_cards_are_read_by_others() -> None:
     fields = [
         "fn",

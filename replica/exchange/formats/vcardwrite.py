@@ -94,7 +94,9 @@ class VcardWriter:
             else:
                 texts = [_escape(cells[parts[part]]) if part in parts else "" for part in order]
                 value = "".join(texts)
-                text = ";".join(texts).rstrip(";") if key == "ORG" else ";".join(texts)
+                while key == "ORG" and len(texts) > 1 and not texts[-1]:
+                    texts.pop()
+                text = ";".join(texts)
             if value:
                 lines.append(f"{head}:{text}")
                 named = named or key == "FN"

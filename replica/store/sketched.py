@@ -3,8 +3,8 @@
 A sketch of some moment lies in the file, or in memory since the last session; the history says which items came and went
 since then, and folding those in costs 2 us each, a tenth of that with NumPy. So a write costs nothing but its line of
 history. Where the history does not reach back, the sketch is made anew from all records. It is a hint: a wrong one costs
-a session a descent of the trie. One that was peeled and did not tell all is then forgotten; one that is never peeled,
-since a peer's may be false too, `verify` finds. One test each:
+a session a descent of the trie. One that was peeled and did not tell all is then forgotten; what lies in the file has a
+digest beside it; any other that is wrong `verify` finds. One test each:
 
 1. After any history, the sketch is that of the items that are there.
 2. A stored sketch that is old, of another moment or damaged is not used, or does no harm.
@@ -63,8 +63,10 @@ class Sketched:
         self._sketch = None
         rows = self._core.db.execute("SELECT seq, cells FROM _replica_sketch ORDER BY seq DESC LIMIT 1").fetchall()
         for seq, cells in rows:
-            if type(cells) is bytes and len(cells) == FULL_BYTES and history.remembers(self._core, seq):
-                self._sketch, self._seq, self._unsaved = Sketch.from_bytes(self._family, cells), seq, 0
+            if type(cells) is not bytes or self._sealed(seq, cells[:FULL_BYTES]) != cells or len(cells) <= FULL_BYTES:
+                continue  # Rot would make it useless for ever, and nobody would notice but by longer syncs.
+            if history.remembers(self._core, seq):
+                self._sketch, self._seq, self._unsaved = Sketch.from_bytes(self._family, cells[:FULL_BYTES]), seq, 0
 
     def _build(self) -> Sketch:
         sketch, self._unsaved = Sketch(self._family), 0
@@ -91,8 +93,12 @@ class Sketched:
         if self._sketch is None or self._unsaved < KEEP_AFTER:
             return
         self._core.db.execute("DELETE FROM _replica_sketch")
-        self._core.db.execute("INSERT INTO _replica_sketch VALUES (?, ?)", (self._seq, self._sketch.to_bytes()))
+        sealed = self._sealed(self._seq, self._sketch.to_bytes())
+        self._core.db.execute("INSERT INTO _replica_sketch VALUES (?, ?)", (self._seq, sealed))
         self._unsaved = 0
+
+    def _sealed(self, seq: int, cells: bytes) -> bytes:
+        return cells + self._core.keys.digest(b"%d " % seq + cells)
 
     def forget(self) -> None:
         """It did not tell the truth: make it anew when it is wanted again. In a write transaction."""

@@ -1,5 +1,5 @@
-"""Shared by all tests: Hypothesis prints what replays a failure, and never fails for being slow on a busy machine. And Ctrl-C
-works, even if whoever runs the tests in the background has it ignored: some tests press it."""
+"""Shared by all tests: Hypothesis prints what replays a failure, and never fails for being slow on a busy machine. Ctrl-C
+works in them, even if whoever runs them in the background has it ignored: some press it."""
 
 import signal
 

@@ -81,8 +81,8 @@ class Proxy:
 def _pump(source: socket.socket, sink: socket.socket, stream: Stream) -> None:
     try:
         while data := source.recv(CHUNK):
+            stream.feed(data)  # Before it goes on: else the answer may be noted first.
             sink.sendall(data)
-            stream.feed(data)
         sink.shutdown(socket.SHUT_WR)
     except OSError:  # One end is gone, and so is the talk: the other direction must not wait for it.
         for end in (source, sink):

@@ -90,7 +90,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
             (
                 "replica.store.history:write",
                 "seq = core.db",
-                "if len(came) == ITEM:\n        toggled.clear()\n        return\n    seq = core.db",
+                "if len(came) == ITEM_BYTES:\n        toggled.clear()\n        return\n    seq = core.db",
             ),
         ),
     ),

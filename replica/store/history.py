@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from protocol.hlc import STAMP_BYTES
+from protocol.prints import ITEM_BYTES
 from replica.errors import StoreError
 from replica.store.core import Core
-from replica.store.toggled import ITEM, STAMP, distinct
+from replica.store.toggled import distinct
 
 ITEMS_MAX = 131_072
 """4 MB in the file."""
@@ -41,7 +43,7 @@ def write(core: Core) -> None:
     assert seq is not None
     if toggled.lost:
         core.db.execute("DELETE FROM _replica_history WHERE seq < ?", (seq,))
-    elif seq % LOOK_EVERY == 0 or len(came) + len(went) > ITEM * LOOK_EVERY:
+    elif seq % LOOK_EVERY == 0 or len(came) + len(went) > ITEM_BYTES * LOOK_EVERY:
         _trim(core, seq)
     toggled.clear()
 
@@ -51,7 +53,7 @@ def _trim(core: Core, seq: int) -> None:
     items = 0
     sql = "SELECT seq, length(came) + length(went) FROM _replica_history ORDER BY seq DESC"
     for row, size in core.db.execute(sql):
-        items += size // ITEM
+        items += size // ITEM_BYTES
         if items > ITEMS_MAX and row < seq:
             core.db.execute("DELETE FROM _replica_history WHERE seq <= ?", (row,))
             return
@@ -74,7 +76,7 @@ def sound(core: Core, seq: int) -> bool:
     rows, newest, odd = core.db.execute(
         "SELECT count(*), max(seq), sum(typeof(came) <> 'blob' OR typeof(went) <> 'blob' OR length(came) % ?1 OR "
         "length(went) % ?1) FROM _replica_history WHERE seq > ?2",
-        (ITEM, seq),
+        (ITEM_BYTES, seq),
     ).fetchone()
     return bool(not rows or (newest - seq == rows and not odd))
 
@@ -101,7 +103,7 @@ def remembers(core: Core, seq: int) -> bool:
 def count_since(core: Core, seq: int) -> int:
     """How many items came since: at most so many has a peer of that time to be sent."""
     sql = "SELECT coalesce(sum(length(came)), 0) FROM _replica_history WHERE seq > ?"
-    return int(core.db.execute(sql, (seq,)).fetchone()[0]) // ITEM
+    return int(core.db.execute(sql, (seq,)).fetchone()[0]) // ITEM_BYTES
 
 
 def news(core: Core, seq: int) -> dict[bytes, set[bytes]]:
@@ -117,7 +119,9 @@ def news(core: Core, seq: int) -> dict[bytes, set[bytes]]:
 
 
 def _apart(items: bytes) -> Iterator[tuple[bytes, bytes]]:
-    return ((items[at : at + STAMP], items[at + STAMP : at + ITEM]) for at in range(0, len(items), ITEM))
+    for at in range(0, len(items), ITEM_BYTES):
+        stamp = at + ITEM_BYTES - STAMP_BYTES
+        yield items[at:stamp], items[stamp : at + ITEM_BYTES]
 
 
 def items(core: Core) -> Iterator[bytes]:

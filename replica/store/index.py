@@ -120,15 +120,15 @@ def catch_up(core: Core) -> None:
 
 
 def rebuild(core: Core) -> None:
-    """Make the stored trie anew from the records, in the caller's transaction, whatever became of it."""
+    """Make the stored trie anew from the records, in the caller's transaction, whatever became of it; the history, which
+    may have suffered as much, begins anew."""
     core.dirty.clear()
-    core.toggled.lose()
+    history.begin_anew(core)
     digest, count, rows = build(core)
     core.db.execute("DELETE FROM _replica_trie")
     core.db.executemany("INSERT INTO _replica_trie VALUES (?, ?, ?)", rows)
     core.set_meta("root", digest)
     core.set_meta("count", count)
-    core.toggled.due = True
 
 
 def build(core: Core) -> tuple[bytes, int, list[Row]]:

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from protocol.errors import OurFault
-from protocol.prints import HEAD_BYTES, ItemHash
+from protocol.hlc import STAMP_BYTES
+from protocol.prints import HEAD_BYTES, ITEM_BYTES, ItemHash
 from protocol.sketch import FULL_BYTES, Sketch
 from replica.store import history, index
 from replica.store.core import Core
-from replica.store.toggled import ITEM, STAMP
 
 KEEP_AFTER = 16_384
 """Items that were folded in, or hashed anew, after which the sketch is stored: 393 kB, for about 30 ms of work saved."""
@@ -51,7 +51,7 @@ class Sketched:
             return self._build()
         came, went, seq = history.since(core, self._seq)
         self._seq = seq
-        self._unsaved += (len(came) + len(went)) // ITEM
+        self._unsaved += (len(came) + len(went)) // ITEM_BYTES
         return self._follow(self._sketch, came, went)
 
     def _follow(self, sketch: Sketch, came: bytes, went: bytes) -> Sketch:
@@ -72,7 +72,7 @@ class Sketched:
         sketch, self._unsaved = Sketch(self._family), 0
         for items in history.items(self._core):
             sketch.add(self._prints(items))
-            self._unsaved += len(items) // ITEM
+            self._unsaved += len(items) // ITEM_BYTES
         self._sketch, self._seq = sketch, history.now(self._core)
         return sketch
 
@@ -128,7 +128,7 @@ class Sketched:
         wanted = set(heads)
         width = len(heads[0]) if heads else 8
         ranges = sorted({head[:HEAD_BYTES] for head in wanted})
-        bounds = [(low, low + b"\xff" * (STAMP - HEAD_BYTES)) for low in ranges]
+        bounds = [(low, low + b"\xff" * (STAMP_BYTES - HEAD_BYTES)) for low in ranges]
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for _, rows in index.select_ranges(self._core, "key, floor, born, stamps", bounds):
             while some := rows.fetchmany(history.ROWS_AT_ONCE):
@@ -136,6 +136,6 @@ class Sketched:
                 for at, fingerprint in enumerate(self._prints(items)):
                     head = fingerprint.to_bytes(8, "big")[:width]
                     if head in wanted:
-                        item = items[ITEM * at : ITEM * at + ITEM]
-                        found.setdefault(head, []).append((item[:STAMP], item[STAMP:]))
+                        item = items[ITEM_BYTES * at : ITEM_BYTES * at + ITEM_BYTES]
+                        found.setdefault(head, []).append((item[:STAMP_BYTES], item[STAMP_BYTES:]))
         return found

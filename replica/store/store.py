@@ -20,7 +20,7 @@ from protocol.outcome import Outcome
 from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, history, index, put, report, schema, together
+from replica.store import absorb, ddl, index, put, report, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.connection import bulk, connect
 from replica.store.core import Change
@@ -119,7 +119,6 @@ class Store(StorePort):
                     absorb.full_diff(core, table)
             absorb.surface(core)
             index.rebuild(core)
-            history.begin_anew(core)
             self._sketched.forget()
 
     @reporting

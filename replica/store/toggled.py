@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from protocol.hlc import STAMP_BYTES
+from protocol.prints import ITEM_BYTES
+
 ITEMS_MAX = 32_768
 """Items of one transaction that are remembered: 1 MB."""
-
-STAMP = 16
-ITEM = 32
 
 
 def distinct(floor: bytes, born: bytes, stamps: bytes) -> set[bytes]:
     """Every stamp in a record's state, from its stored form."""
-    found = {stamps[at : at + STAMP] for at in range(0, len(stamps), STAMP)}
+    found = {stamps[at : at + STAMP_BYTES] for at in range(0, len(stamps), STAMP_BYTES)}
     found |= {floor, born}
     found.discard(b"")
     return found
@@ -50,7 +50,7 @@ class Toggled:
     def _note(self, where: list[bytes], items: bytes) -> None:
         if items:
             where.append(items)
-            self._items += len(items) // ITEM
+            self._items += len(items) // ITEM_BYTES
             if self._items > ITEMS_MAX:
                 self.lose()
 

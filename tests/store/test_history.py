@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from protocol.prints import ITEM_BYTES
 from protocol.reconcile import Way
 from replica.errors import RowRefused, StoreError
 from replica.store import history, toggled
@@ -214,7 +215,7 @@ def test_all_items_are_read_in_parts_of_so_many_bytes_whatever_the_stamps_of_a_r
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(history, "PART_BYTES", 160)
     sizes = [len(part) for part in history.items(a.core)]
-    assert max(sizes) < 160 + 2 * 3 * toggled.ITEM
+    assert max(sizes) < 160 + 2 * 3 * ITEM_BYTES
     assert min(sizes[:-1]) >= 160
     assert items(a) == every
     assert sum(sizes) == 32 * len(every) >= 32 * 150

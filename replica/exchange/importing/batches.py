@@ -376,10 +376,6 @@ def _merged(some: Sequence[dict[int, list[str]]]) -> dict[int, list[str]]:
     return merged
 
 
-def _no_records() -> dict[str, int]:
-    return {"created": 0, "updated": 0, "unchanged": 0}
-
-
 def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for i, reason in reasons.items():

@@ -85,7 +85,7 @@ const FAMILY = {network: '#cc79a7', clock: '#b8a400', machine: '#7f8794', disk: 
   software: '#56b4e9', schedule: '#98a2b0', other: '#8a6fc0'};
 const show = {'in sync': true, differ: true, failed: true, writes: true, faults: true};
 const SIDES = ['#cc79a7', '#5b7fd4', '#009e73', '#b8a400', '#d55e00', '#56b4e9', '#8a6fc0', '#7f8794'];
-let v0 = full[0], v1 = full[1], W = 900, hits = [], C = {}, queued = false, drag = null;
+let v0 = full[0], v1 = full[1], W = 900, hits = [], labels = [], C = {}, queued = false, drag = null;
 
 function css(name) { return getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim(); }
 function colours() {
@@ -142,10 +142,19 @@ function hatch(colour, number) {
 }
 function fillOf(kind) { const k = D.kinds[kind]; return hatch(FAMILY[k.family], k.hatch); }
 function clip(x) { return Math.max(LEFT, Math.min(W - RIGHT, x)); }
-function label(text, x, y, w, colour) {
-  g.font = '600 11px system-ui,sans-serif'; const need = g.measureText(text).width + 8; if (need > w) return;
-  g.fillStyle = C.card; g.globalAlpha = .85; g.fillRect(x + 2, y - 7, need - 2, 14); g.globalAlpha = 1;
-  g.fillStyle = colour; g.fillText(text, x + 5, y + 4);
+function label(text, x, y, w, colour) { labels.push({text, x, y, end: x + w, colour}); }
+// Above the lanes' lines; one that would cover another moves to its right, or is left out.
+function write() {
+  const placed = []; g.font = '600 11px system-ui,sans-serif';
+  for (const l of labels.sort((a, b) => b.text.length - a.text.length || a.x - b.x)) {
+    const need = g.measureText(l.text).width + 8;
+    const under = () => placed.find(p => p.y === l.y && l.x < p.x + p.need && p.x < l.x + need);
+    for (let p; (p = under());) l.x = p.x + p.need;
+    if (l.x + need > l.end) continue;
+    placed.push({...l, need}); g.fillStyle = C.card; g.globalAlpha = .85; g.fillRect(l.x + 2, l.y - 7, need - 2, 14);
+    g.globalAlpha = 1; g.fillStyle = l.colour; g.fillText(l.text, l.x + 5, l.y + 4);
+  }
+  labels = [];
 }
 function box(b, y, h) {
   if (b.b < v0 || b.a > v1) return;
@@ -164,7 +173,7 @@ function sides(b) {
   b.g.forEach((ns, i) => ns.forEach(n => {
     g.globalAlpha = .3; g.fillStyle = hatch(SIDES[i % 8], [0, 2, 1, 3, 4, 5, 6, 7][i % 8]);
     g.fillRect(x, mid(n) - LANE / 2 + 1, w, LANE - 2); g.globalAlpha = 1;
-    label('ABCDEFGH'[i % 8], x, mid(n), Math.min(w, 40), C.soft);
+    label('ABCDEFGH'[i % 8], x, mid(n), w, C.soft);
   }));
 }
 function axis() {
@@ -305,11 +314,12 @@ function draw() {
     } else box(b, mid(b.n) - LANE / 2 + 3, LANE - 6);
   D.nodes.forEach((_, n) => { g.strokeStyle = C.lane; g.lineWidth = 1.5; g.beginPath(); g.moveTo(LEFT, mid(n));
     g.lineTo(W - RIGHT, mid(n)); g.stroke(); });
+  write();
   if (show.writes) ticks();
   const seen = D.syncs.filter(s => s[1] >= v0 && s[0] <= v1 && show[D.classes[s[4]]]), few = thin(seen);
   g.globalAlpha = few.length > 300 ? .55 : .9; g.lineWidth = few.length > 300 ? 1 : 1.5; few.forEach(arrow);
   g.globalAlpha = 1;
-  mark(D.healed, 'faults end', C.soft, [4, 3], 0, true); mark(D.equal, 'all equal', C.heal, [], 0, false);
+  mark(D.healed, 'faults end', C.soft, [4, 3], 0, true); mark(D.equal, 'all equal', C.heal, [], 1, false);
   if (D.violation) mark(D.violation.at, D.violation.invariant + ' broken', C.bad, [], 1, false);
   breaks(); g.restore(); g.font = '600 13px system-ui,sans-serif'; g.textAlign = 'right'; g.fillStyle = C.ink;
   D.nodes.forEach((name, n) => g.fillText(name.length > 11 ? name.slice(0, 10) + '…' : name, LEFT - 10, mid(n) + 4));

@@ -38,6 +38,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], most: int = 
             print("  ".join("-" * w for w in widths))
 
 
+def apart(one: str, other: str, most: int = 60) -> tuple[str, str]:
+    """Two texts that differ, begun so late that the first difference stands within `most` columns."""
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    if _width(one[: same + 1]) <= most * 2 // 3 or max(_width(one), _width(other)) <= most:
+        return one, other
+    begin = max(same - most // 4, 0)
+    return f"…{one[begin:]}", f"…{other[begin:]}"
+
+
 def when(millis: int | None) -> str:
     """A time for people, in UTC."""
     if not millis:

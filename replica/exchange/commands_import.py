@@ -275,13 +275,24 @@ def _tell_differences(outcome: Outcome) -> None:
             said = ", ".join(f"{n} = {_short(v)}" for n, v in list(one.after.items())[:6] if v not in {None, ""})
             print(f"  line {one.line}: new {clean(one.collection)} {key}: {said}")
         else:
-            said = ", ".join(f"{n}: {_short(v)} -> {_short(one.after.get(n))}" for n, v in list(one.before.items())[:6])
+            said = ", ".join(f"{n}: {_change(v, one.after.get(n))}" for n, v in list(one.before.items())[:6])
             print(f"  line {one.line}: {clean(one.collection)} {key}: {said}")
 
 
+def _change(before: object, after: object) -> str:
+    return " -> ".join(map(_cut, show.apart(_text(before), _text(after), 40)))
+
+
 def _short(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
-    return clean(text if len(text) <= 40 else f"{text[:37]}…")
+    return _cut(_text(value))
+
+
+def _text(value: object) -> str:
+    return "nothing" if value is None else clean(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _plain(value: object) -> object:

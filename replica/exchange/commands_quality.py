@@ -221,8 +221,13 @@ def _show_compare(result: Result) -> None:
             print(f"{title}: {clean(shown)}{', …' if total > len(keys) else ''}")
     if result.differences:
         print()
-        show.table(["key", "field", "A", "B"], [["/".join(map(str, k)), f, x, y] for k, f, x, y in result.differences])
+        differences = [["/".join(map(str, k)), f, *_side_by_side(x, y)] for k, f, x, y in result.differences]
+        show.table(["key", "field", "A", "B"], differences)
     _tell(result.notes)
+
+
+def _side_by_side(a: object, b: object) -> tuple[object, object]:
+    return show.apart(clean(a), clean(b)) if isinstance(a, str) and isinstance(b, str) else (a, b)
 
 
 def _share(share: float | None) -> str:

@@ -11,6 +11,10 @@ from replica.errors import NotAStore, StoreReadOnly, from_sqlite
 from replica.store import schema
 
 BUSY_MS = 10_000
+TURN_MS = 3
+"""How long SQLite waits for the lock in one go: in a long one it asks ten times a second at last, and a program that writes
+without pause hardly ever lets it in. Beside one that leaves the lock for 1 % of the time, 4 of 8 waits of 10 s failed; in
+turns, none took more than 1.1 s."""
 CHECKPOINT_PAGES = 4_096
 """The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
 usual 4 MB, and most of its pages are written again by the next."""
@@ -69,3 +73,22 @@ def connect(
         db.close()
         raise
     return db
+
+
+def begin(db: sqlite3.Connection, busy_ms: int) -> None:
+    """BEGIN IMMEDIATE, in turns of TURN_MS until its busy timeout has passed. Raises sqlite3.OperationalError."""
+    turns = busy_ms // TURN_MS
+    if turns:
+        db.execute(f"PRAGMA busy_timeout = {TURN_MS}")
+    try:
+        for _ in range(1, turns):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+        db.execute("BEGIN IMMEDIATE")
+    finally:
+        if turns:
+            db.execute(f"PRAGMA busy_timeout = {busy_ms}")

@@ -21,6 +21,7 @@ from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
+from replica.store.connection import begin
 from replica.store.toggled import Toggled
 
 CHUNK = 512
@@ -84,6 +85,7 @@ class Core:
         self._meta_at = -1
         self._last_saved = b""
         with self.reporting():
+            self._busy_ms: int = db.execute("PRAGMA busy_timeout").fetchone()[0]
             if not schema.installed(db):
                 raise NotAStore(f"{path} is not part of a replication group yet: run `replica init {path}`")
             if schema.installed(db) != schema.FORMAT:
@@ -98,7 +100,7 @@ class Core:
             ) from error
 
     def _migrate(self) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
+        begin(self.db, self._busy_ms)
         try:
             schema.migrate(self.db, self.path)
             self.db.execute("COMMIT")
@@ -146,7 +148,7 @@ class Core:
             yield
             return
         with self.reporting():
-            self.db.execute("BEGIN IMMEDIATE")
+            begin(self.db, self._busy_ms)
             self.in_transaction = True
             try:
                 self._refresh(follow=True)

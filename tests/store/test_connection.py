@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replica.errors import RowRefused
-from replica.store.connection import BULK_KB, CACHE_KB
-from tests.store.harness import Machine
+from replica.store.connection import BULK_KB, CACHE_KB, TURN_MS, begin, connect
+from tests.store.harness import Machine, foreign
 
 Make = Callable[..., Machine]
 
@@ -40,3 +44,28 @@ def test_a_node_loads_no_library_of_the_imports() -> None:
     code = f"import sys, replica.node; print([n for n in ({heavy}) if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_writer_without_pause_lets_others_in(tmp_path: Path) -> None:
+    """SQLite itself would ask 12 times in 300 ms, and less and less often."""
+    asked: list[str] = []
+    path = tmp_path / "a.db"
+
+    class Counted(sqlite3.Connection):
+        def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+            asked.append(sql)
+            if sql == "BEGIN IMMEDIATE" and asked.count(sql) == 90:
+                other.rollback()
+            return super().execute(sql, *rest)
+
+    with closing(connect(path, create=True, factory=Counted)) as db, closing(foreign(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begin(db, 100 * TURN_MS)
+        assert (db.in_transaction, asked.count("BEGIN IMMEDIATE")) == (True, 90)
+        assert db.execute("PRAGMA busy_timeout").fetchone() == (100 * TURN_MS,)
+        db.rollback()
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            begin(db, 4 * TURN_MS)
+        assert asked.count("BEGIN IMMEDIATE") == 94
+        assert db.execute("PRAGMA busy_timeout").fetchone() == (4 * TURN_MS,)

@@ -245,9 +245,11 @@ def test_a_store_of_a_newer_version_is_refused_unread(machine: Make) -> None:
     assert len(a.records("t")) == 1
 
 
-def test_a_store_that_somebody_keeps_locked_is_busy_and_nothing_is_lost(machine: Make) -> None:
+def test_a_store_that_somebody_keeps_locked_is_busy_and_nothing_is_lost(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_MS", 20)
     a = machine("a", T)
-    a.core.db.execute("PRAGMA busy_timeout = 20")
     with closing(foreign(a.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="is locked by another program: close it, or try again in a moment"):

@@ -265,8 +265,12 @@ def test_new_rows_are_absorbed_together_as_one_by_one(machine: Make, monkeypatch
 # --- the trie ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("together", [index.CHANGES_MAX, 30])
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_history_the_stored_trie_is_the_one_made_anew(machine: Make, seed: int) -> None:
+def test_after_any_history_the_stored_trie_is_the_one_made_anew(
+    machine: Make, seed: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "CHANGES_MAX", together)
     m, random = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY, v);"), Random(seed)
     for _ in range(8):
         size = random.choice([1, 10, 100, 3_000])
@@ -282,6 +286,27 @@ def test_after_any_history_the_stored_trie_is_the_one_made_anew(machine: Make, s
         entries = m.store.entries("", b"", -1)
         assert root == digest(m.core.keys.trie, entries)
         assert count == len(entries)
+
+
+def test_many_changes_are_taken_through_a_large_trie_in_parts(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v);")
+    m.store.put_many("t", [(f"{i}", 0) for i in range(8_000)])
+    held: list[int] = []
+    write = index._Update._write
+
+    def counted(self: index._Update) -> None:
+        held.append(len(self.rows))
+        write(self)
+
+    monkeypatch.setattr(index._Update, "_write", counted)
+    for together, parts in ((2_000, 1), (200, 16)):
+        monkeypatch.setattr(index, "CHANGES_MAX", together)
+        held.clear()
+        m.store.put_many("t", [(f"{i}", together) for i in range(0, 8_000, 8)])
+        assert max(held) * parts < 2 * sum(held)
+        assert sum(map(bool, held)) == parts + (parts > 1)
+    made = index.build(m.core)
+    assert m.rows("SELECT * FROM _replica_trie ORDER BY prefix") == sorted(made[2])
 
 
 def test_many_nodes_are_what_each_is(machine: Make) -> None:

@@ -20,7 +20,7 @@ from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
 from replica.store import history
-from replica.store.core import Core
+from replica.store.core import Core, lists_of
 from replica.store.grow import COUNTS, Row, grow
 
 SCAN_MAX = 32_768
@@ -34,6 +34,8 @@ CHANGES_MAX = 4_096
 read of a small part is still in SQLite's cache when it is written."""
 
 _DIGESTS = Struct("16s" * 16)
+_NOTHING = (b"\xff", b"")
+"""A range of keys that holds none."""
 
 
 def root(core: Core) -> tuple[bytes, int]:
@@ -90,7 +92,8 @@ def select_ranges(
     """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on,
     to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
-        some = bounds[start : start + RANGES]
+        some = list(bounds[start : start + RANGES])
+        some += [_NOTHING] * (lists_of(len(some)) - len(some))
         marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
         rows = core.db.execute(
             f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "

@@ -205,7 +205,7 @@ class Input:
     def digest(self) -> str:
         """BLAKE3 of the file as it lies, 64 hexadecimal digits."""
         total, at = blake3(), _At(self._file)
-        while piece := at.read(1 << 20):
+        while piece := at.read(_PIECE):
             total.update(piece)
         return total.hexdigest()
 

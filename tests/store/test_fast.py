@@ -13,7 +13,7 @@ from protocol.errors import ValueRefused
 from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
-from replica.store import apply, capture, edits, index
+from replica.store import apply, capture, edits, index, shadow
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
@@ -201,7 +201,9 @@ def test_a_fresh_row_too_large_to_travel_is_refused_before_anything_is_written(m
         fresh_rows(m.core, table, [b"k" * 16], [pack_id(["1"])], [stamp(1)], columns)
 
 
-def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
+@pytest.mark.parametrize("together", [shadow.NEW_ROWS, 7])
+def test_new_shadows_are_stored_all_or_none(machine: Make, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "NEW_ROWS", together)
     m = machine("m", TABLE)
     m.store.put_many("t", [("5", 1, None, None, None)])
     table, before = m.core.by_name["t"], m.rows("SELECT * FROM _replica_record ORDER BY key")
@@ -209,9 +211,27 @@ def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
     keys = [key_of(m.core, table, id_) for id_ in ids]
     rows = fresh_rows(m.core, table, keys, ids, [stamp(i) for i in range(300)], [[None] * 300] * 4)
     assert not write_new(m.core, rows)
+    assert not m.core.toggled.came
     assert m.rows("SELECT * FROM _replica_record ORDER BY key") == before
     assert write_new(m.core, [row for row in rows if row[0] not in {old[0] for old in before}])
     assert m.value("SELECT count(*) FROM _replica_record") == len(before) + 299
+    assert len(b"".join(m.core.toggled.came)) == 299 * 32
+
+
+def test_many_are_asked_for_by_statements_of_few_lengths(machine: Make) -> None:
+    m = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY);")
+    m.store.put_many("t", [(k,) for k in range(700)])
+    there = [key for key, _ in m.store.entries("", b"", 700)]
+    asked: set[int] = set()
+    m.core.db.set_trace_callback(lambda sql: asked.add(sql.count(",")))
+    for count in range(1, 700, 23):
+        keys = list(range(count))
+        assert sorted(m.core.select_in("SELECT k FROM t WHERE k IN (", keys)) == [(k,) for k in keys]
+        ranges = index.select_ranges(m.core, "n, key", [(key, key) for key in there[:count]])
+        assert [there[start + n] == key for start, rows in ranges for n, key in rows] == [True] * count
+    m.core.db.set_trace_callback(None)
+    assert len(asked) <= 18
+    assert not m.core.select_in("SELECT k FROM t WHERE k IN (", [])
 
 
 def test_a_large_put_leaves_the_triggers_as_they_were(machine: Make) -> None:

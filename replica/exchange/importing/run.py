@@ -32,6 +32,7 @@ from replica.exchange.importing.asof import author, stamps
 from replica.exchange.importing.batches import Batching, File
 from replica.exchange.importing.deletes import Deletes, with_id
 from replica.exchange.importing.identity import NAMESPACE
+from replica.exchange.importing.joint import joined
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
 from replica.exchange.importing.recall import Recall
@@ -307,11 +308,11 @@ class _Import:
                 for number, file in enumerate(self._files):
                     if rows := [row for row in part if row.source == number]:
                         batching.wait(waiting, file, ledger.batch(rows))
-        for number, rows_of in waiting.batches(BATCH_ROWS):
+        for parts in waiting.batches(BATCH_ROWS):
             with self._store.transaction() as core:
-                rows = ledger.some(core, run.id, number, rows_of)
-            batching.take_again(self._files[number], ledger.batch(rows))
-            self._look(self._readers[number])
+                kept = [(self._files[n], ledger.batch(ledger.some(core, run.id, n, some))) for n, some in parts]
+            batching.take_again(*joined(kept))
+            self._look(self._readers[parts[0][0]])
 
     def _end(self, batching: Batching, run: Run, recall: Recall) -> None:
         if self._outcome.read:

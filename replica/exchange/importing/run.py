@@ -12,6 +12,7 @@ interrupted and goes on writes what it would have written at once, and what was 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -25,7 +26,7 @@ from protocol.keys import content_hash
 from protocol.record import fold
 from replica.errors import UsageError
 from replica.exchange.formats import opening as formats
-from replica.exchange.formats.files import open_input
+from replica.exchange.formats.files import open_input, spool
 from replica.exchange.importing import ledger, runs
 from replica.exchange.importing import recall as recalling
 from replica.exchange.importing.asof import author, stamps
@@ -392,9 +393,8 @@ def _iso(ms: int) -> str:
 @contextmanager
 def _spooled() -> Iterator[str]:
     """Standard input as a file, which can be read twice."""
-    with open_input("-") as given, tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
+    with tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
         path = Path(folder) / "standard-input"
-        with given.open() as source, path.open("wb") as out:
-            while piece := source.read(1 << 20):
-                out.write(piece)
+        with path.open("wb") as out:
+            spool(sys.stdin.buffer, out)
         yield str(path)

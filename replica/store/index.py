@@ -20,7 +20,7 @@ from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
 from replica.store import history
-from replica.store.core import Core
+from replica.store.core import Core, lists_of
 from replica.store.grow import COUNTS, Row, grow
 
 SCAN_MAX = 32_768
@@ -29,7 +29,13 @@ SCAN_MAX = 32_768
 READ_MAX, RANGES = 256, 128
 """A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
 
+CHANGES_MAX = 4_096
+"""Changes that are taken through the trie together. In a large trie each has a path of its own, a few kilobytes; and what is
+read of a small part is still in SQLite's cache when it is written."""
+
 _DIGESTS = Struct("16s" * 16)
+_NOTHING = (b"\xff", b"")
+"""A range of keys that holds none."""
 
 
 def root(core: Core) -> tuple[bytes, int]:
@@ -86,7 +92,8 @@ def select_ranges(
     """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on,
     to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
-        some = bounds[start : start + RANGES]
+        some = list(bounds[start : start + RANGES])
+        some += [_NOTHING] * (lists_of(len(some)) - len(some))
         marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
         rows = core.db.execute(
             f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
@@ -112,7 +119,6 @@ def catch_up(core: Core) -> None:
     update = _Update(core)
     digest, count = update.change(count, core.dirty)
     core.dirty.clear()
-    update.write()
     if digest != before:
         core.set_meta("root", digest)
     core.set_meta("count", count)
@@ -168,33 +174,54 @@ class _Part:
     digests: list[bytes] = field(default_factory=list)
     children: list[_Part] = field(default_factory=list)
 
+    def stays_inner(self) -> bool:
+        """Whether it was and is an inner node, and few enough of its records changed to go down into it."""
+        return min(self.before, self.count) > limits.LEAF_MAX and 4 * (self.high - self.low) <= self.count
+
 
 class _Update:
     def __init__(self, core: Core) -> None:
         self._core, self._hash = core, core.keys.trie
         self.rows: list[Row] = []
 
-    def write(self) -> None:
+    def _write(self) -> None:
         self._core.db.executemany("INSERT OR REPLACE INTO _replica_trie VALUES (?, ?, ?)", self.rows)
+        self.rows = []
 
     def change(self, before: int, dirty: dict[bytes, int]) -> tuple[bytes, int]:
-        """Root and count of a trie that held `before` records and of which these keys changed. It goes down level by
-        level, so that one query reads many nodes and one many leaves."""
+        """Write what becomes of a trie that held `before` records and of which these keys changed; its root and count."""
         count = before + sum(dirty.values())
         if READ_MAX < count < 4 * len(dirty):
             self._forget("")
-            return self.build("", count)
+            made = self.build("", count)
+            self._write()
+            return made
         self._keys = sorted(dirty)
         self._sums = [0, *accumulate(map(dirty.__getitem__, self._keys))]
         root = _Part("", before, 0, len(dirty), count)
+        self._change(root)
+        return root.digest, root.count
+
+    def _change(self, part: _Part) -> None:
+        """Bring a part up to date: one with many changes child by child."""
+        if part.high - part.low <= CHANGES_MAX or not part.stays_inner():
+            self._change_few(part)
+        else:
+            self._open([part])
+            for child in part.children:
+                self._change(child)
+            self._close(part)
+        self._write()
+
+    def _change_few(self, root: _Part) -> None:
+        """It goes down level by level, so that one query reads many nodes and one many leaves."""
         levels: list[list[_Part]] = []
         few: list[_Part] = []
         level = [root]
         while level:
             inner: list[_Part] = []
             for part in level:
-                many = part.count > limits.LEAF_MAX
-                if many and part.before > limits.LEAF_MAX and 4 * (part.high - part.low) <= part.count:
+                if part.stays_inner():
                     inner.append(part)
                     continue
                 if part.before > limits.LEAF_MAX:
@@ -208,11 +235,15 @@ class _Update:
             level = [child for part in inner for child in part.children]
         self._read(few)
         for part in chain.from_iterable(reversed(levels)):
-            for child in part.children:
-                digit = int(child.prefix[-1], 16)
-                part.digests[digit], part.counts[digit] = child.digest, child.count
-            part.digest = self._inner(part.prefix, part.digests, part.counts)
-        return root.digest, root.count
+            self._close(part)
+
+    def _close(self, part: _Part) -> None:
+        """Make an inner node of its children."""
+        for child in part.children:
+            digit = int(child.prefix[-1], 16)
+            part.digests[digit], part.counts[digit] = child.digest, child.count
+        part.digest = self._inner(part.prefix, part.digests, part.counts)
+        part.children = []
 
     def _open(self, inner: list[_Part]) -> None:
         """Read these inner nodes, and find their children that changed."""

@@ -42,6 +42,8 @@ def insert_new(
     shadows = fresh_rows(core, table, keys, [n.id for n in new], [n.stamp for n in new], columns[width:])
     if not write_new(core, shadows):
         return None
+    marks = [shadow[0] + shadow[8][:8] for shadow in shadows]
+    del shadows  # They are as large as the rows.
     with engine_writes(core, [table]), uncaptured(core, table, len(rows)), core.trial():
         core.insert(table.insert, table.marks, rows)
     if table.shape.rowid_alias:
@@ -51,4 +53,4 @@ def insert_new(
     core.dirty.update(dict.fromkeys(keys, 1))
     if core.on_change is not None:
         core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
-    return [shadow[0] + shadow[8][:8] for shadow in shadows]
+    return marks

@@ -18,6 +18,8 @@ from replica.store.toggled import distinct
 
 SHOWN, EXTRA = 1, 2
 ABSENT = 0xFFFF
+NEW_ROWS = 2_000
+"""Shadows that are made ready for SQLite together: each takes half a kilobyte meanwhile."""
 _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
 _INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
 _MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -106,16 +108,19 @@ def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[byte
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
     """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
-    fresh, others = _stored(rows)
-    before = core.db.total_changes
-    try:
-        core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
-        core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
-    except sqlite3.IntegrityError:
-        written = [*fresh, *others][: core.db.total_changes - before]
-        core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
-        return False
-    _toggle(core, fresh, others, {})
+    every, mark = sorted(rows, key=itemgetter(0)), core.toggled.mark()
+    for start in range(0, len(every), NEW_ROWS):
+        fresh, others = _stored(every[start : start + NEW_ROWS])
+        before = core.db.total_changes
+        try:
+            core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
+            core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
+        except sqlite3.IntegrityError:
+            written = [*every[:start], *[*fresh, *others][: core.db.total_changes - before]]
+            core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
+            core.toggled.back(mark)
+            return False
+        _toggle(core, fresh, others, {})
     return True
 
 

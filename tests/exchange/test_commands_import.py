@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,6 +138,19 @@ def test_standard_input_is_a_file_like_any(
         monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": given, "isatty": lambda _: False})())
         code, out, _ = run(capsys, "import", store, "-", "--collection", "contacts", "--key", "id", "--json")
     assert (code, json.loads(out)["created"]) == (0, 3)
+
+
+def test_standard_input_without_end_is_refused_and_leaves_nothing(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    given = SimpleNamespace(read=lambda size: b"1,Ana\n" * (size // 6))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=given, isatty=lambda: False))
+    code, _, err = run(capsys, "import", store, "-", "--collection", "contacts", "--key", "id")
+    assert (code, "more than 1,000,000 bytes, half of what" in err) == (2, True), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_no_output_replaces_what_is_read(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

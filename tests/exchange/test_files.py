@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import time
+import types
 import zipfile
 from pathlib import Path
 
@@ -209,6 +210,25 @@ def test_5_a_stream_without_line_breaks_is_refused(head: bytes, most: int, monke
     binary = Endless(b"PAR1", b"\0")
     with pytest.raises(FileRefused, match="gives more than 5,000,000 bytes"):
         open_input("-", binary, unpacked_max=5_000_000)  # type: ignore[arg-type]
+
+
+def test_6_a_stream_leaves_half_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=5_000_000))
+    stream = Endless(b"id,name\n", b"1,Ana\n")
+    with pytest.raises(FileRefused, match=r"gives more than 2,500,000 bytes, half of what .* had free: .* TMPDIR"):
+        open_input("-", stream)  # type: ignore[arg-type]
+    assert stream.given < 3_000_000
+    assert not list(tmp_path.iterdir())
+    with open_input("-", io.BytesIO(b"id,name\n" * 300_000)) as file:
+        assert file.size == 2_400_000
+
+
+def test_6_a_disk_that_is_full_sooner_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(FileRefused, match=r"after 8 bytes: .*No space"):
+        files.spool(io.BytesIO(b"id,name\n"), full)
 
 
 def test_5_a_device_is_a_stream() -> None:

@@ -13,7 +13,7 @@ from protocol.errors import ValueRefused
 from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
-from replica.store import apply, capture, edits, index
+from replica.store import apply, capture, edits, index, shadow
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
@@ -201,7 +201,9 @@ def test_a_fresh_row_too_large_to_travel_is_refused_before_anything_is_written(m
         fresh_rows(m.core, table, [b"k" * 16], [pack_id(["1"])], [stamp(1)], columns)
 
 
-def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
+@pytest.mark.parametrize("together", [shadow.NEW_ROWS, 7])
+def test_new_shadows_are_stored_all_or_none(machine: Make, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "NEW_ROWS", together)
     m = machine("m", TABLE)
     m.store.put_many("t", [("5", 1, None, None, None)])
     table, before = m.core.by_name["t"], m.rows("SELECT * FROM _replica_record ORDER BY key")
@@ -209,9 +211,27 @@ def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
     keys = [key_of(m.core, table, id_) for id_ in ids]
     rows = fresh_rows(m.core, table, keys, ids, [stamp(i) for i in range(300)], [[None] * 300] * 4)
     assert not write_new(m.core, rows)
+    assert not m.core.toggled.came
     assert m.rows("SELECT * FROM _replica_record ORDER BY key") == before
     assert write_new(m.core, [row for row in rows if row[0] not in {old[0] for old in before}])
     assert m.value("SELECT count(*) FROM _replica_record") == len(before) + 299
+    assert len(b"".join(m.core.toggled.came)) == 299 * 32
+
+
+def test_many_are_asked_for_by_statements_of_few_lengths(machine: Make) -> None:
+    m = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY);")
+    m.store.put_many("t", [(k,) for k in range(700)])
+    there = [key for key, _ in m.store.entries("", b"", 700)]
+    asked: set[int] = set()
+    m.core.db.set_trace_callback(lambda sql: asked.add(sql.count(",")))
+    for count in range(1, 700, 23):
+        keys = list(range(count))
+        assert sorted(m.core.select_in("SELECT k FROM t WHERE k IN (", keys)) == [(k,) for k in keys]
+        ranges = index.select_ranges(m.core, "n, key", [(key, key) for key in there[:count]])
+        assert [there[start + n] == key for start, rows in ranges for n, key in rows] == [True] * count
+    m.core.db.set_trace_callback(None)
+    assert len(asked) <= 18
+    assert not m.core.select_in("SELECT k FROM t WHERE k IN (", [])
 
 
 def test_a_large_put_leaves_the_triggers_as_they_were(machine: Make) -> None:
@@ -265,8 +285,12 @@ def test_new_rows_are_absorbed_together_as_one_by_one(machine: Make, monkeypatch
 # --- the trie ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("together", [index.CHANGES_MAX, 30])
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_history_the_stored_trie_is_the_one_made_anew(machine: Make, seed: int) -> None:
+def test_after_any_history_the_stored_trie_is_the_one_made_anew(
+    machine: Make, seed: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "CHANGES_MAX", together)
     m, random = machine("m", "CREATE TABLE t(k INTEGER PRIMARY KEY, v);"), Random(seed)
     for _ in range(8):
         size = random.choice([1, 10, 100, 3_000])
@@ -282,6 +306,27 @@ def test_after_any_history_the_stored_trie_is_the_one_made_anew(machine: Make, s
         entries = m.store.entries("", b"", -1)
         assert root == digest(m.core.keys.trie, entries)
         assert count == len(entries)
+
+
+def test_many_changes_are_taken_through_a_large_trie_in_parts(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v);")
+    m.store.put_many("t", [(f"{i}", 0) for i in range(8_000)])
+    held: list[int] = []
+    write = index._Update._write
+
+    def counted(self: index._Update) -> None:
+        held.append(len(self.rows))
+        write(self)
+
+    monkeypatch.setattr(index._Update, "_write", counted)
+    for together, parts in ((2_000, 1), (200, 16)):
+        monkeypatch.setattr(index, "CHANGES_MAX", together)
+        held.clear()
+        m.store.put_many("t", [(f"{i}", together) for i in range(0, 8_000, 8)])
+        assert max(held) * parts < 2 * sum(held)
+        assert sum(map(bool, held)) == parts + (parts > 1)
+    made = index.build(m.core)
+    assert m.rows("SELECT * FROM _replica_trie ORDER BY prefix") == sorted(made[2])
 
 
 def test_many_nodes_are_what_each_is(machine: Make) -> None:

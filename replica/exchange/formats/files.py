@@ -9,6 +9,7 @@ temporary file first. One test each:
 3. A bomb, a file packed twice, a truncated or damaged one ends in FileRefused, within a second.
 4. The digest is of the file as it lies; progress counts its bytes.
 5. A stream of text without a line break is FileRefused after LINE_MAX bytes, or MARKUP_MAX if it may be JSON or XML.
+6. A stream that would take more than half of the disk is FileRefused before, and nothing is left of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -45,6 +47,9 @@ LINE_MAX = 64 << 20
 
 MARKUP_MAX = 4 << 30
 """The same of JSON and XML, which programs write in one line."""
+
+ROOM_SHARE = 2
+"""A stream may take this part of what is free where temporary files are: the store must grow too, on the same disk often."""
 
 WINDOW_MAX = 1 << 27
 """Memory that a zstd frame may ask for: what its own command line allows."""
@@ -205,7 +210,7 @@ class Input:
     def digest(self) -> str:
         """BLAKE3 of the file as it lies, 64 hexadecimal digits."""
         total, at = blake3(), _At(self._file)
-        while piece := at.read(1 << 20):
+        while piece := at.read(_PIECE):
             total.update(piece)
         return total.hexdigest()
 
@@ -294,8 +299,20 @@ def _input(name: str, file: IO[bytes], member: str | None, path: Path | None, un
 
 def _spooled(source: IO[bytes], name: str, most: int) -> IO[bytes]:
     """All of a stream, in a temporary file without a name: nothing is left of it, however the process ends."""
-    file, total, since = tempfile.TemporaryFile(), 0, 0  # noqa: SIM115 (it lives as long as the Input)
-    longest: int | None = None
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the Input)
+    try:
+        spool(source, file, name, most)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def spool(source: IO[bytes], out: IO[bytes], name: str = "standard input", most: int = UNPACKED_MAX) -> None:
+    """Put all of a stream into a file of the temporary folder. Raises FileRefused for what seems to have no end."""
+    total = since = 0
+    folder, longest = tempfile.gettempdir(), LINE_MAX
+    room = shutil.disk_usage(folder).free // ROOM_SHARE
     try:
         while piece := source.read(_PIECE):
             if not total:
@@ -305,20 +322,23 @@ def _spooled(source: IO[bytes], name: str, most: int) -> IO[bytes]:
             since = since + len(piece) if broken < 0 else len(piece) - broken - 1
             if total > most:
                 raise FileRefused(f"{name} gives more than {most:,} bytes")
-            if longest is not None and since > longest:
+            if since > longest:
                 raise FileRefused(f"{name} gives {longest:,} bytes and more without a line break: that is no table")
-            file.write(piece)
-        file.flush()
-    except BaseException:
-        file.close()
-        raise
-    return file
+            if total > room:
+                raise FileRefused(
+                    f"{name} gives more than {room:,} bytes, half of what {clean(folder)} had free: put it into a file and "
+                    "name that, or set TMPDIR to a larger disk"
+                )
+            out.write(piece)
+        out.flush()
+    except OSError as error:
+        raise FileRefused(f"{name} cannot be kept in {clean(folder)} after {total:,} bytes: {clean(error)}") from error
 
 
-def _longest(head: bytes) -> int | None:
-    """Bytes without a line break that a stream which begins so may have; None: any number."""
+def _longest(head: bytes) -> int:
+    """Bytes without a line break that a stream which begins so may have."""
     if head.startswith(_BINARY):
-        return None
+        return UNPACKED_MAX
     begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n\x1e")[:1]
     return MARKUP_MAX if begin in {b"[", b"{", b"<"} else LINE_MAX
 

@@ -44,13 +44,20 @@ class MapsRows(Protocol):
 @dataclass(slots=True)
 class File:
     """One file of a run. `find`: finds or makes the tables of its targets, by folded
-    name, given those of the files before. `deletes`: its rows that say that a record was deleted, if it may have such."""
+    name, given those of the files before. `deletes`: its rows that say that a record was deleted, if it may have such.
+    `owners`: of the rows of several files, the file of each target."""
 
     number: int
     mapper: MapsRows
     stamps: Stamps
     find: Callable[[Core, dict[str, Place]], dict[str, Place]]
     deletes: Deletes | None = None
+    owners: tuple[int, ...] = ()
+
+    def place(self, places: dict[int, dict[str, Place]], target: int) -> Place:
+        """Where the records of a target go."""
+        owner = self.owners[target] if self.owners else self.number
+        return places[owner][fold(self.mapper.targets[target].collection)]
 
 
 class _Excluded(Exception):
@@ -317,7 +324,7 @@ class Batching:
         done = []
         parts = []
         for mapped in work.mapped:
-            place = places[file.number][fold(file.mapper.targets[mapped.target].collection)]
+            place = file.place(places, mapped.target)
             repeated = work.repeated.get(mapped.target, set())
             left: Sequence[int] = range(len(mapped.sources))
             if work.outs or repeated:

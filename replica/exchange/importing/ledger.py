@@ -37,7 +37,7 @@ def keep(core: Core, run: str, rows: Sequence[Aside]) -> None:
     packed = [
         (
             run,
-            _number(r.source, r.number),
+            place(r.source, r.number),
             r.line,
             r.kind,
             _pack([list(r.cells), r.raw, r.tree]),
@@ -67,19 +67,19 @@ def some(core: Core, run: str, source: int, numbers: Sequence[int]) -> list[Asid
         "SELECT number, line, kind, cells, reasons FROM _replica_import_row "
         "WHERE run = ? AND number IN (SELECT value FROM json_each(?)) ORDER BY number"
     )
-    wanted = json.dumps([_number(source, number) for number in numbers])
+    wanted = json.dumps([place(source, number) for number in numbers])
     return [_aside(*row) for row in core.rows(sql, (run, wanted))]
 
 
 def _aside(number: int, line: int, kind: str, cells: str, reasons: str) -> Aside:
     values, raw, tree = _unpack(cells)
-    source, place = divmod(number, _FILE)
-    return Aside(source, place, line, kind, tuple(values), tuple(_unpack(reasons)), raw, tree)
+    source, own = divmod(number, _FILE)
+    return Aside(source, own, line, kind, tuple(values), tuple(_unpack(reasons)), raw, tree)
 
 
 def forget_rows(core: Core, run: str, source: int, numbers: Sequence[int]) -> None:
     """Forget these rows of one file, in the caller's transaction."""
-    places = [(run, _number(source, number)) for number in numbers]
+    places = [(run, place(source, number)) for number in numbers]
     core.db.executemany("DELETE FROM _replica_import_row WHERE run = ? AND number = ?", places)
 
 
@@ -94,7 +94,7 @@ def rejected(core: Core, run: str, source: int, numbers: Sequence[int]) -> set[i
     if not numbers:
         return set()
     sql = "SELECT number FROM _replica_import_row WHERE run = ? AND kind = ? AND number BETWEEN ? AND ?"
-    found = core.rows(sql, (run, REJECTED, _number(source, min(numbers)), _number(source, max(numbers))))
+    found = core.rows(sql, (run, REJECTED, place(source, min(numbers)), place(source, max(numbers))))
     return {number % _FILE for (number,) in found}
 
 
@@ -114,7 +114,8 @@ def batch(rows: Sequence[Aside]) -> Batch:
 _FILE = 1 << 40
 
 
-def _number(source: int, number: int) -> int:
+def place(source: int, number: int) -> int:
+    """What a row of a file is known by among those of all files: its number in the first one, were it as long."""
     return source * _FILE + number
 
 

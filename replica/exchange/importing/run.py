@@ -12,6 +12,7 @@ interrupted and goes on writes what it would have written at once, and what was 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -25,13 +26,14 @@ from protocol.keys import content_hash
 from protocol.record import fold
 from replica.errors import UsageError
 from replica.exchange.formats import opening as formats
-from replica.exchange.formats.files import open_input
+from replica.exchange.formats.files import open_input, spool
 from replica.exchange.importing import ledger, runs
 from replica.exchange.importing import recall as recalling
 from replica.exchange.importing.asof import author, stamps
 from replica.exchange.importing.batches import Batching, File
 from replica.exchange.importing.deletes import Deletes, with_id
 from replica.exchange.importing.identity import NAMESPACE
+from replica.exchange.importing.joint import joined
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
 from replica.exchange.importing.places import Place, name_source, place
 from replica.exchange.importing.recall import Recall
@@ -307,11 +309,11 @@ class _Import:
                 for number, file in enumerate(self._files):
                     if rows := [row for row in part if row.source == number]:
                         batching.wait(waiting, file, ledger.batch(rows))
-        for number, rows_of in waiting.batches(BATCH_ROWS):
+        for parts in waiting.batches(BATCH_ROWS):
             with self._store.transaction() as core:
-                rows = ledger.some(core, run.id, number, rows_of)
-            batching.take_again(self._files[number], ledger.batch(rows))
-            self._look(self._readers[number])
+                kept = [(self._files[n], ledger.batch(ledger.some(core, run.id, n, some))) for n, some in parts]
+            batching.take_again(*joined(kept))
+            self._look(self._readers[parts[0][0]])
 
     def _end(self, batching: Batching, run: Run, recall: Recall) -> None:
         if self._outcome.read:
@@ -391,9 +393,8 @@ def _iso(ms: int) -> str:
 @contextmanager
 def _spooled() -> Iterator[str]:
     """Standard input as a file, which can be read twice."""
-    with open_input("-") as given, tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
+    with tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
         path = Path(folder) / "standard-input"
-        with given.open() as source, path.open("wb") as out:
-            while piece := source.read(1 << 20):
-                out.write(piece)
+        with path.open("wb") as out:
+            spool(sys.stdin.buffer, out)
         yield str(path)

@@ -1,6 +1,6 @@
 """The keys of a run so far: which were there already, on which line, and whether with the same values.
 
-A hundred thousand stay in memory, in some 13 MB; beyond that they go into a temporary file, so that memory does not grow
+Fifty thousand stay in memory, in some 7 MB; beyond that they go into a temporary file, so that memory does not grow
 with the file that is read.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-IN_MEMORY = 100_000
+IN_MEMORY = 50_000
 
 
 class First(NamedTuple):

@@ -1,10 +1,10 @@
 """In which order rows that wait for others are taken: each after those that it waits for, so that every row is taken once.
 
-Rows that wait for each other in a circle are taken together, in one batch. One test each:
+Rows that wait for each other in a circle are taken together. One test each:
 
 1. A row comes after every row that makes a record it refers to, or in the same batch; a chain of any length takes time that
    grows with its length.
-2. Rows of a circle are in one batch, if they are of one file.
+2. Rows of a circle are taken at once, whatever files they are of.
 3. Memory is some 250 bytes for each row that waits, and 100 more for each relation of it.
 """
 
@@ -62,19 +62,22 @@ class Waiting:
         for number, (makes, needs) in zip(numbers, found, strict=True):
             self.add(file, number, makes, needs)
 
-    def batches(self, size: int) -> Iterator[tuple[int, list[int]]]:
-        """(file, numbers) of rows to take at once: at most `size`, but for a circle that is larger."""
+    def batches(self, size: int) -> Iterator[list[tuple[int, list[int]]]]:
+        """Rows to take at once, as (file, numbers): at most `size`, of one file, but for a circle, which may be larger and
+        of several."""
         file, numbers = -1, list[int]()
         for circle in self._circles():
-            for of in sorted({self._files[row] for row in circle}):
-                some = [self._numbers[row] for row in circle if self._files[row] == of]
-                if numbers and (of != file or len(numbers) + len(some) > size):
-                    yield file, sorted(numbers)
-                    numbers = []
-                file = of
-                numbers += some
+            files = {self._files[row] for row in circle}
+            if numbers and (files != {file} or len(numbers) + len(circle) > size):
+                yield [(file, sorted(numbers))]
+                numbers = []
+            if len(files) == 1:
+                (file,) = files
+                numbers += [self._numbers[row] for row in circle]
+            else:
+                yield [(f, sorted(self._numbers[row] for row in circle if self._files[row] == f)) for f in sorted(files)]
         if numbers:
-            yield file, sorted(numbers)
+            yield [(file, sorted(numbers))]
 
     def _before(self, row: int) -> Iterator[int]:
         """Rows that make what this one refers to."""

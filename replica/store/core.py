@@ -21,10 +21,9 @@ from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
+from replica.store.lists import CHUNK, filled, length, places
 from replica.store.toggled import Toggled
 
-CHUNK = 512
-"""Values of one IN list."""
 ROWS_AT_ONCE = 100
 """Rows of one INSERT."""
 ALONE_MAX = 100
@@ -314,12 +313,11 @@ class Core:
         """Rows of `sql`, which ends in `IN (`, for any number of values."""
         if len(values) > CHUNK:
             return self._select_parts(sql, values, before)
-        return self.rows(f"{sql}{','.join('?' * len(values))})", (*before, *values)) if values else ()
+        return self.rows(f"{sql}{places(length(len(values)))})", (*before, *filled(values))) if values else ()
 
     def _select_parts(self, sql: str, values: Sequence[object], before: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
-            part = values[start : start + CHUNK]
-            yield from self.rows(sql + ",".join("?" * len(part)) + ")", (*before, *part))
+            yield from self.select_in(sql, values[start : start + CHUNK], *before)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; text that is not UTF-8 comes as IllFormedText."""

@@ -12,6 +12,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, chain, islice
 from struct import Struct
 
@@ -22,6 +23,7 @@ from replica.errors import StoreError
 from replica.store import history
 from replica.store.core import Core
 from replica.store.grow import COUNTS, Row, grow
+from replica.store.lists import length
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""
@@ -30,6 +32,8 @@ READ_MAX, RANGES = 256, 128
 """A part of so few records is read together with so many others: as much as SCAN_MAX at a time."""
 
 _DIGESTS = Struct("16s" * 16)
+_NOTHING = b"\x01", b""
+"""A range of no key: it fills a list of ranges up."""
 
 
 def root(core: Core) -> tuple[bytes, int]:
@@ -87,13 +91,18 @@ def select_ranges(
     to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
         some = bounds[start : start + RANGES]
-        marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
+        some = [*some, *[_NOTHING] * (length(len(some)) - len(some))]
         rows = core.db.execute(
-            f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
+            f"WITH r(n, low, high) AS (VALUES {_numbered(len(some))}) SELECT {columns} FROM r "
             f"CROSS JOIN _replica_record WHERE key BETWEEN low AND high{tail}",
             list(map(bytearray, chain.from_iterable(some))),
         )
         yield start, rows
+
+
+@lru_cache(RANGES)
+def _numbered(count: int) -> str:
+    return ", ".join([f"({n}, ?, ?)" for n in range(count)])
 
 
 def flush(core: Core) -> None:

@@ -74,7 +74,7 @@ class Mistaken(Store):
     def news(self, root: bytes) -> Items:
         """It leaves some out."""
         true = super().news(root)
-        return {key: stamps for key, stamps in true.items() if self.random.random() < 0.5} if self._errs() else true
+        return {key: true[key] for key in sorted(true) if self.random.random() < 0.5} if self._errs() else true
 
     def counters(self, since: bytes = b"") -> bytes:
         """Of nothing, or of anything."""
@@ -104,7 +104,7 @@ class Mistaken(Store):
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         """It does not find all."""
         true = super().locate(heads)
-        return {head: found for head, found in true.items() if self.random.random() < 0.7} if self._errs() else true
+        return {head: true[head] for head in sorted(true) if self.random.random() < 0.7} if self._errs() else true
 
 
 class Hinted(Node):

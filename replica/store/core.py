@@ -22,10 +22,9 @@ from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
 from replica.store.connection import begin
+from replica.store.lists import CHUNK, filled, length, places
 from replica.store.toggled import Toggled
 
-CHUNK = 512
-"""Values of one IN list."""
 ROWS_AT_ONCE = 100
 """Rows of one INSERT."""
 ALONE_MAX = 100
@@ -314,17 +313,13 @@ class Core:
 
     def select_in(self, sql: str, values: Sequence[object], *before: object) -> Iterable[tuple[Any, ...]]:
         """Rows of `sql`, which ends in `IN (`, for any number of values."""
-        some = self._select_parts if len(values) > CHUNK else self._select_part
-        return some(sql, values, before) if values else ()
+        if len(values) > CHUNK:
+            return self._select_parts(sql, values, before)
+        return self.rows(f"{sql}{places(length(len(values)))})", (*before, *filled(values))) if values else ()
 
     def _select_parts(self, sql: str, values: Sequence[object], before: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
-            yield from self._select_part(sql, values[start : start + CHUNK], before)
-
-    def _select_part(self, sql: str, values: Sequence[object], before: Sequence[object]) -> list[tuple[Any, ...]]:
-        count = lists_of(len(values))
-        filled = (*before, *values, *[values[0]] * (count - len(values)))
-        return self.rows(f"{sql}{','.join('?' * count)})", filled)
+            yield from self.select_in(sql, values[start : start + CHUNK], *before)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; text that is not UTF-8 comes as IllFormedText."""
@@ -388,11 +383,6 @@ class Core:
             found = catalog.Table(cursor.lastrowid, collection, False, "", 0, [], None)
             self.tables[found.tbl] = self.by_name[collection] = found
         return found
-
-
-def lists_of(count: int) -> int:
-    """Length of the list in which so many values are asked for: a power of two, as each that is kept takes kilobytes."""
-    return 1 << (count - 1).bit_length()
 
 
 def _tolerant(data: bytes) -> str | IllFormedText:

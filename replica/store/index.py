@@ -12,6 +12,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, chain, islice
 from struct import Struct
 
@@ -20,8 +21,9 @@ from protocol.collector import uncollected
 from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest, key_range, leaf_digest
 from replica.errors import StoreError
 from replica.store import history
-from replica.store.core import Core, lists_of
+from replica.store.core import Core
 from replica.store.grow import COUNTS, Row, grow
+from replica.store.lists import length
 
 SCAN_MAX = 32_768
 """Entries that are held in memory at a time when a subtree is built anew."""
@@ -34,8 +36,8 @@ CHANGES_MAX = 4_096
 read of a small part is still in SQLite's cache when it is written."""
 
 _DIGESTS = Struct("16s" * 16)
-_NOTHING = (b"\xff", b"")
-"""A range of keys that holds none."""
+_NOTHING = b"\x01", b""
+"""A range of no key: it fills a list of ranges up."""
 
 
 def root(core: Core) -> tuple[bytes, int]:
@@ -92,15 +94,19 @@ def select_ranges(
     """Rows of `_replica_record` from many short ranges of keys, by few queries: (place, rows of the ranges from there on,
     to be read before the next). `n` is a range's number after that place."""
     for start in range(0, len(bounds), RANGES):
-        some = list(bounds[start : start + RANGES])
-        some += [_NOTHING] * (lists_of(len(some)) - len(some))
-        marks = ", ".join([f"({n}, ?, ?)" for n in range(len(some))])
+        some = bounds[start : start + RANGES]
+        some = [*some, *[_NOTHING] * (length(len(some)) - len(some))]
         rows = core.db.execute(
-            f"WITH r(n, low, high) AS (VALUES {marks}) SELECT {columns} FROM r "
+            f"WITH r(n, low, high) AS (VALUES {_numbered(len(some))}) SELECT {columns} FROM r "
             f"CROSS JOIN _replica_record WHERE key BETWEEN low AND high{tail}",
             list(map(bytearray, chain.from_iterable(some))),
         )
         yield start, rows
+
+
+@lru_cache(RANGES)
+def _numbered(count: int) -> str:
+    return ", ".join([f"({n}, ?, ?)" for n in range(count)])
 
 
 def flush(core: Core) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from protocol.trie import Entry
 from replica.store import ddl
 from replica.store.core import Core
+from replica.store.lists import filled, places
 
 
 def first(core: Core, limit: int) -> list[Entry]:
@@ -16,7 +17,10 @@ def first(core: Core, limit: int) -> list[Entry]:
 
 def compare(core: Core, entries: Sequence[Entry]) -> tuple[int, int]:
     """(how many of these this store has too, how many of those differ)."""
-    mine = dict(_adopted(core, f"key IN ({','.join('?' * len(entries))})", [key for key, _ in entries]))
+    if not entries:
+        return 0, 0
+    keys = filled([key for key, _ in entries])
+    mine = dict(_adopted(core, f"key IN ({places(len(keys))})", keys))
     common = [(key, born) for key, born in entries if key in mine]
     return len(common), sum(mine[key] != born for key, born in common)
 

@@ -19,6 +19,7 @@ from protocol.record import Delta, Record, Register, pack_id, pack_ids, unpack_i
 from protocol.values import IllFormedText, Value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.lists import CHUNK, length, places
 from replica.store.shadow import EXTRA, SHOWN, Shadow, ShadowRow, load_shadows, store_form, write
 
 
@@ -170,11 +171,12 @@ def fetch_rows(core: Core, table: Table, pks: Sequence[Sequence[object]]) -> dic
 def _fetch_composite(
     core: Core, table: Table, pks: Sequence[Sequence[object]], width: int
 ) -> Iterable[tuple[Any, ...]]:
-    one = "(" + ",".join("?" * width) + ")"
-    step = 500 // width
+    one = f"({places(width)})"
+    step = CHUNK // width
     for start in range(0, len(pks), step):
         part = pks[start : start + step]
-        sql = f"{table.select} WHERE ({', '.join(table.key_columns)}) IN (VALUES {','.join([one] * len(part))})"
+        part = [*part, *[part[-1]] * (length(len(part)) - len(part))]
+        sql = f"{table.select} WHERE ({', '.join(table.key_columns)}) IN (VALUES {places(len(part), one)})"
         yield from core.rows(sql, [value for pk in part for value in pk])
 
 

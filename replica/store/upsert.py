@@ -28,12 +28,13 @@ from protocol.values import Value, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store.apply import apply
 from replica.store.catalog import Table
-from replica.store.core import CHUNK, Core
+from replica.store.core import Core
 from replica.store.fit import fit
 from replica.store.fresh import plain, spread
 from replica.store.identify import identify, told_id
 from replica.store.insert import New, insert_new
 from replica.store.leap import leap
+from replica.store.lists import CHUNK
 from replica.store.shadow import SHOWN, load_shadows
 from replica.store.state import State, load
 

@@ -62,6 +62,21 @@ def test_false_hints_look_like_true_ones(tmp_path: Path) -> None:
     assert all(9 < count < 60 for count in false.values()), false
 
 
+def test_what_is_left_out_is_the_same_in_whatever_order_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = make_pair(tmp_path, 1)
+    keys = [bytes([number]) * 16 for number in range(40)]
+
+    def found(order: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        monkeypatch.setattr(Store, "news", lambda _, __: {key: {ROOT} for key in order})
+        monkeypatch.setattr(Store, "locate", lambda _, __: {key: [(ROOT, ROOT)] for key in order})
+        with Mistaken(path) as store:
+            store.mistake(Random(1))._share = 1.0
+            return list(store.news(ROOT)), list(store.locate([]))
+
+    assert found(keys) == found(keys[::-1])
+    assert 0 < len(found(keys)[0]) < len(keys)
+
+
 @pytest.mark.parametrize("hints", HINTS)
 def test_all_become_equal_whatever_they_believe(hints: str) -> None:
     reached: dict[str, int] = {}

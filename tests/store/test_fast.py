@@ -230,7 +230,7 @@ def test_many_are_asked_for_by_statements_of_few_lengths(machine: Make) -> None:
         ranges = index.select_ranges(m.core, "n, key", [(key, key) for key in there[:count]])
         assert [there[start + n] == key for start, rows in ranges for n, key in rows] == [True] * count
     m.core.db.set_trace_callback(None)
-    assert len(asked) <= 18
+    assert len(asked) <= 20
     assert not m.core.select_in("SELECT k FROM t WHERE k IN (", [])
 
 

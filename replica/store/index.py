@@ -106,11 +106,12 @@ def flush(core: Core) -> None:
 @uncollected()
 def catch_up(core: Core) -> None:
     """Bring the trie up to date with the records that changed so far in this transaction."""
-    if not core.dirty:
+    dirty = core.dirty.whole()
+    if not dirty:
         return
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.change(count, core.dirty)
+    digest, count = update.change(count, dirty)
     core.dirty.clear()
     update.write()
     if digest != before:

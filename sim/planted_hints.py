@@ -32,6 +32,19 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ),
     ),
     (
+        "minor-ignored",
+        "A peer of an older minor version hears no hints; else it throws out whoever says one.",
+        (),
+        ("I9",),
+        (
+            (
+                "protocol.session:Session.open",
+                "self._short.introduction(count, self._agreed) if self._hinted else _NO_HINTS",
+                "self._short.introduction(count, self._agreed)",
+            ),
+        ),
+    ),
+    (
         "probe-believed",
         "A probed root is compared; else who has news says to a peer without any that all is the same.",
         (),

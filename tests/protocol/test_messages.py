@@ -38,7 +38,7 @@ from protocol.messages import (
 from protocol.record import Delta, Record
 from protocol.sketch import WIDTHS, cells_size, wider
 from protocol.trie import slice_width
-from tests.protocol.memory_store import KEYS, NOW_MS
+from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS
 from tests.protocol.strategies import records
 from tests.vectors import vectors
 from tests.vectors.make import message_from
@@ -301,7 +301,7 @@ def test_a_bomb_costs_no_memory() -> None:
 
 
 def test_the_largest_record_fits_into_a_frame_even_uncompressible() -> None:
-    noise = b"".join(KEYS.proof(str(i), b"", b"") for i in range(limits.RECORD_BYTES_MAX // 32 - 2))
+    noise = b"".join(KEYS.proof(str(i), HANDSHAKE) for i in range(limits.RECORD_BYTES_MAX // 32 - 2))
     record = Delta("t", b"\x91\1", b"", bytes(15) + b"\1", ("photo",), bytes(15) + b"\1", b"", (noise,))
     assert limits.RECORD_BYTES_MAX - 20 < len(record.encode()) <= limits.RECORD_BYTES_MAX
     frame = encode(Records((record,)))
@@ -364,6 +364,10 @@ def test_vectors() -> None:
         assert decode(bytes.fromhex(case["bytes"])) == message_from(case), case["name"]
         if case["kind"] != "Records":  # another compressor may make other bytes of the same batch
             assert encode(message_from(case)).hex() == case["bytes"], case["name"]
+    known = {case["name"]: case for case in cases["messages"]}
+    for case in cases["grown"]:
+        assert decode(bytes.fromhex(case["bytes"])) == message_from(known[case["as"]]), case["name"]
+    assert {known[case["as"]]["kind"] for case in cases["grown"]} == {"Hello", "Probe", "Same"}
     for case in cases["refused"]:
         with pytest.raises(PeerFault):
             decode(bytes.fromhex(case["bytes"]))

@@ -48,6 +48,7 @@ from protocol.messages import (
     Records,
     Same,
     Want,
+    hints,
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
 from protocol.reconcile import Reconciler
@@ -76,7 +77,6 @@ _SHORT = Cells | More | Listing | Pick
 HINTED = 1
 """The minor version from which there are hints: PROBE, what HELLO says of them, and the short ways."""
 _NO_HINTS = b"", 0, b"", b""
-_UNHEARD_OF = f"a hint at minor version 0: there is none before {limits.VERSION}.{HINTED}"
 
 
 class Self(NamedTuple):
@@ -151,6 +151,8 @@ class Session:
         message = frames.decode(frame)
         if type(message) not in TRANSITIONS[self.state]:
             raise Malformed(f"{type(message).__name__} while {self.state.value}")
+        if not self._hinted and hints(message):
+            raise Malformed(f"a hint at minor version 0: there is none before {limits.VERSION}.{HINTED}")
         match message:
             case Hello():
                 self._on_hello(message, now_ms)
@@ -212,13 +214,12 @@ class Session:
         if hello.version != limits.VERSION:
             raise WrongVersion(f"the peer speaks version {hello.version}, this node {limits.VERSION}: update the older")
         self._meet(hello.proof, hello.node, hello.name, hello.wall_ms - now_ms, hello.count)
-        if not self._hinted and (hello.agreed or hello.news or hello.counters or hello.cells):
-            raise Malformed(_UNHEARD_OF)
         if self._role == SERVER:
             if not hello.root:
                 raise Malformed("a client says its root")
             self._compare_sample(hello)
-            self._answer(hello, now_ms)
+            if not self._same(hello.root, now_ms):
+                self._greet(self._short.welcome(hello, self.outcome.count) if self._hinted else _NO_HINTS, now_ms)
         else:
             if self._hinted:
                 self._short.welcomed(hello, self.outcome.count)
@@ -228,10 +229,8 @@ class Session:
         if self._role == CLIENT:
             raise Malformed("a server does not probe")
         self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
-        if not self._hinted:
-            raise Malformed(_UNHEARD_OF)
-        count = self._store.root()[1]  # It was ours then, and little has changed.
-        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root), now_ms)
+        if not self._same(probe.root, now_ms):
+            self._greet(self._short.probed(probe.root), now_ms)
 
     def _on_same(self, same: Same, now_ms: int) -> None:
         if self._role == SERVER:
@@ -252,16 +251,19 @@ class Session:
         self.outcome.peer = Peer(node, theirs, name or self._store.node_name(node), count, minor)
         self.outcome.offset_ms, self.outcome.round_trips = offset_ms, 1
 
-    def _answer(self, hello: Hello, now_ms: int) -> None:
-        """Greet the client, in whose copy something differs or nothing, and take the first turn."""
-        root, count = self._store.root()
-        self.outcome.root, self.outcome.count = root, count
-        if hello.root == root:
+    def _same(self, theirs: bytes, now_ms: int) -> bool:
+        """Whether nothing differs from the client's copy: then that is all that is said."""
+        root, self.outcome.count = self._store.root()
+        self.outcome.root = root
+        if theirs == root:
             self._last.append(Same(self._me.node, now_ms))
             self._close(IN_SYNC, "", root)
-            return
-        short = self._short.welcome(hello, count) if self._hinted else _NO_HINTS
-        self._last.append(Hello(limits.VERSION, b"", self._me.node, self._me.name, now_ms, count, b"", *short))
+        return theirs == root
+
+    def _greet(self, said: tuple[bytes, int, bytes, bytes], now_ms: int) -> None:
+        """Greet the client, in whose copy something differs, and take the first turn."""
+        me, count = self._me, self.outcome.count
+        self._last.append(Hello(limits.VERSION, b"", me.node, me.name, now_ms, count, b"", *said))
         self._speak()
 
     def _compare_sample(self, hello: Hello) -> None:
@@ -302,8 +304,6 @@ class Session:
         self.outcome.rounds = number + 1
 
     def _on_short(self, message: _SHORT) -> None:
-        if not self._hinted:
-            raise Malformed(_UNHEARD_OF)
         if self._round >= 0:
             raise Malformed(f"{type(message).__name__} after the trie was asked")
         match message:

@@ -49,7 +49,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "A probed root is compared; else who has news says to a peer without any that all is the same.",
         (),
         ("I5", "I9"),
-        (("protocol.session:Session._answer", "if hello.root == root:", "if hello.root == root or not hello.name:"),),
+        (("protocol.session:Session._on_probe", "self._same(probe.root", "self._same(self._store.root()[0]"),),
     ),
     (
         "end-not-compared",

@@ -229,6 +229,9 @@ class Mute(Reconciler):
     def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
         return b"", 0, b"", b""
 
+    def probed(self, root: bytes) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
     def welcomed(self, hello: Hello, count: int) -> None:
         pass
 

@@ -36,7 +36,7 @@ from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS, MemoryStore, Ta
 from tests.protocol.memory_store import session as side
 from tests.protocol.strategies import colleagues
 from tests.protocol.test_descent import twins
-from tests.protocol.test_messages import anything
+from tests.protocol.test_messages import greetings, others
 from tests.protocol.test_session import ROOT, pulled, tell
 
 OLD = HANDSHAKE._replace(client_minor=0, server_minor=0)
@@ -137,7 +137,7 @@ def test_who_heard_another_version_than_was_said_trusts_no_proof(changed: dict[s
     a, b = twins(20)
     heard = Handshake(*(HANDSHAKE._asdict() | changed).values())
     talk = run(side(CLIENT, a, agreed=a.root()[0] if known else b""), side(SERVER, b, handshake=heard))
-    assert isinstance(talk.faults[0], NotMember)
+    assert isinstance(talk.faults[0], NotMember if heard.minor else Malformed)  # A hint is odd there even before the proof.
     assert talk.outcomes[1].peer is None
     assert not KEYS.proves(KEYS.proof(SERVER, heard), SERVER, HANDSHAKE)
 
@@ -146,14 +146,14 @@ numbers = st.integers(-(1 << 63), (1 << 63) - 1)
 scalars = st.one_of(numbers, st.text(max_size=9), st.binary(max_size=9), st.booleans(), st.none(), st.floats(width=64))
 
 
-@given(anything.filter(lambda m: isinstance(m, Hello | Probe | Same)), st.lists(scalars, min_size=1, max_size=3))
+@given(greetings, st.lists(scalars, min_size=1, max_size=3))
 def test_what_a_later_version_says_at_the_end_of_a_greeting_is_ignored(greeting: Message, more: list[object]) -> None:
     parts = unpack(frames.encode(greeting), arrays_max=1, array_max=16)
     assert isinstance(parts, tuple)
     assert frames.decode(pack_plain([*parts, *more])) == greeting
 
 
-@given(anything.filter(lambda m: not isinstance(m, Hello | Probe | Same)), scalars)
+@given(others, scalars)
 def test_but_no_other_message_may_grow(message: Message, more: object) -> None:
     parts = unpack(frames.encode(message), arrays_max=2, array_max=16)
     assert isinstance(parts, tuple)

@@ -74,7 +74,8 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
 of these seeds change when the drawing does."""
 CHEAP = ("old-key-not-left", "trie-skips-edits", "latest-birth-wins")
 HINTS = (
-    "minor-ignored", "probe-believed", "end-not-compared", "news-not-made-up-for", "gap-in-memory", "overwritten-stays-in-sketch",
+    "minor-ignored", "probe-believed", "end-not-compared", "news-not-made-up-for", "gap-in-memory",
+    "overwritten-stays-in-sketch",
 )  # fmt: skip
 TWINS = Scenario(
     7,

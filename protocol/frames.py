@@ -154,7 +154,7 @@ def decode(frame: bytes) -> Message:
     if reader is None:
         raise Malformed(f"unknown message {parts[0]}: the peer may run a newer version")
     shape, make = reader
-    body = parts[1:]
+    body = parts[1 : 1 + len(shape)] if parts[0] in _MAY_GROW else parts[1:]
     if len(body) != len(shape) or any(type(p) is not kind for p, kind in zip(body, shape, strict=True)):
         raise Malformed(f"message {parts[0]} does not have its shape")
     if any(type(p) is int and not 0 <= p < 1 << 63 for p in body):
@@ -299,6 +299,9 @@ def _words(reasons: Sequence[object]) -> tuple[str, ...]:
         raise Malformed("reasons are text")
     return words
 
+
+_MAY_GROW = frozenset({1, 2, 9})
+"""HELLO, PROBE and SAME: what a later minor version says at their end is ignored."""
 
 _DECODERS: dict[int, tuple[tuple[type, ...], Callable[..., Message]]] = {
     1: ((int, bytes, bytes, str, int, int, bytes, bytes, int, bytes, bytes, bytes), _hello),

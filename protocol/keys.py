@@ -41,6 +41,21 @@ class Secrets(NamedTuple):
         return blake3(b"".join(self), derive_key_context="replica 1 check").digest(8)
 
 
+class Handshake(NamedTuple):
+    """What both sides of a connection said before the first frame: their nonces, and the minor versions that they speak.
+    The proofs cover all of it, so that nobody in the middle can change any of it unnoticed."""
+
+    client_nonce: bytes
+    server_nonce: bytes
+    client_minor: int
+    server_minor: int
+
+    @property
+    def minor(self) -> int:
+        """The minor version that both speak."""
+        return min(self.client_minor, self.server_minor)
+
+
 def content_hash(data: bytes) -> bytes:
     """8 bytes of unkeyed BLAKE3: the node part of a base stamp, equal in every group."""
     return blake3(data).digest(8)
@@ -96,14 +111,14 @@ class Keys:
         """`trie` of many."""
         return _hashes(self._trie, tagged, DIGEST_BYTES)
 
-    def proof(self, role: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
+    def proof(self, role: str, handshake: Handshake) -> bytes:
         """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session."""
-        said = pack_any([role, self.group, limits.VERSION, client_nonce, server_nonce])
+        said = pack_any([role, self.group, limits.VERSION, *handshake])
         return blake3(said, key=self._proof).digest(PROOF_BYTES)
 
-    def proves(self, proof: bytes, role: str, client_nonce: bytes, server_nonce: bytes) -> bool:
+    def proves(self, proof: bytes, role: str, handshake: Handshake) -> bool:
         """Whether `proof` is the one of `role`, in constant time."""
-        return hmac.compare_digest(proof, self.proof(role, client_nonce, server_nonce))
+        return hmac.compare_digest(proof, self.proof(role, handshake))
 
 
 def _hashes(key: bytes, many: Iterable[bytes], size: int) -> list[bytes]:

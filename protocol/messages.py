@@ -178,6 +178,13 @@ class Pick:
 Message = Hello | Probe | Same | Cells | More | Listing | Pick | Nodes | Have | Want | Records | End | Bye
 
 
+def hints(message: Message) -> bool:
+    """Whether it says, or is, a hint: what minor version 0 does not know (SPEC section 10.6)."""
+    if isinstance(message, Hello):
+        return bool(message.agreed or message.news or message.counters or message.cells)
+    return isinstance(message, Probe | Cells | More | Listing | Pick)
+
+
 def key_width(attempt: int) -> int:
     """Bytes of a record's key that a question says: two heads that agree are told apart by the last attempts."""
     return QUESTION_KEY_BYTES if attempt < limits.SLICES else 16

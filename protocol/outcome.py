@@ -16,12 +16,14 @@ ENDINGS = frozenset({IN_SYNC, REFUSED, UNEXPLAINED, CHANGING})
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end. `instance`: random, of its process. `count`: of its records, as it said."""
+    """Who is at the other end. `instance`: random, of its process. `count`: of its records, as it said. `minor`: the
+    newest minor version of the protocol that it speaks."""
 
     node: bytes
     instance: bytes
     name: str
     count: int
+    minor: int
 
 
 @dataclass(slots=True)

@@ -107,6 +107,13 @@ class Reconciler:
             return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
         return b"", 0, b"", b""
 
+    def probed(self, root: bytes) -> tuple[bytes, int, bytes, bytes]:
+        """The same for a client that said PROBE: it has this root, and wrote nothing since both of us did."""
+        if self._store.came_since(root) is None:
+            return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
+        self._send_news(root)
+        return b"", 0, b"", b""
+
     def welcomed(self, hello: Hello, count: int) -> None:
         """The client hears the server's. After PROBE it has written nothing since, so there is nothing to stream."""
         if hello.agreed and hello.agreed != self._named:

@@ -14,6 +14,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 3. Nothing of ours leaves before the peer has proved membership, and nothing that a stranger says is believed.
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
+6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
 and the first pull.
@@ -31,7 +32,7 @@ from protocol import frames, limits
 from protocol.compare import compare
 from protocol.descent import Agenda, Port
 from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
-from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Keys
+from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake, Keys
 from protocol.messages import (
     Bye,
     Cells,
@@ -47,6 +48,7 @@ from protocol.messages import (
     Records,
     Same,
     Want,
+    hints,
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
 from protocol.reconcile import Reconciler
@@ -72,6 +74,10 @@ turns it back, HELLO and PROBE open, SAME and BYE close."""
 
 _SHORT = Cells | More | Listing | Pick
 
+HINTED = 1
+"""The minor version from which there are hints: PROBE, what HELLO says of them, and the short ways."""
+_NO_HINTS = b"", 0, b"", b""
+
 
 class Self(NamedTuple):
     """What we say about ourselves in HELLO."""
@@ -89,15 +95,16 @@ class Session:
         keys: Keys,
         store: Port,
         me: Self,
-        nonces: tuple[bytes, bytes],
+        handshake: Handshake,
         *,
         sample: bool = False,
         agreed: bytes = b"",
     ) -> None:
-        """`nonces`: the client's and the server's of this connection. `sample`: compare adopted rows before the first
+        """`handshake`: of this connection. `sample`: compare adopted rows before the first
         record is applied, and stop if they are strangers' (SPEC section 8). `agreed`: the root at which this client and
         the peer were equal last, if they ever were."""
-        self._role, self._keys, self._store, self._me, self._nonces = role, keys, store, me, nonces
+        self._role, self._keys, self._store, self._me, self.handshake = role, keys, store, me, handshake
+        self._hinted = handshake.minor >= HINTED
         self._sample, self._agreed = sample and not agreed, agreed
         self.state = State.GREETING
         self.outcome = Outcome()
@@ -120,10 +127,10 @@ class Session:
         """The client's first frame. Call it only after the server has proved membership."""
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
-        proof, me = self._keys.proof(CLIENT, *self._nonces), self._me
-        if root == self._agreed:
+        proof, me = self._keys.proof(CLIENT, self.handshake), self._me
+        if self._hinted and root == self._agreed:
             return frames.encode(Probe(proof, me.node, now_ms, root))
-        short = self._short.introduction(count, self._agreed)
+        short = self._short.introduction(count, self._agreed) if self._hinted else _NO_HINTS
         sample = tuple(self._store.sample(limits.SAMPLE_MAX)) if self._sample else ()
         return frames.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
 
@@ -144,6 +151,8 @@ class Session:
         message = frames.decode(frame)
         if type(message) not in TRANSITIONS[self.state]:
             raise Malformed(f"{type(message).__name__} while {self.state.value}")
+        if not self._hinted and hints(message):
+            raise Malformed(f"a hint at minor version 0: there is none before {limits.VERSION}.{HINTED}")
         match message:
             case Hello():
                 self._on_hello(message, now_ms)
@@ -209,17 +218,19 @@ class Session:
             if not hello.root:
                 raise Malformed("a client says its root")
             self._compare_sample(hello)
-            self._answer(hello, now_ms)
+            if not self._same(hello.root, now_ms):
+                self._greet(self._short.welcome(hello, self.outcome.count) if self._hinted else _NO_HINTS, now_ms)
         else:
-            self._short.welcomed(hello, self.outcome.count)
+            if self._hinted:
+                self._short.welcomed(hello, self.outcome.count)
             self.state = State.LISTENING
 
     def _on_probe(self, probe: Probe, now_ms: int) -> None:
         if self._role == CLIENT:
             raise Malformed("a server does not probe")
         self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
-        count = self._store.root()[1]  # It was ours then, and little has changed.
-        self._answer(Hello(limits.VERSION, b"", probe.node, "", probe.wall_ms, count, probe.root), now_ms)
+        if not self._same(probe.root, now_ms):
+            self._greet(self._short.probed(probe.root), now_ms)
 
     def _on_same(self, same: Same, now_ms: int) -> None:
         if self._role == SERVER:
@@ -229,25 +240,30 @@ class Session:
 
     def _meet(self, proof: bytes, node: bytes, name: str, offset_ms: int, count: int) -> None:
         """Believe who the peer is, if it has proved membership."""
-        if not self._proved and not self._keys.proves(proof, CLIENT, *self._nonces):
+        if not self._proved and not self._keys.proves(proof, CLIENT, self.handshake):
             raise NotMember("this node could not verify that you are a member of its group: join with a fresh invite")
         self._proved = True
-        mine, theirs = (nonce[:INSTANCE_BYTES] for nonce in (self._nonces if self._role == CLIENT else self._nonces[::-1]))
-        if mine == theirs:
+        both = self.handshake
+        client, server = both.client_nonce[:INSTANCE_BYTES], both.server_nonce[:INSTANCE_BYTES]
+        if client == server:
             raise Malformed("this address leads back to this very node")
-        self.outcome.peer = Peer(node, theirs, name or self._store.node_name(node), count)
+        theirs, minor = (server, both.server_minor) if self._role == CLIENT else (client, both.client_minor)
+        self.outcome.peer = Peer(node, theirs, name or self._store.node_name(node), count, minor)
         self.outcome.offset_ms, self.outcome.round_trips = offset_ms, 1
 
-    def _answer(self, hello: Hello, now_ms: int) -> None:
-        """Greet the client, in whose copy something differs or nothing, and take the first turn."""
-        root, count = self._store.root()
-        self.outcome.root, self.outcome.count = root, count
-        if hello.root == root:
+    def _same(self, theirs: bytes, now_ms: int) -> bool:
+        """Whether nothing differs from the client's copy: then that is all that is said."""
+        root, self.outcome.count = self._store.root()
+        self.outcome.root = root
+        if theirs == root:
             self._last.append(Same(self._me.node, now_ms))
             self._close(IN_SYNC, "", root)
-            return
-        short = self._short.welcome(hello, count)
-        self._last.append(Hello(limits.VERSION, b"", self._me.node, self._me.name, now_ms, count, b"", *short))
+        return theirs == root
+
+    def _greet(self, said: tuple[bytes, int, bytes, bytes], now_ms: int) -> None:
+        """Greet the client, in whose copy something differs, and take the first turn."""
+        me, count = self._me, self.outcome.count
+        self._last.append(Hello(limits.VERSION, b"", me.node, me.name, now_ms, count, b"", *said))
         self._speak()
 
     def _compare_sample(self, hello: Hello) -> None:

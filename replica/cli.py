@@ -8,6 +8,7 @@ and nothing else; messages and progress go to standard error.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
@@ -173,7 +174,9 @@ def _status(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> int:
     with Store(options.file) as store, Bar(options.json) as bar:
         found = store.verify(bar.at)
-        root, count = store.root()
+        root, count = b"", 0
+        with contextlib.suppress(StoreError) if found else contextlib.nullcontext():  # The root may be what is damaged.
+            root, count = store.root()
     if options.json:
         _print_json({"ok": not found, "differences": found, "root": root.hex(), "count": count})
     else:
@@ -227,7 +230,9 @@ def _literal(text: str) -> object:
 
 def _rescan(options: argparse.Namespace) -> None:
     with Store(options.file) as store:
-        before = store.root()
+        before = None
+        with contextlib.suppress(StoreError):  # A damaged trie is what it mends; anything else is told again.
+            before = store.root()
         store.rescan()
         after = store.root()
     if options.json:

@@ -25,20 +25,20 @@ from typing import Any, TypeVar
 import aiosqlite
 from websockets.asyncio.server import ServerConnection
 
+from protocol import limits
 from protocol.errors import Busy, ReplicaError
-from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER
+from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.record import unpack_id
 from protocol.session import Self, Session
 from replica import transport
 from replica.errors import UsageError
 from replica.host import Host
 from replica.invite import Invite
-from replica.invite import decode as decode_invite
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.core import Change
 from replica.store.put import Row
-from replica.store.store import Store, initialize
+from replica.store.store import Store
 from replica.sync_report import SyncReport
 from replica.transport import Listener
 from replica.waiting import Waiting
@@ -86,17 +86,26 @@ class _StoreThread(aiosqlite.Connection):
 
 
 class Node:
-    """An open node. Made by `open`."""
+    """An open node. Made by `replica.open`."""
+
+    _speaks: type[Session] = Session
 
     def __init__(
-        self, path: str | Path, *, durable: bool = True, host: Host | None = None, poll_seconds: float = POLL_SECONDS
+        self,
+        path: str | Path,
+        *,
+        durable: bool = True,
+        host: Host | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        minor: int = limits.MINOR,
     ) -> None:
         """`durable`: see Store. `host`: the machine, if it is not this one. `poll_seconds`: how often a node that serves, or
-        that somebody listens to, looks for writes of other programs; a session always looks."""
+        that somebody listens to, looks for writes of other programs; a session always looks. `minor`: the newest minor
+        version of the protocol that it speaks."""
         self.path = str(path)
         self.host = host or Host()
         self._durable = durable
-        self._poll_seconds = poll_seconds
+        self._poll_seconds, self._minor = poll_seconds, minor
         self._thread: _StoreThread | None = None
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
@@ -270,9 +279,9 @@ class Node:
         `watch` is called now and then with the session, for progress. Raises PeerFault; what was applied stays."""
         began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
-        socket, nonces = await transport.dial(url, self.store.group_keys, self._nonce, tls)
+        socket, handshake = await transport.dial(url, self.store.group_keys, self._nonce, tls, self._minor)
         try:
-            session, first = await self._session(CLIENT, nonces, url, sample=not accept_different)
+            session, first = await self._session(CLIENT, handshake, url, sample=not accept_different)
         except BaseException:
             await socket.close()
             raise
@@ -298,14 +307,14 @@ class Node:
         return call
 
     async def _session(
-        self, role: str, nonces: tuple[bytes, bytes], url: str = "", *, sample: bool = False
+        self, role: str, handshake: Handshake, url: str = "", *, sample: bool = False
     ) -> tuple[Session, bytes | None]:
         """A session, and what it says first."""
 
         def make() -> tuple[Session, bytes | None]:
             me = Self(self.store.node_id, self.store.name)
             agreed = self.store.agreed(url) if url else b""
-            session = Session(role, self.store.group_keys, self.store, me, nonces, sample=sample, agreed=agreed)
+            session = self._speaks(role, self.store.group_keys, self.store, me, handshake, sample=sample, agreed=agreed)
             return session, session.open(self.host.now_ms()) if role == CLIENT else None
 
         session, first = await self.call(make)
@@ -344,17 +353,17 @@ class Node:
         def full() -> bool:
             return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
 
-        server = await transport.listen(host, port, keys, self._nonce, self._meet, full=full, tls=tls)
+        server = await transport.listen(host, port, keys, self._nonce, self._meet, full=full, tls=tls, minor=self._minor)
         sockets = [s.getsockname()[:2] for s in server.sockets]
         listener = Listener(server, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
         self._watch()
         return listener
 
-    async def _meet(self, socket: ServerConnection, nonces: tuple[bytes, bytes]) -> None:
+    async def _meet(self, socket: ServerConnection, handshake: Handshake) -> None:
         began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
-        session, _ = await self._session(SERVER, nonces)
+        session, _ = await self._session(SERVER, handshake)
         self._strangers += 1
         stranger = True
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
@@ -388,12 +397,3 @@ class Node:
 def _who(session: Session, address: str) -> str:
     peer = session.outcome.peer
     return f"{peer.name} ({address})" if peer is not None else address
-
-
-def open(path: str | Path, *, join: str | None = None, name: str | None = None, durable: bool = True) -> Node:
-    """A node on this file, for `async with`. A file that is not there is made: in the group of the invite `join`, or in a
-    new group. Raises StoreError or UsageError."""
-    if not Path(path).exists():
-        invite = decode_invite(join) if join else None
-        initialize(path, name or Path(path).stem, invite.secrets if invite else None)
-    return Node(path, durable=durable)

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from protocol import limits
 from replica.store.adopt import Adopted
 from replica.sync_report import SyncReport
 from replica.words import clean
@@ -169,6 +170,8 @@ def synced(report: SyncReport) -> None:
         f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {report.round_trips} round trips, "
         f"{report.seconds:.2f} s" + (f"; differences found by {report.found_by}" if report.found_by else "")
     )
+    if report.version != (ours := f"{limits.VERSION}.{limits.MINOR}"):
+        print(f"  the peer speaks version {report.version} of the protocol, this node {ours}")
     if abs(report.offset_ms) > 60_000:
         print(f"  the peer's clock is {report.offset_ms / 60_000:+.0f} min from this one")
     for reason in report.reasons:

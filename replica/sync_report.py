@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.outcome import IN_SYNC, Outcome
 
@@ -36,6 +37,8 @@ class SyncReport:
     root: str
     count: int
     offset_ms: int
+    version: str
+    """The newest version of the protocol that the peer speaks, as "2.1"."""
 
     @property
     def in_sync(self) -> bool:
@@ -50,7 +53,7 @@ class SyncReport:
     @staticmethod
     def failure(url: str, error: ReplicaError) -> SyncReport:
         """The report of a sync that failed."""
-        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, "", 0.0, "", 0, 0)
+        return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, "", 0.0, "", 0, 0, "")
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -78,4 +81,5 @@ class SyncReport:
             root=out.root.hex(),
             count=out.count,
             offset_ms=out.offset_ms,
+            version=f"{limits.VERSION}.{out.peer.minor}" if out.peer else "",
         )

@@ -1,12 +1,13 @@
 """One session over one websocket, on either side.
 
-The nonces ride in the upgrade: the client's in its request, the server's in the 101 answer together with its proof, so
+Nonces and minor versions ride in the upgrade: the client's in its request, the server's in the 101 answer with its proof, so
 that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
 itself. Every send and receive has a time limit; a peer that never reads or never speaks is dropped. One test each:
 
 1. A cut at any byte keeps what was applied; the next session just goes on.
 2. A stranger gets neither names nor digests, on either side.
 3. No peer stops another: one that hangs, floods or lies ends its own session alone.
+4. Both speak the lower of their minor versions, and nobody in the middle can lower it unnoticed.
 
 SPEC section 13.
 """
@@ -32,8 +33,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.http11 import Request, Response
 
 from protocol import limits
-from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused
-from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Keys
+from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
+from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
 from replica.words import log
@@ -86,6 +87,18 @@ def _decode(headers: Headers, name: str, size: int) -> bytes:
     except binascii.Error:
         data = b""
     return data if len(data) == size else b""
+
+
+def _spoken(minor: int) -> str:
+    return f"{limits.VERSION}.{minor}"
+
+
+def _minor(version: str) -> int | None:
+    """The minor version of a peer's "2.1", or None if it is no version 2."""
+    major, _, minor = version.partition(".")
+    if major != str(limits.VERSION) or not (minor.isascii() and minor.isdigit() and len(minor) <= 4):
+        return None
+    return int(minor)
 
 
 @dataclass(slots=True, eq=False)
@@ -189,14 +202,15 @@ async def dial(
     keys: Keys,
     random: Callable[[int], bytes],
     tls: ssl.SSLContext | None,
-) -> tuple[ClientConnection, tuple[bytes, bytes]]:
-    """Connect and check the server's proof. Returns the connection and both nonces. Raises PeerFault or UsageError."""
+    minor: int = limits.MINOR,
+) -> tuple[ClientConnection, Handshake]:
+    """Connect, say that we speak `minor`, and check the server's proof. Raises PeerFault or UsageError."""
     if not url.startswith(("ws://", "wss://")):
         raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port or wss://host:port")
     if tls is not None and url.startswith("ws://"):
         raise UsageError("a certificate was given for an unencrypted address: use wss://")
     mine = random(NONCE_BYTES)
-    headers = {_VERSION: str(limits.VERSION), _NONCE: _encode(mine)}
+    headers = {_VERSION: _spoken(minor), _NONCE: _encode(mine)}
     extra: dict[str, Any] = {"ssl": tls} if tls is not None else {}
     try:
         own: dict[str, Any] = {"user_agent_header": None, "proxy": None, "logger": _quiet}
@@ -229,14 +243,19 @@ async def dial(
         theirs, proof = _decode(answer, _NONCE, NONCE_BYTES), _decode(answer, _PROOF, PROOF_BYTES)
         if not theirs or not proof:
             raise Malformed(f"{url} is not a replica node: it answered without a proof")
-        if not keys.proves(proof, SERVER, mine, theirs):
+        version = answer.get(_VERSION) or ""
+        their_minor = _minor(version)
+        if their_minor is None:
+            raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update the older")
+        handshake = Handshake(mine, theirs, minor, their_minor)
+        if not keys.proves(proof, SERVER, handshake):
             raise NotMember(
                 f"{url} belongs to another replication group, or the access key was changed: ask for an invite"
             )
     except PeerFault:
         await socket.close()
         raise
-    return socket, (mine, theirs)
+    return socket, handshake
 
 
 # --- server -----------------------------------------------------------------------------------------------------------
@@ -250,7 +269,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-Handler = Callable[[ServerConnection, tuple[bytes, bytes]], Awaitable[None]]
+Handler = Callable[[ServerConnection, Handshake], Awaitable[None]]
 
 
 async def listen(
@@ -262,36 +281,37 @@ async def listen(
     *,
     full: Callable[[], bool],
     tls: ssl.SSLContext | None = None,
+    minor: int = limits.MINOR,
 ) -> Server:
-    """Accept peers; each gets `handler` with both nonces. `full`: turn newcomers away for now. Raises UsageError."""
-    nonces: WeakKeyDictionary[ServerConnection, tuple[bytes, bytes]] = WeakKeyDictionary()
+    """Accept peers; each gets `handler`. `full`: turn newcomers away for now; `minor`: what we speak. Raises UsageError."""
+    handshakes: WeakKeyDictionary[ServerConnection, Handshake] = WeakKeyDictionary()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
         version = request.headers.get(_VERSION)
         if version is None:
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "this is a replica node: use `replica sync`\n")
-        if version != str(limits.VERSION):
-            text = (
-                f"this node speaks protocol version {limits.VERSION}, you speak {version[:8]}: update the older one\n"
-            )
+        their_minor = _minor(version)
+        if their_minor is None:
+            text = f"this node speaks protocol version {_spoken(minor)}, you speak {version[:8]}: update the older one\n"
             return socket.respond(http.HTTPStatus.UPGRADE_REQUIRED, text)
         if full():
             return socket.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many sessions at once: try again later\n")
         theirs = _decode(request.headers, _NONCE, NONCE_BYTES)
         if not theirs:
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "no nonce in the request\n")
-        nonces[socket] = theirs, random(NONCE_BYTES)
+        handshakes[socket] = Handshake(theirs, random(NONCE_BYTES), their_minor, minor)
         return None
 
     def prove(socket: ServerConnection, request: Request, response: Response) -> Response:  # noqa: ARG001
-        if socket in nonces and response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            theirs, mine = nonces[socket]
-            response.headers[_NONCE] = _encode(mine)
-            response.headers[_PROOF] = _encode(keys.proof(SERVER, theirs, mine))
+        if socket in handshakes and response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            handshake = handshakes[socket]
+            response.headers[_VERSION] = _spoken(minor)
+            response.headers[_NONCE] = _encode(handshake.server_nonce)
+            response.headers[_PROOF] = _encode(keys.proof(SERVER, handshake))
         return response
 
     async def handle(socket: ServerConnection) -> None:
-        await handler(socket, nonces.pop(socket))
+        await handler(socket, handshakes.pop(socket))
 
     try:
         return await serve(

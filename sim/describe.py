@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sim.draw import GROUPS
+from sim.minors import versions
 from sim.scenario import Scenario
 
 
@@ -24,6 +25,8 @@ def describe(scenario: Scenario) -> str:
         if any(kinds[kind] for kind in names)
     ]
     hints = f"; hints {scenario.hints}" if scenario.hints != "on" else ""
+    spoken = versions(scenario.places)
+    hints += f"; versions: {spoken}" if spoken else ""
     return (
         f"seed {scenario.seed}: {nodes}; {scenario.duration_s:g} s; {scenario.db or 'small CRM'}{hints}\n"
         f"{dials or 'nobody dials'}{' …' if len(scenario.places) > 6 else ''}\n"

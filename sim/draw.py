@@ -9,7 +9,7 @@ all. One test each:
 3. At most one node is hostile, one rots, one is cloned; they are different nodes and not the first; a node is restored
    only after a backup.
 4. All are connected: over the links that are dialled, each node reaches each.
-5. Hints are drawn from a stream of their own: all else is the same whatever they are.
+5. Hints and minor versions are drawn from streams of their own: all else is the same whatever they are.
 6. At times several write at once through one node.
 """
 
@@ -29,6 +29,7 @@ from replica.store.catalog import quote
 from sim.alter import Alterable, alterable
 from sim.chance import stream
 from sim.drafts import literal
+from sim.minors import mixed
 from sim.office import DAY_S, office_day
 from sim.scenario import HINTS, PARAMETERS, Event, Place, Scenario
 from sim.workload import CRM, People
@@ -50,8 +51,7 @@ ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
-HINTED = (6, 2, 2)
-"""Weights of HINTS."""
+HINTED = (6, 2, 2)  # Weights of HINTS.
 RUSH = 0.3
 """Share of worlds in which several write through one node at once."""
 TWINS_S = 15.0
@@ -139,7 +139,7 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
         workers = [(at, rng.choice(names)) for at in times]
         events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
         events += () if db else tuple(_rush(stream(seed, "rush"), names, duration_s))
-    latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
+    latency_s, places = round(10 ** rng.uniform(-3, -0.7), 3), mixed(stream(seed, "minors"), places)
     return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
 
 

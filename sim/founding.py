@@ -29,7 +29,7 @@ def copied(founder: Path, path: Path, name: str, now_ms: Callable[[], int], rand
         core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (old,))
         core.db.execute("DELETE FROM _replica_history")
         core.db.execute("INSERT INTO _replica_history VALUES (1, x'', x'', x'')")
-        core.dirty[old] = -1
+        core.dirty.touch(old, -1)
         core.toggled.lose()
         core.clock.node = random(8)
         settings = {"node": core.clock.node, "name": name, "founder": 0, "made_ms": now_ms()}

@@ -22,6 +22,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protocol import limits
 from protocol.errors import ReplicaError
 from replica.errors import UsageError
 from sim.apart import apart
@@ -91,10 +92,12 @@ class Hand:
         peers: Sequence[str] | None = None,
         every: float = 30.0,
         empty: bool = False,
+        minor: int = limits.MINOR,
     ) -> Member:
         """Add a machine that runs from now on. The first founds the group, with the tables that `schema` makes, or a copy
         of the file `db`. A later one joins with a copy of the same, or of its own, or `empty`. It dials `peers` (the
-        first machine, if they are not given) every so many seconds."""
+        first machine, if they are not given) every so many seconds. It speaks this `minor` version of the protocol: 0 is
+        an older node, one more than ours a later one."""
 
         if not name or name in self._members:
             raise UsageError(f"a node needs a name of its own, not {name!r}")
@@ -105,7 +108,7 @@ class Hand:
         tables = None if empty else self._make(schema, db)
         dials = tuple(peers) if peers is not None else tuple(list(self._members)[:1])
         with self.alone():
-            machine = self.world.add(Place(name, dials, float(every)), tables)
+            machine = self.world.add(Place(name, dials, float(every), minor=minor), tables)
         return self._enter(machine)
 
     def _enter(self, machine: Machine) -> Member:

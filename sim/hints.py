@@ -21,6 +21,7 @@ from protocol.session import Session
 from replica.host import Host
 from replica.node import Node, _StoreThread
 from replica.store.store import Store
+from sim.minors import Later
 from sim.scenario import HINTS
 
 ON, OFF, WRONG = HINTS
@@ -108,7 +109,7 @@ class Mistaken(Store):
 
 
 class Hinted(Node):
-    """A node with hints of this kind. `ended` hears of each session that came to its end."""
+    """A node with hints of this kind, and of this minor version. `ended` hears of each session that came to its end."""
 
     def __init__(
         self,
@@ -118,8 +119,11 @@ class Hinted(Node):
         hints: str,
         random: Random,
         ended: Callable[[Session], None],
+        minor: int = limits.MINOR,
     ) -> None:
-        super().__init__(path, host=host, poll_seconds=poll_seconds)
+        super().__init__(path, host=host, poll_seconds=poll_seconds, minor=minor)
+        if minor > limits.MINOR:
+            self._speaks = Later
         self._hints, self._random, self._tell = hints, random, ended
 
     def _open(self, thread: _StoreThread) -> Store:

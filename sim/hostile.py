@@ -76,8 +76,8 @@ async def attack(
 
 
 async def _lies(liar: Liar) -> str:
-    socket, nonces = await liar.dial()
-    session = Session(CLIENT, liar.keys, Lies(liar.store, liar.random), liar.me, nonces)
+    socket, handshake = await liar.dial()
+    session = Session(CLIENT, liar.keys, Lies(liar.store, liar.random), liar.me, handshake)
     pulls = 0
 
     async def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -231,10 +231,10 @@ async def _garbage(liar: Liar) -> str:
 async def _mute(liar: Liar) -> str:
     what = liar.random.choice(("says no hello", "says hello and no more", "never reads"))
     liar.did.append(what)
-    socket, nonces = await liar.dial()
+    socket, handshake = await liar.dial()
     try:
         if what != "says no hello":
-            await say(socket, frames.encode(liar.hello(nonces)))
+            await say(socket, frames.encode(liar.hello(handshake)))
             await hear(socket)
         if what == "never reads":
             await say(socket, frames.encode(Nodes(0, (Described("", False, ()),))))

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from protocol import frames, limits
 from protocol.errors import PeerFault, PeerRefused
-from protocol.keys import CLIENT, INSTANCE_BYTES
+from protocol.keys import CLIENT, INSTANCE_BYTES, Handshake
 from protocol.messages import Bye, End, Hello, Message, Probe, Same
 from protocol.session import Self
 from replica import transport
@@ -50,29 +50,29 @@ class Liar:
         self.did: list[str] = []
         self.heard: list[Message] = []
 
-    async def dial(self) -> tuple[ClientConnection, tuple[bytes, bytes]]:
-        """A connection that was let in, and its nonces. Raises PeerFault."""
+    async def dial(self) -> tuple[ClientConnection, Handshake]:
+        """A connection that was let in, and its handshake. Raises PeerFault."""
         return await transport.dial(self.url, self.keys, self._nonce, None)
 
     def _nonce(self, size: int) -> bytes:
         return self._instance + self.random.randbytes(size - INSTANCE_BYTES)
 
-    def hello(self, nonces: tuple[bytes, bytes]) -> Hello:
+    def hello(self, handshake: Handshake) -> Hello:
         """A true one without hints, but for a root that nobody has."""
-        proof, root, me = self.keys.proof(CLIENT, *nonces), self.random.randbytes(16), self.me
+        proof, root, me = self.keys.proof(CLIENT, handshake), self.random.randbytes(16), self.me
         return Hello(limits.VERSION, proof, me.node, me.name, self.now_ms(), 1, root)
 
-    def probe(self, nonces: tuple[bytes, bytes], root: bytes) -> Probe:
+    def probe(self, handshake: Handshake, root: bytes) -> Probe:
         """One about this root."""
-        return Probe(self.keys.proof(CLIENT, *nonces), self.me.node, self.now_ms(), root)
+        return Probe(self.keys.proof(CLIENT, handshake), self.me.node, self.now_ms(), root)
 
     async def meet(self, probed: bytes = b"", **false: Any) -> ClientConnection:
         """A connection on which both have said HELLO and it is our turn; `heard` is what the peer said in its own. `probed`:
         say PROBE about this root instead. `false`: what our HELLO says, but for what is true. Raises PeerFault."""
-        socket, nonces = await self.dial()
+        socket, handshake = await self.dial()
         try:
-            hello = replace(self.hello(nonces), **false)
-            await say(socket, frames.encode(self.probe(nonces, probed) if probed else hello))
+            hello = replace(self.hello(handshake), **false)
+            await say(socket, frames.encode(self.probe(handshake, probed) if probed else hello))
             self.heard = await turn(socket)
         except BaseException:
             socket.transport.abort()

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.keys import INSTANCE_BYTES, Secrets
 from protocol.outcome import ENDINGS
@@ -160,7 +161,9 @@ class Machine:
     async def _life(self) -> None:
         while True:
             poll_s = self.world.scenario.poll_s
-            node = self.node = Hinted(self.disk.path, self.host, poll_s, self.hints, self._errors, self._found)
+            node = self.node = Hinted(
+                self.disk.path, self.host, poll_s, self.hints, self._errors, self._found, self.place.minor
+            )
             try:
                 await node.start()
                 break
@@ -225,10 +228,14 @@ class Machine:
         """How a session of the node found what differs, and where it ended."""
         done = session.outcome
         if done.in_sync:
-            self.world.agreed(self.name, session._nonces, done.root)
+            self.world.agreed(self.name, session.handshake, done.root)
         if done.code in ENDINGS:
             ways = [done.way.value, "trie" if done.rounds else "", "misled" if done.misled else ""]
-            self.world.reach(f"hints {self.world.scenario.hints}", ", ".join(filter(None, ways)) or "equal")
+            found = ", ".join(filter(None, ways)) or "equal"
+            self.world.reach(f"hints {self.world.scenario.hints}", found)
+            low, high = sorted(session.handshake[2:])
+            if (low, high) != (limits.MINOR, limits.MINOR):
+                self.world.reach(f"minors {low} and {high}", found)
 
     def stop(self, *, silent: bool = False) -> None:
         """The process dies, now and without a word of its own. `silent`: so does the kernel."""

@@ -194,8 +194,8 @@ async def _disorder(liar: Liar) -> str:
     unasked: list[Message] = [Cells(8, True, zeros), More(8)]
     short = [*unasked, Cells(8, False, zeros), Listing(()), Pick(())]
     trie = Nodes(0, (Described("", False, ()),))
-    socket, nonces = await liar.dial()
-    greeting: list[Message] = [liar.hello(nonces), liar.probe(nonces, random.randbytes(16))]
+    socket, handshake = await liar.dial()
+    greeting: list[Message] = [liar.hello(handshake), liar.probe(handshake, random.randbytes(16))]
     same = Same(liar.me.node, liar.now_ms())
     when, said = random.choice((
         ("at first", [random.choice(short)]),

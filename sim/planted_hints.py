@@ -32,11 +32,24 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ),
     ),
     (
+        "minor-ignored",
+        "A peer of an older minor version hears no hints; else it throws out whoever says one.",
+        (),
+        ("I9",),
+        (
+            (
+                "protocol.session:Session.open",
+                "self._short.introduction(count, self._agreed) if self._hinted else _NO_HINTS",
+                "self._short.introduction(count, self._agreed)",
+            ),
+        ),
+    ),
+    (
         "probe-believed",
         "A probed root is compared; else who has news says to a peer without any that all is the same.",
         (),
         ("I5", "I9"),
-        (("protocol.session:Session._answer", "if hello.root == root:", "if hello.root == root or not hello.name:"),),
+        (("protocol.session:Session._on_probe", "self._same(probe.root", "self._same(self._store.root()[0]"),),
     ),
     (
         "end-not-compared",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim.chance import RECENT
+from sim.minors import versions
 from sim.report_cuts import cuts
 from sim.report_page import CSS, SCRIPT
 from sim.result import CLASSES, DAY, DIFFER, FAILED, IN_SYNC, SHORT_S, Band, Result, Sync, span
@@ -78,6 +79,7 @@ def _facts(result: Result) -> str:
         ("syncs", f"{len(result.syncs):,}: {syncs}"),
         ("faults", f"{result.faults:,}"),
         ("carried", f"{result.counts.get('bytes', 0):,} bytes"),
+        ("protocol versions", versions(result.scenario.places)),
         ("planted bug", result.scenario.bug),
         ("version", result.version),
         ("trace", result.digest),

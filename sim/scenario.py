@@ -16,12 +16,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from protocol import limits
 from replica.errors import UsageError
 
 WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
 
 HINTS = ("on", "off", "wrong")
+
+MINOR_MAX = 9_999
+"""What a node can say of its minor version."""
 
 PARAMETERS: dict[str, frozenset[str]] = {
     # Work. `sql`: statements of one transaction of another program. `rows`: [table, [key, …]] of the rows that they are
@@ -63,7 +67,7 @@ PARAMETERS: dict[str, frozenset[str]] = {
 _NUMBER = (int, float)
 SHAPES: dict[str, tuple[type, ...]] = {
     "for_s": _NUMBER, "bytes_per_s": _NUMBER, "latency_s": _NUMBER, "share": _NUMBER, "ppm": _NUMBER, "every_s": _NUMBER,
-    "at": _NUMBER, "ms": (int,), "at_step": (int,), "skew_ms": (int,), "late": (bool,),
+    "at": _NUMBER, "ms": (int,), "at_step": (int,), "skew_ms": (int,), "minor": (int,), "late": (bool,),
     "how": (str,), "what": (str,), "to": (str,), "table": (str,), "json": (str,), "name": (str,), "role": (str,),
     "sql": (list,), "rows": (list,), "groups": (list,), "links": (list,), "peers": (list,), "online": (list,),
 }  # fmt: skip
@@ -76,7 +80,8 @@ EVERYWHERE = frozenset({"partition", "block", "slow", "frames", "cut"})
 @dataclass(frozen=True, slots=True)
 class Place:
     """A node at the start. `peers`: names of those it dials, every `every_s` seconds; `online`: (from, to) seconds in
-    which its network works, everything if empty; its clock is wrong by `skew_ms`."""
+    which its network works, everything if empty; its clock is wrong by `skew_ms`; it speaks the `minor` version of the
+    protocol (sim.minors)."""
 
     name: str
     peers: tuple[str, ...] = ()
@@ -84,6 +89,7 @@ class Place:
     skew_ms: int = 0
     online: tuple[tuple[float, float], ...] = ()
     role: str = "node"
+    minor: int = limits.MINOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ class Scenario:
             lines += ["", "[[node]]"]
             lines += [
                 f"{name} = {_toml(getattr(place, name))}"
-                for name in ("name", "role", "peers", "every_s", "skew_ms", "online")
+                for name in ("name", "role", "peers", "every_s", "skew_ms", "online", "minor")
             ]
         for event in self.events:
             lines += ["", "[[event]]", f"at = {_toml(event.at)}", f"kind = {_toml(event.kind)}"]
@@ -230,6 +236,8 @@ def _place(entry: dict[str, Any], where: str) -> Place:
     _pairs(entry.get("online", []), _NUMBER, f"{where}: online")
     if entry.get("every_s", 1) <= 0:
         raise UsageError(f"{where}: every_s is {entry['every_s']}: a node dials after so many seconds")
+    if not 0 <= entry.get("minor", 0) <= MINOR_MAX:
+        raise UsageError(f"{where}: minor is {entry['minor']}: a minor version is 0 to {MINOR_MAX}")
     entry = {**entry, "peers": tuple(entry.get("peers", ()))}
     entry["online"] = tuple((float(a), float(b)) for a, b in entry.get("online", ()))
     return Place(**entry)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from protocol import limits
 from replica.errors import UsageError
 from sim.guard import HANG, STILL_S, Hung, moving
 from sim.loop import CURRENT
@@ -267,14 +268,15 @@ class _Shrinker:
         self._end_early()
 
     def _plainer(self) -> None:
-        places = tuple(replace(p, skew_ms=0, online=()) for p in self.best.places)
+        places = tuple(replace(p, skew_ms=0, online=(), minor=limits.MINOR) for p in self.best.places)
         if self._try(replace(self.best, places=places, shuffle=False, latency_s=QUICK_S)):
             return
         self._try(replace(self.best, hints="on"))
+        self._try(replace(self.best, places=tuple(replace(p, minor=limits.MINOR) for p in self.best.places)))
         self._try(replace(self.best, shuffle=False))
         self._try(replace(self.best, latency_s=QUICK_S))
         for n in range(len(self.best.places)):
-            for change in ({"skew_ms": 0}, {"online": ()}):
+            for change in ({"skew_ms": 0}, {"online": ()}, {"minor": limits.MINOR}):
                 places = self.best.places
                 self._try(replace(self.best, places=(*places[:n], replace(places[n], **change), *places[n + 1 :])))
 

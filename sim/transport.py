@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from protocol import limits
 from sim.loop import Process
 from sim.wire import Tap
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 HIGH, LOW = 65_536, 16_384
 """Bytes under way at which a writer must wait, and may go on."""
+
+OURS, THEIRS = (f"X-Replica-Version: {limits.VERSION + n}.".encode() for n in (0, 1))
+"""What a node says of its version, and what one of another major version does."""
 
 GIVE_UP_S = (20.0, 120.0)
 """How long a sender waits for an acknowledgement before the connection counts as lost."""
@@ -85,7 +89,9 @@ class End(asyncio.Transport):
         data = bytes(data)
         net, link = self._net, self._link
         if net.other_version and (self.here in net.other_version) != (self.there in net.other_version):
-            data = data.replace(b"X-Replica-Version: 1\r\n", b"X-Replica-Version: 2\r\n")
+            if OURS in data:
+                net.reached("version", "told")
+            data = data.replace(OURS, THEIRS)
         self._tap.how, self._tap.share = link.how, link.share
         for chunk in self._tap.feed(data):
             self._send("data", chunk)

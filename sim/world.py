@@ -30,7 +30,7 @@ from typing import Any
 from protocol import limits
 from protocol.errors import ReplicaError
 from protocol.hlc import millis
-from protocol.keys import Secrets
+from protocol.keys import Handshake, Secrets
 from replica.errors import UsageError
 from replica.store import schema
 from replica.store.connection import connect
@@ -81,7 +81,7 @@ class World:
         """Whether faults are made up as it runs: then any may come."""
         self.lasting = Lasting(self.loop, lambda band: self.note(band.node, f"end {band.kind}"))
         self.looks = Looks(self, self.stream("looks"))
-        self._agreed: dict[tuple[bytes, bytes], tuple[str, bytes]] = {}
+        self._agreed: dict[Handshake, tuple[str, bytes]] = {}
         """Sessions of which one side has said that they are in sync, and at what root."""
         self._healed = False
         self.secrets: Secrets | None = None
@@ -152,8 +152,8 @@ class World:
         self.note(sync.client, "sync", text)
         self.session_ended(sync.outcome)
 
-    def agreed(self, name: str, session: tuple[bytes, bytes], root: bytes) -> None:
-        """One side of a session, known by its nonces, says that both have this root: so must the other, if it says so."""
+    def agreed(self, name: str, session: Handshake, root: bytes) -> None:
+        """One side of a session, known by its handshake, says that both have this root: so must the other, if it says so."""
         other, theirs = self._agreed.pop(session, ("", root))
         if not other:
             self._agreed[session] = name, root
@@ -205,7 +205,8 @@ class World:
     def clone(self, of: str, to: str) -> None:
         """A machine is copied with everything on it; both run."""
         old = self.machines[of]
-        place = Place(to, tuple(p for p in (*old.place.peers, of) if p != to), old.place.every_s)
+        peers = tuple(p for p in (*old.place.peers, of) if p != to)
+        place = Place(to, peers, old.place.every_s, minor=old.place.minor)
         machine = Machine(self, place, self.folder / f"{len(self.result.nodes)}")
         old.disk.copy_to(machine.disk)
         self.oracle.cloned(of, to)

@@ -89,6 +89,11 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
     assert 'contacts ["c000002"]' in found
     assert "phone" in found
     assert "no trigger had seen" in terminal.run("rescan", hq)
+    with program(hq) as db:
+        db.execute("UPDATE _replica_meta SET value = 'nonsense' WHERE name = 'root'")
+    assert "root: 'nonsense' is stored" in terminal.run("verify", hq, code=1)
+    terminal.run("rescan", hq)
+    terminal.run("verify", hq)
     assert terminal.json("verify", hq) == {"ok": True, "differences": []} | {
         key: terminal.json("status", hq)[key]  # type: ignore[index]
         for key in ("root", "count")

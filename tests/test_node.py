@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,6 +191,32 @@ async def test_open_makes_a_file_and_joins_by_invite(tmp_path: Path) -> None:
     async with replica.open(tmp_path / "b.db", join=text) as b:
         assert (await b.status())["name"] == "b"
         assert (await b.status())["group"] == invite.decode(text).secrets.group.hex()
+
+
+async def test_an_invite_of_another_group_is_refused_and_one_of_its_own_is_fine(tmp_path: Path) -> None:
+    async with replica.open(tmp_path / "a.db") as a, replica.open(tmp_path / "other.db") as other:
+        mine, theirs = [invite.encode(await node.invite()) for node in (a, other)]
+    async with replica.open(tmp_path / "a.db", join=mine) as a:
+        assert (await a.status())["name"] == "a"
+    with pytest.raises(UsageError, match="is part of another replication group than the invite is for"):
+        await replica.open(tmp_path / "a.db", join=theirs).start()
+    with pytest.raises(UsageError, match="an invite begins with"):
+        replica.open(tmp_path / "a.db", join="hello")
+
+
+async def test_a_file_is_made_while_the_event_loop_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_in, make = list[int](), replica.initialize
+
+    def initialize(*args: Any) -> None:
+        made_in.append(threading.get_ident())
+        make(*args)
+
+    monkeypatch.setattr("replica.opening.initialize", initialize)
+    node = replica.open(tmp_path / "a.db")
+    assert not (tmp_path / "a.db").exists()
+    async with node:
+        assert made_in
+        assert made_in[0] != threading.get_ident()
 
 
 async def test_a_file_outside_any_group_says_what_to_do(tmp_path: Path) -> None:

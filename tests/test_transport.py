@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from protocol import frames, limits, messages
-from protocol.errors import PeerFault
+from protocol.errors import NotMember, PeerFault
 from protocol.keys import CLIENT
 from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
 from replica import Node, system, transport
@@ -84,7 +84,7 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
         root, group, name = store.root()[0], store.secrets().group, store.name.encode()
         sketch = store.counters(), store.cells(limits.SKETCH_WIDTH_MIN)
     async with serving(hq) as (_, url):
-        headers = {"X-Replica-Version": "2", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
+        headers = {"X-Replica-Version": "2.1", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
         async with connect(url, additional_headers=headers, proxy=None, compression=None) as socket:
             assert socket.response is not None
             heard = str(socket.response.headers).encode()
@@ -104,10 +104,13 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
     ("headers", "status", "words"),
     [
         ({}, 400, b"use `replica sync`"),
-        ({"X-Replica-Version": "1"}, 426, b"protocol version 2, you speak 1"),
-        ({"X-Replica-Version": "3"}, 426, b"protocol version 2, you speak 3"),
-        ({"X-Replica-Version": "2"}, 400, b"no nonce"),
-        ({"X-Replica-Version": "2", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
+        ({"X-Replica-Version": "1"}, 426, b"protocol version 2.1, you speak 1"),
+        ({"X-Replica-Version": "3.1"}, 426, b"protocol version 2.1, you speak 3.1"),
+        ({"X-Replica-Version": "2"}, 426, b"protocol version 2.1, you speak 2:"),
+        ({"X-Replica-Version": "2.x"}, 426, b"protocol version 2.1, you speak 2.x"),
+        ({"X-Replica-Version": "2.12345"}, 426, b"protocol version 2.1, you speak 2.12345"),
+        ({"X-Replica-Version": "2.1"}, 400, b"no nonce"),
+        ({"X-Replica-Version": "2.1", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
     ],
 )
 async def test_a_wrong_upgrade_is_answered_in_words(
@@ -121,12 +124,61 @@ async def test_a_wrong_upgrade_is_answered_in_words(
     assert words in (refused.value.response.body or b"")
 
 
+@asynccontextmanager
+async def lowering_proxy(port: int, requests: bool, answers: bool) -> AsyncIterator[str]:
+    """A man in the middle who says that one side or both speak an older minor version."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lower: bool) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data.replace(b"X-Replica-Version: 2.1", b"X-Replica-Version: 2.0") if lower else data)
+            await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(pump(reader, far_writer, requests), pump(far_reader, writer, answers))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("requests", "answers"), [(True, False), (False, True), (True, True)])
+async def test_nobody_in_the_middle_lowers_the_minor_version_unnoticed(
+    tmp_path: Path, requests: bool, answers: bool
+) -> None:
+    hq, laptop = make_pair(tmp_path, rows=3)
+    async with (
+        serving(hq) as (_, url),
+        lowering_proxy(int(url.rpartition(":")[2]), requests, answers) as between,
+        Node(laptop) as node,
+    ):
+        with pytest.raises(NotMember):
+            await node.sync(between)
+        assert rows_of(laptop, "SELECT name FROM sqlite_master WHERE name = 'contacts'") == []
+        assert (await node.sync(url)).in_sync
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(0, 1), (1, 0), (2, 1), (1, 2), (0, 2), (2, 2)])
+async def test_nodes_of_two_minor_versions_speak_the_lower_one(tmp_path: Path, mine: int, theirs: int) -> None:
+    hq, laptop = make_pair(tmp_path, rows=60)
+    async with Node(hq, minor=theirs) as server, Node(laptop, minor=mine) as node:
+        url = (await server.serve()).url
+        first = await node.sync(url)
+        await node.execute("UPDATE contacts SET phone = '1' WHERE id = 'c000007'")
+        second = await node.sync(url)
+    assert (first.outcome, second.outcome, first.version) == ("in sync", "in sync", f"2.{theirs}")
+    assert rows_of(hq) == rows_of(laptop)
+    assert (second.found_by == "trie") == (0 in {mine, theirs})
+
+
 async def member(path: Path, url: str) -> tuple[ClientConnection, bytes]:
     """A member's connection and its HELLO, to do with as a test likes."""
     with Store(path) as store:
         keys, node = store.group_keys, store.node_id
-    socket, nonces = await transport.dial(url, keys, system.random_bytes, None)
-    hello = Hello(2, keys.proof(CLIENT, *nonces), node, "bad", system.now_ms(), 1, b"r" * 16)
+    socket, handshake = await transport.dial(url, keys, system.random_bytes, None)
+    hello = Hello(2, keys.proof(CLIENT, handshake), node, "bad", system.now_ms(), 1, b"r" * 16)
     return socket, frames.encode(hello)
 
 

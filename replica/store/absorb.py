@@ -234,7 +234,7 @@ class _Looking:
         except ValueRefused:  # One of them is too large.
             return some
         self._fresh = dict(zip(keys, rows, strict=True))
-        core.dirty.update(dict.fromkeys(keys, 1))
+        core.dirty.born(keys)
         if table.shape is not None and table.shape.rowid_alias:
             pks = (entry.pk[0] for entry, _, _ in new)
             self._shown_rows = [(table.tbl, pk, key) for pk, key in zip(pks, keys, strict=True)]
@@ -270,7 +270,7 @@ class _Looking:
         core.note(Change(table.collection, id_, "insert", False))
         if state is None and table.plain and light(row):
             self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
-            core.dirty[key] = 1
+            core.dirty.touch(key, 1)
             return
         if state is None:
             state = new(table, key, id_)

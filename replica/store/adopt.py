@@ -130,7 +130,7 @@ def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> 
         stamp = base_stamp(content_hash(table.packed_name + table.tail + pack_any(id_) + b"".join(packed)))
         if table.plain and key not in known and light(values):
             fresh.append(fresh_row(core, table, key, id_, stamp, values))  # type: ignore[arg-type]
-            core.dirty[key] = core.dirty.get(key, 0) + 1
+            core.dirty.touch(key, 1)
         else:
             states.append(_merge(core, table, key, id_, stamp, packed))
     write(core, fresh)

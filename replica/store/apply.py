@@ -234,7 +234,7 @@ class _Batch:
             if d.floor or d.born != d.stamps:
                 packed = pack_values(d.values)
                 rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
-        core.dirty.update(dict.fromkeys([i.key for i in items], 1))
+        core.dirty.born([i.key for i in items])
         if core.on_change is not None:
             core.changes.extend(Change(table.collection, i.delta.id, "insert", core.remote) for i in items)
         write(core, rows)

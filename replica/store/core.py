@@ -22,6 +22,7 @@ from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
 from replica.store.connection import begin
+from replica.store.dirty import Dirty
 from replica.store.lists import CHUNK, filled, length, places
 from replica.store.toggled import Toggled
 
@@ -66,8 +67,7 @@ class Core:
         self.by_name: dict[str, catalog.Table] = {}
         self.changes: list[Change] = []
         self.on_change: Callable[[list[Change]], None] | None = None
-        self.dirty: dict[bytes, int] = {}
-        """Record keys whose digest changed in this transaction -> change of the number of records (-1, 0, +1)."""
+        self.dirty = Dirty()
         self.toggled = Toggled()
         """Items that came and went in this transaction."""
         self.bold = False
@@ -252,20 +252,26 @@ class Core:
         """Undo what is done here if it raises, or anyway. An error of the disk makes SQLite roll back the whole transaction:
         then the savepoint is gone too, and that error is the one to tell."""
         self.db.execute("SAVEPOINT replica_trial")
-        mark = self.toggled.mark()
-        try:
-            yield
-        except BaseException:
+        toggled, dirty, told = self.toggled.mark(), self.dirty.mark(), len(self.changes)
+
+        def back() -> None:
             self._meta = None
-            self.toggled.back(mark)
+            self.toggled.back(toggled)
+            self.dirty.back(dirty)
+            del self.changes[told:]
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK TO replica_trial")
                 self.db.execute("RELEASE replica_trial")
+
+        try:
+            yield
+        except BaseException:
+            back()
             raise
         if not keep:
-            self._meta = None
-            self.toggled.back(mark)
-            self.db.execute("ROLLBACK TO replica_trial")
+            back()
+            return
+        self.dirty.keep(dirty)
         self.db.execute("RELEASE replica_trial")
 
     # --- helpers ----------------------------------------------------------------------------------------------------

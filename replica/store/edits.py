@@ -108,7 +108,7 @@ class _Joining:
                 del self._rows[key], self._past[key]
         write(core, list(self._rows.values()), self._seen)
         for row in self._rows.values():
-            core.dirty.setdefault(row[0], 0)
+            core.dirty.touch(row[0])
             core.note(Change(table.collection, row[2], "update", core.remote))
         past = list(chain.from_iterable(self._past.values()))
         core.db.executemany("INSERT OR REPLACE INTO _replica_past VALUES (?, ?, ?, ?, ?)", past)

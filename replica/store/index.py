@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from struct import Struct
+from typing import Any
 
 from protocol import limits
 from protocol.collector import uncollected
@@ -43,9 +44,10 @@ _NOTHING = b"\x01", b""
 def root(core: Core) -> tuple[bytes, int]:
     """Root digest and number of records, as of the last commit."""
     settings = core.settings()
-    if "root" not in settings or "count" not in settings:
+    digest, count = settings.get("root"), settings.get("count")
+    if type(digest) is not bytes or len(digest) != len(EMPTY) or type(count) is not int:
         raise _damaged(core, "")
-    return settings["root"], settings["count"]
+    return digest, count
 
 
 def entries(core: Core, prefix: str, after: bytes = b"", limit: int = -1) -> list[Entry]:
@@ -62,7 +64,7 @@ def nodes(core: Core, prefixes: Sequence[str]) -> dict[str, Node]:
     """The nodes at these prefixes; an empty leaf where nothing is."""
     sql = "SELECT prefix, digests FROM _replica_trie WHERE prefix IN ("
     found: dict[str, Node] = {
-        prefix: Inner(tuple([d if d != EMPTY else b"" for d in _digests(digests)]))
+        prefix: Inner(tuple([d if d != EMPTY else b"" for d in _apart(core, prefix, digests, _DIGESTS)]))
         for prefix, digests in core.select_in(sql, prefixes)
     }
     leaves = [prefix for prefix in prefixes if prefix not in found]
@@ -119,11 +121,12 @@ def flush(core: Core) -> None:
 @uncollected()
 def catch_up(core: Core) -> None:
     """Bring the trie up to date with the records that changed so far in this transaction."""
-    if not core.dirty:
+    dirty = core.dirty.whole()
+    if not dirty:
         return
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.change(count, core.dirty)
+    digest, count = update.change(count, dirty)
     core.dirty.clear()
     if digest != before:
         core.set_meta("root", digest)
@@ -158,12 +161,11 @@ def _damaged(core: Core, prefix: str) -> StoreError:
     )
 
 
-def _digests(blob: bytes) -> list[bytes]:
-    return list(_DIGESTS.unpack(blob))
-
-
-def _counts(blob: bytes) -> list[int]:
-    return list(COUNTS.unpack(blob))
+def _apart(core: Core, prefix: str, stored: object, form: Struct) -> list[Any]:
+    """What is stored of a node's 16 children. The table is plain SQL: anything may stand there."""
+    if type(stored) is not bytes or len(stored) != form.size:
+        raise _damaged(core, prefix)
+    return list(form.unpack(stored))
 
 
 @dataclass(slots=True)
@@ -259,9 +261,8 @@ class _Update:
             if part.prefix not in stored:
                 raise _damaged(self._core, part.prefix)
             _, counts, digests = stored[part.prefix]
-            if len(counts) != COUNTS.size or len(digests) != _DIGESTS.size:
-                raise _damaged(self._core, part.prefix)
-            part.counts, part.digests = _counts(counts), _digests(digests)
+            part.counts = _apart(self._core, part.prefix, counts, COUNTS)
+            part.digests = _apart(self._core, part.prefix, digests, _DIGESTS)
             byte, odd = divmod(len(part.prefix), 2)
             low = part.low
             while low < part.high:

@@ -50,7 +50,7 @@ def insert_new(
         pairs = [(table.tbl, row[0], key) for row, key in zip(rows, keys, strict=True)]
         core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
     core.clock.observe(max(n.stamp for n in new))
-    core.dirty.update(dict.fromkeys(keys, 1))
+    core.dirty.born(keys)
     if core.on_change is not None:
         core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
     return marks

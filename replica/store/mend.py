@@ -76,7 +76,7 @@ def _same_key(signature: str, shape: Shape) -> None:
 def forget(core: Core, table: Table, reason: str) -> None:
     """The local table is no more: forget its records here. Peers have them, and nothing is deleted there."""
     for (key,) in core.db.execute("SELECT key FROM _replica_record WHERE tbl = ?", (table.tbl,)).fetchall():
-        core.dirty[key] = core.dirty.get(key, 0) - 1
+        core.dirty.touch(key, -1)
     core.toggled.lose()
     for name in ("extra", "past"):
         sql = f"DELETE FROM _replica_{name} WHERE key IN (SELECT key FROM _replica_record WHERE tbl = ?)"

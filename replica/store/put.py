@@ -39,10 +39,9 @@ UNCAPTURED_MIN = 4_096
 Row = Mapping[str, object] | Sequence[object]
 
 
-def put_many(core: Core, name: str, rows: Iterable[Row], *, catch_up: bool = True) -> int:
+def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
-    Returns how many. Not `catch_up`: leave the trie to the caller, however many they are. Raises UsageError for an unknown
-    table or column, RowRefused for a value that cannot be."""
+    Returns how many. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
     table = core.by_name.get(fold(name))
     if table is None or table.shape is None:
         raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
@@ -54,7 +53,7 @@ def put_many(core: Core, name: str, rows: Iterable[Row], *, catch_up: bool = Tru
     while chunk := list(itertools.islice(source, ROWS)):
         put.chunk(chunk, done)
         done += len(chunk)
-        if catch_up and len(core.dirty) > FLUSH_AT:
+        if len(core.dirty) > FLUSH_AT:
             index.catch_up(core)
     return done
 
@@ -193,7 +192,7 @@ class _Put:
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
-        core.dirty.update(dict.fromkeys([shadow[0] for shadow in shadows], 1))
+        core.dirty.born([shadow[0] for shadow in shadows])
         if core.on_change is not None:
             core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)

@@ -196,7 +196,7 @@ def save(core: Core, states: Iterable[State]) -> None:
             gone.append((state.key,))
             if state.shadow:
                 core.toggled.changed(state.key, state.shadow.seen(), set())
-                core.dirty[state.key] = core.dirty.get(state.key, 0) - 1
+                core.dirty.touch(state.key, -1)
             continue
         if state.flags & SHOWN and table.plain and not state.checks and record.registers.keys() == set(table.names):
             pairs = [record.registers[name] for name in table.names]
@@ -214,7 +214,7 @@ def save(core: Core, states: Iterable[State]) -> None:
         rows.append((*head, stored, which, array("I", checks).tobytes(), digest, state.flags))
         if state.shadow is not None:
             before[state.key] = state.shadow.seen()
-        core.dirty[state.key] = core.dirty.get(state.key, 0) + int(state.shadow is None)
+        core.dirty.touch(state.key, int(state.shadow is None))
         if state.shadow is not None and state.shadow.flags & EXTRA:
             core.db.execute("DELETE FROM _replica_extra WHERE key = ?", (state.key,))
     write(core, rows, before)

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from protocol.errors import OurFault
 from replica.errors import StoreBusy, UsageError
-from replica.store import index, put
 from replica.store.absorb import absorb_all
 from replica.store.core import Core
 from replica.store.put import Row, put_many
@@ -60,8 +59,7 @@ class Rows:
 
     def __call__(self, core: Core) -> int:
         """Returns how many."""
-        # Not even `core` knows now of all that changed in this transaction: see `_undoing`.
-        return put_many(core, self.table, self.rows, catch_up=False)
+        return put_many(core, self.table, self.rows)
 
 
 class Done(NamedTuple):
@@ -120,8 +118,6 @@ def _alike(core: Core, writes: Sequence[Write]) -> list[Done]:
     rows = [write for write in writes if isinstance(write, Rows)]
     if rows:
         _absorb(core)
-        if len(core.dirty) > put.FLUSH_AT:
-            index.catch_up(core)
     if len(rows) > 1:
         whole = _one(core, Rows(rows[0].table, [row for write in rows for row in write.rows]))
         if whole.error is None:
@@ -139,29 +135,10 @@ def _absorb(core: Core) -> None:
 
 def _one(core: Core, write: Write) -> Done:
     try:
-        with core.reporting(), _undoing(core):
+        with core.reporting(), core.savepoint():
             return Done(write(core))
     except Exception as error:
         if not core.db.in_transaction:
             raise _Ended from error
+        core.reload()  # What was refused may have made fields.
         return Done(error=error)
-
-
-@contextmanager
-def _undoing(core: Core) -> Iterator[None]:
-    """Undo all of a write if it raises: in the file, and in what is remembered of this transaction. Until it ends,
-    `core.dirty` knows of this write alone, so the trie must wait."""
-    before, told = core.dirty, len(core.changes)
-    core.dirty = {}
-    try:
-        with core.savepoint():
-            yield
-    except BaseException:
-        core.dirty = before
-        del core.changes[told:]
-        if core.db.in_transaction:
-            core.reload()
-        raise
-    for key, more in core.dirty.items():
-        before[key] = before.get(key, 0) + more
-    core.dirty = before

@@ -62,12 +62,12 @@ class Toggled:
         """Begin anew."""
         self.came, self.went, self.lost, self.due, self._items = [], [], False, False, 0
 
-    def mark(self) -> tuple[int, int, int]:
+    def mark(self) -> tuple[int, int, int, bool]:
         """Where it stands now, for `back`."""
-        return len(self.came), len(self.went), self._items
+        return len(self.came), len(self.went), self._items, self.due
 
-    def back(self, mark: tuple[int, int, int]) -> None:
-        """Take back what came after a mark. What was let go meanwhile stays so."""
+    def back(self, mark: tuple[int, int, int, bool]) -> None:
+        """Take back what came after a mark. What was let go meanwhile stays so, and is told."""
         if not self.lost:
-            came, went, self._items = mark
+            came, went, self._items, self.due = mark
             del self.came[came:], self.went[went:]

@@ -270,11 +270,15 @@ def _settings(core: Core) -> Iterator[str]:
 
 def _trie(core: Core) -> Iterator[str]:
     digest, count, rows = index.build(core)
-    stored = {row[0]: row[1:] for row in core.db.execute("SELECT prefix, counts, digests FROM _replica_trie")}
+    stored = {row[0]: row[1:] for row in core.rows("SELECT prefix, counts, digests FROM _replica_trie")}
     for prefix, *rest in rows:
         if stored.pop(prefix, None) != tuple(rest):
             yield f"trie node {prefix or 'root'}: differs from the records below it"
     for prefix in stored:
         yield f"trie node {prefix}: stands where no node belongs"
-    if index.root(core) != (digest, count):
-        yield f"root: {index.root(core)[0].hex()} is stored, the records make {digest.hex()} ({count} records)"
+    settings = core.settings()
+    root, number = settings.get("root"), settings.get("count")
+    if (root, number) != (digest, count):
+        stored_root = root.hex() if isinstance(root, bytes) else repr(root)
+        of = f"{count} records" if number == count else f"{count} records, not {number!r}"
+        yield f"root: {stored_root} is stored, the records make {digest.hex()} ({of})"

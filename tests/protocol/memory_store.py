@@ -15,7 +15,7 @@ from protocol import limits, trie
 from protocol.descent import Applied, Items, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
-from protocol.keys import CLIENT, SERVER, Keys, Secrets
+from protocol.keys import CLIENT, SERVER, Handshake, Keys, Secrets
 from protocol.messages import Hello
 from protocol.outcome import Outcome
 from protocol.prints import ItemHash
@@ -29,7 +29,7 @@ from protocol.values import Value, pack_plain, pack_value
 NOW_MS = 1_800_000_000_000
 GROUP = Secrets(bytes(range(16)), bytes(range(32)), bytes(range(32, 64)))
 KEYS = Keys(GROUP)
-NONCES = (b"c" * 16, b"s" * 16)
+HANDSHAKE = Handshake(b"c" * 16, b"s" * 16, limits.MINOR, limits.MINOR)
 HASHES = ItemHash(KEYS.sketch())
 
 
@@ -229,6 +229,9 @@ class Mute(Reconciler):
     def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
         return b"", 0, b"", b""
 
+    def probed(self, root: bytes) -> tuple[bytes, int, bytes, bytes]:
+        return b"", 0, b"", b""
+
     def welcomed(self, hello: Hello, count: int) -> None:
         pass
 
@@ -279,10 +282,10 @@ def session(
     keys: Keys = KEYS,
     sample: bool = False,
     agreed: bytes = b"",
-    nonces: tuple[bytes, bytes] = NONCES,
+    handshake: Handshake = HANDSHAKE,
 ) -> Session:
-    """One side of a conversation over the common nonces."""
-    return Session(role, keys, store, Self(role[:1].encode() * 8, role), nonces, sample=sample, agreed=agreed)
+    """One side of a conversation over the common handshake."""
+    return Session(role, keys, store, Self(role[:1].encode() * 8, role), handshake, sample=sample, agreed=agreed)
 
 
 def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms: int = NOW_MS) -> Talk:

@@ -22,7 +22,7 @@ from protocol.hlc import pack as stamp
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.values import Value, pack_value
 from tests.bench.contacts import FIELDS, contacts, edits
-from tests.protocol.memory_store import KEYS, NOW_MS
+from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS
 from tests.protocol.strategies import few_stamps, names, records, values
 
 MIB = 1 << 20
@@ -199,7 +199,7 @@ def test_2_the_largest_record_of_the_most_fields_and_stamps_is_read_and_a_larger
     stamps = [stamp(NOW_MS + 977 * i % 65_521, i, b"%08d" % i) for i in range(count)]
     distinct, which = gather(stamps)
     fields = tuple(f"field {i:04}" for i in range(count))
-    noise = b"".join(KEYS.proof(str(i), b"", b"") for i in range(limits.RECORD_BYTES_MAX // 32))
+    noise = b"".join(KEYS.proof(str(i), HANDSHAKE) for i in range(limits.RECORD_BYTES_MAX // 32))
     each = 2_065
     parts = tuple(noise[i * each : (i + 1) * each] for i in range(count))
     delta = Delta("wide", pack_id([1]), b"", b"", fields, distinct, which, parts)

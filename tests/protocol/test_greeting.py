@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import frames
+from protocol import frames, limits
 from protocol.errors import (
     DifferentRows,
     LimitExceeded,
@@ -17,7 +17,7 @@ from protocol.errors import (
     WrongVersion,
 )
 from protocol.hlc import base_stamp, pack
-from protocol.keys import CLIENT, SERVER, Keys, content_hash
+from protocol.keys import CLIENT, SERVER, Handshake, Keys, content_hash
 from protocol.messages import (
     Bye,
     Hello,
@@ -28,8 +28,8 @@ from protocol.messages import (
 from protocol.outcome import ENDINGS
 from tests.protocol.memory_store import (
     GROUP,
+    HANDSHAKE,
     KEYS,
-    NONCES,
     NOW_MS,
     MemoryStore,
     run,
@@ -62,9 +62,9 @@ def test_3_a_client_without_the_access_key_learns_nothing() -> None:
     [
         b"",
         bytes(32),
-        KEYS.proof(SERVER, *NONCES),
-        KEYS.proof(CLIENT, b"x" * 16, b"y" * 16),
-        Keys(GROUP._replace(group=bytes(16))).proof(CLIENT, *NONCES),
+        KEYS.proof(SERVER, HANDSHAKE),
+        KEYS.proof(CLIENT, HANDSHAKE._replace(client_nonce=b"x" * 16)),
+        Keys(GROUP._replace(group=bytes(16))).proof(CLIENT, HANDSHAKE),
     ],
     ids=["none", "zeros", "the server's", "of another session", "of another group"],
 )
@@ -134,7 +134,7 @@ def test_a_member_that_cannot_be_a_peer_is_told_why(
     role: str, change: dict[str, object], kind: type[PeerFault], why: str
 ) -> None:
     parts = {
-        "version": 2, "proof": KEYS.proof(CLIENT, *NONCES), "node": b"n" * 8, "name": "", "wall_ms": NOW_MS,
+        "version": 2, "proof": KEYS.proof(CLIENT, HANDSHAKE), "node": b"n" * 8, "name": "", "wall_ms": NOW_MS,
         "count": 0, "root": ROOT,
     }  # fmt: skip
     mine = side(role, twins(20)[0])
@@ -149,9 +149,9 @@ def test_a_member_that_cannot_be_a_peer_is_told_why(
 @pytest.mark.parametrize("known", [False, True])
 def test_who_meets_its_own_instance_is_told_why(role: str, known: bool) -> None:
     """It is the first 8 bytes of both nonces. The rest of them is random."""
-    a, nonces = twins(20)[0], (b"instance" + b"c" * 8, b"instance" + b"s" * 8)
-    client = side(CLIENT, a, nonces=nonces, agreed=a.root()[0] if known else b"")
-    said, mine = client.open(NOW_MS), side(SERVER, a, nonces=nonces)
+    a, both = twins(20)[0], Handshake(b"instance" + b"c" * 8, b"instance" + b"s" * 8, limits.MINOR, limits.MINOR)
+    client = side(CLIENT, a, handshake=both, agreed=a.root()[0] if known else b"")
+    said, mine = client.open(NOW_MS), side(SERVER, a, handshake=both)
     if role == CLIENT:
         said, mine = frames.encode(Same(b"n" * 8, NOW_MS) if known else Hello(2, b"", b"n" * 8, "", 0, 0)), client
     with pytest.raises(Malformed, match="this address leads back to this very node") as caught:

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import OurFault
-from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
+from protocol.keys import CLIENT, SERVER, Handshake, Keys, Secrets, content_hash
 from protocol.record import pack_id
 from protocol.values import pack_plain
-from tests.protocol.memory_store import GROUP, KEYS, NONCES
+from tests.protocol.memory_store import GROUP, KEYS
 from tests.vectors import vectors
 
 
@@ -19,7 +19,7 @@ def hashes(keys: Keys, data: bytes) -> list[bytes]:
         keys.digest(b"\x92" + data),
         keys.trie(b"\x92" + data),
         keys.sketch()[:16],
-        keys.proof(CLIENT, data, data)[:16],
+        keys.proof(CLIENT, Handshake(data, data, 0, 0))[:16],
         content_hash(b"\x92" + data) * 2,
     ]
 
@@ -37,17 +37,24 @@ def test_digests_depend_on_the_digest_secret_alone_and_proofs_on_the_access_key_
 
 
 def test_a_proof_is_worth_nothing_elsewhere() -> None:
-    """Not for the other role, not with another nonce, not with the nonces swapped, not in another group."""
-    c, s = NONCES
-    proof = KEYS.proof(CLIENT, c, s)
-    assert KEYS.proves(proof, CLIENT, c, s)
-    assert not KEYS.proves(proof, SERVER, c, s)
-    assert not KEYS.proves(proof, CLIENT, s, c)
-    assert not KEYS.proves(proof, CLIENT, c, b"t" * 16)
-    assert not KEYS.proves(proof, CLIENT, b"t" * 16, s)
-    assert not Keys(GROUP._replace(group=b"another group...")).proves(proof, CLIENT, c, s)
-    assert not KEYS.proves(proof[:31], CLIENT, c, s)
-    assert not KEYS.proves(b"", CLIENT, c, s)
+    """Not for the other role, not in another group, and not in a handshake that was other in anything: another nonce, the
+    nonces swapped, another minor version of either side, those swapped."""
+    said = Handshake(b"c" * 16, b"s" * 16, 1, 2)
+    proof = KEYS.proof(CLIENT, said)
+    assert KEYS.proves(proof, CLIENT, said)
+    assert not KEYS.proves(proof, SERVER, said)
+    for other in (
+        said._replace(client_nonce=b"s" * 16, server_nonce=b"c" * 16),
+        said._replace(server_nonce=b"t" * 16),
+        said._replace(client_nonce=b"t" * 16),
+        said._replace(client_minor=0),
+        said._replace(server_minor=1),
+        said._replace(client_minor=2, server_minor=1),
+    ):
+        assert not KEYS.proves(proof, CLIENT, other)
+    assert not Keys(GROUP._replace(group=b"another group...")).proves(proof, CLIENT, said)
+    assert not KEYS.proves(proof[:31], CLIENT, said)
+    assert not KEYS.proves(b"", CLIENT, said)
 
 
 @given(st.text(max_size=3), st.text(max_size=3))
@@ -97,8 +104,8 @@ def test_vectors() -> None:
             "record key": lambda a: keys.record_key(*a),
             "digest": lambda a: keys.digest(*a),
             "trie": lambda a: keys.trie(*a),
-            "client proof": lambda a: keys.proof(CLIENT, *a),
-            "server proof": lambda a: keys.proof(SERVER, *a),
+            "client proof": lambda a: keys.proof(CLIENT, Handshake(a[0], a[1], 1, 2)),
+            "server proof": lambda a: keys.proof(SERVER, Handshake(a[0], a[1], 1, 2)),
             "content hash": lambda a: content_hash(*a),
         }[case["use"]](args)
         assert made.hex() == case["bytes"], case["name"]

@@ -27,7 +27,7 @@ from protocol.messages import (
 )
 from protocol.session import Session
 from protocol.sketch import cells_size, wider
-from tests.protocol.memory_store import KEYS, NONCES, NOW_MS, session
+from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS, session
 from tests.protocol.test_descent import limited, twins
 from tests.protocol.test_messages import anything
 from tests.protocol.test_reconcile import ROOT, edited
@@ -176,7 +176,7 @@ def test_4_a_client_that_has_only_picks_to_answer_answers_them_before_the_trie_i
     assert [type(frames.decode(frame)) for frame in pulled(client)] == [Records, End]
 
 
-PROOF = KEYS.proof(CLIENT, *NONCES)
+PROOF = KEYS.proof(CLIENT, HANDSHAKE)
 sizes = st.one_of(st.integers(0, 100), st.integers(0, 1 << 62))
 roots = st.one_of(st.sampled_from([ROOT, bytes(16), twins(100)[0].root()[0]]), st.binary(min_size=16, max_size=16))
 greetings = st.one_of(

@@ -44,9 +44,9 @@ from protocol.session import TRANSITIONS, Self, Session, State
 from protocol.sketch import cells_size
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from tests.protocol.memory_store import (
+    HANDSHAKE,
     HASHES,
     KEYS,
-    NONCES,
     NOW_MS,
     MemoryStore,
     Talk,
@@ -339,7 +339,7 @@ def test_2_frames_changed_on_the_way_never_do_worse(seed: int) -> None:
             super().receive(frame, now_ms)
 
     me = [Self(role.encode()[:1] * 8, role) for role in (CLIENT, SERVER)]
-    run(Noisy(CLIENT, KEYS, a, me[0], NONCES), Noisy(SERVER, KEYS, b, me[1], NONCES))
+    run(Noisy(CLIENT, KEYS, a, me[0], HANDSHAKE), Noisy(SERVER, KEYS, b, me[1], HANDSHAKE))
 
 
 @pytest.mark.parametrize("state", State)

@@ -86,6 +86,10 @@ def test_the_limits_of_section_11_are_the_limits() -> None:
     assert written == {name: value for name, value in vars(limits).items() if name.isupper()}
 
 
+def test_the_minor_versions_of_section_10_6_are_those_that_are_spoken() -> None:
+    assert [row[0] for row in table("### 10.6")] == [str(minor) for minor in range(limits.MINOR + 1)]
+
+
 def test_the_codes_of_section_12_are_those_that_are_sent() -> None:
     faults = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PeerFault)}
     sent = {kind.code for kind in faults - {PeerFault, errors.PeerRefused}}

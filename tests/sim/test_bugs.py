@@ -60,6 +60,7 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
     "strangers-not-released": (("hostile",), 17),
     "gives-up": (("network",), 1),
     "trie-not-asked": (None, 8),
+    "minor-ignored": (None, 0),
     "probe-believed": (None, 0),
     "end-not-compared": (None, 0),
     "news-not-made-up-for": (None, 1),
@@ -72,7 +73,10 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
 """Bug -> `faults` of sim.draw (None: drawn), and the first seed in which the bug was found. 21 November 2026; the worlds
 of these seeds change when the drawing does."""
 CHEAP = ("old-key-not-left", "trie-skips-edits", "latest-birth-wins")
-HINTS = ("probe-believed", "end-not-compared", "news-not-made-up-for", "gap-in-memory", "overwritten-stays-in-sketch")
+HINTS = (
+    "minor-ignored", "probe-believed", "end-not-compared", "news-not-made-up-for", "gap-in-memory",
+    "overwritten-stays-in-sketch",
+)  # fmt: skip
 TWINS = Scenario(
     7,
     (Place("n0", (), 30.0), Place("n1", ("n0",), 30.0, 60_000)),

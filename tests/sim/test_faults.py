@@ -82,6 +82,19 @@ def test_marks_of_the_network_end(living: World) -> None:
     assert (living.network.deaf, living.network.other_version) == (set(), set())
 
 
+def test_a_node_of_another_version_is_told_to_update_until_it_is_over(living: World) -> None:
+    strike(living, "version", "c", for_s=30)
+    insert(living, "k1", "c")
+    living.run_for(29)
+    assert living.result.reach["version"]["told"]
+    refused = [line.text for line in living.trace.lines if line.kind == "sync" and "update the older" in line.text]
+    assert refused
+    assert all(line.startswith("a: 426") for line in refused)
+    assert not any("'k1'" in line for line in living.machines["a"].contents())
+    living.run_for(31)
+    assert any("'k1'" in line for line in living.machines["a"].contents())
+
+
 def test_clocks_jump_drift_and_stand_still(living: World) -> None:
     clock = living.machines["b"].clock
     strike(living, "step", "b", ms=5_000)

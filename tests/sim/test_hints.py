@@ -21,6 +21,7 @@ from sim.hints import Mistaken, Without
 from sim.scenario import HINTS
 from sim.world import World
 from tests.nodes import make_pair
+from tests.protocol.memory_store import HANDSHAKE
 
 ROOT = b"r" * 16
 
@@ -30,7 +31,7 @@ def test_without_hints_a_node_says_none(tmp_path: Path) -> None:
     with Without(path) as store:
         root = store.root()[0]
         assert (store.agreed("ws://hq"), store.came_since(root)) == (b"", None)
-        session = Session(CLIENT, store.group_keys, store, Self(store.node_id, ""), (bytes(16), b"s" * 16))
+        session = Session(CLIENT, store.group_keys, store, Self(store.node_id, ""), HANDSHAKE)
         hello = decode(session.open(0))
     assert isinstance(hello, Hello)
     assert (hello.root, hello.agreed, hello.news, hello.counters, hello.cells) == (root, b"", 0, b"", b"")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.keys import Handshake
 from replica.errors import StoreError
 from sim.draw import draw
 from sim.scenario import Event, Place
@@ -62,10 +63,11 @@ def test_both_sides_of_a_session_in_sync_have_one_root(roots: str) -> None:
     one, two = (root.encode() for root in roots)
     world = World(small())
     try:
-        world.agreed("a", (b"1", b"2"), one)
-        world.agreed("c", (b"3", b"4"), two)
+        first, second = Handshake(b"1", b"2", 1, 1), Handshake(b"3", b"4", 1, 1)
+        world.agreed("a", first, one)
+        world.agreed("c", second, two)
         assert world.result.violation is None
-        world.agreed("b", (b"1", b"2"), two)
+        world.agreed("b", first, two)
         broken = world.result.violation
     finally:
         world.close()

@@ -13,7 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from protocol.keys import CLIENT, SERVER, Secrets
+from protocol import limits
+from protocol.keys import CLIENT, SERVER, Handshake, Secrets
 from protocol.outcome import Outcome
 from protocol.record import Record, unpack_id
 from protocol.session import Self, Session
@@ -27,7 +28,7 @@ NOW_MS = 1_700_000_000_000
 """Where test clocks begin: in the past, so that the real time, which the triggers note, never comes before it."""
 
 SECRETS = Secrets(b"g" * 16, b"d" * 32, b"a" * 32)
-NONCES = (b"c" * 16, b"s" * 16)
+HANDSHAKE = Handshake(b"c" * 16, b"s" * 16, limits.MINOR, limits.MINOR)
 
 
 class Clock:
@@ -176,7 +177,7 @@ def meet(
     both were equal last; `meanwhile`: what happens after each frame."""
     left = itertools.count(cut if cut is not None else 1 << 30, -1)
     one, two = (
-        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), NONCES, sample=s, agreed=r)
+        Session(role, m.store.group_keys, m.store, Self(m.store.node_id, m.store.name), HANDSHAKE, sample=s, agreed=r)
         for role, m, s, r in [(CLIENT, a, sample, agreed), (SERVER, b, False, b"")]
     )
     frame: bytes | None = one.open(a.clock())

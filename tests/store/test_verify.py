@@ -16,6 +16,7 @@ from protocol.hlc import pack
 from protocol.record import Delta, Record, pack_id
 from protocol.trie import Inner, Leaf
 from protocol.values import pack_value
+from replica.errors import StoreError
 from replica.store import index
 from replica.store.store import Store
 from tests.store.harness import NOW_MS, Machine, meet
@@ -83,6 +84,11 @@ ROOT = "trie node root: differs from the records below it"
     ("_trie SET digests = zeroblob(256) WHERE prefix = ''", [ROOT]),
     ("_trie SET counts = zeroblob(64) WHERE prefix = ''", [ROOT]),
     ("DELETE FROM _replica_trie WHERE prefix = ''", [ROOT]),
+    ("_trie SET digests = 'text' WHERE prefix = ''", [ROOT]),
+    ("_trie SET counts = 7 WHERE prefix = ''", [ROOT]),
+    ("_trie SET prefix = x'00' WHERE prefix = ''", [ROOT, "trie node b'\\x00': stands where no node belongs"]),
+    ("_meta SET value = 'text' WHERE name = 'root'", ["root: 'text' is stored, the records make"]),
+    ("_meta SET value = 'many' WHERE name = 'count'", ["root: "]),
     ("INSERT INTO _replica_trie VALUES ('abc', zeroblob(64), x'')", ["trie node abc: stands where no node belongs"]),
     ("_meta SET value = zeroblob(16) WHERE name = 'root'", [f"root: {'00' * 16} is stored, the records make"]),
     ("_meta SET value = 5 WHERE name = 'count'", ["root: "]),
@@ -124,6 +130,24 @@ def test_what_differs_by_affinity_by_being_held_and_by_being_hidden_is_no_differ
     )
     assert m.store.verify() == []
     assert len(m.held()) == 2
+
+
+@pytest.mark.parametrize("value", ["7", "1.5", "'text'", "x'00'", "CAST(x'ff' AS TEXT)"])
+@pytest.mark.parametrize("column", ["counts", "digests"])
+def test_a_node_of_the_trie_that_is_none_is_named_and_made_anew(machine: Make, column: str, value: str) -> None:
+    m, peer = machine("m", T), machine("peer", T)
+    m.store.put_many("t", [{"k": f"k{i}", "v": i} for i in range(400)])
+    good, rows = m.store.root(), m.rows("SELECT * FROM _replica_trie ORDER BY prefix")
+    m.sql(f"UPDATE _replica_trie SET {column} = {value} WHERE prefix = ''")
+    assert any(line.startswith("trie node root") for line in m.store.verify())
+    with pytest.raises(StoreError, match=r"the root of the trie is missing or broken; .*`replica rescan` makes"):
+        m.store.put_many("t", [{"k": "new"}])
+    if column == "digests":
+        with pytest.raises(StoreError, match="the root of the trie is missing or broken"):
+            meet(peer, m)
+    m.store.rescan()
+    assert (m.store.root(), m.rows("SELECT * FROM _replica_trie ORDER BY prefix")) == (good, rows)
+    assert m.store.verify() == []
 
 
 # --- the trie ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""Writes the test vectors: `python -m tests.vectors.make`. A change of any byte in them is another protocol version.
+"""Writes the test vectors: `python -m tests.vectors.make`. A change of any byte in them is another protocol version,
+but for what a minor version adds (SPEC section 10.6).
 
 Inputs are chosen so that a swap, a sign, an off-by-one or a missing tag shows: no two parts of one input are equal.
 """
@@ -17,7 +18,7 @@ from protocol import limits, trie
 from protocol.frames import decode as decode_message
 from protocol.frames import encode
 from protocol.hlc import Clock, base_stamp, pack
-from protocol.keys import CLIENT, SERVER, Keys, Secrets, content_hash
+from protocol.keys import CLIENT, SERVER, Handshake, Keys, Secrets, content_hash
 from protocol.messages import (
     Bye,
     Cells,
@@ -40,7 +41,7 @@ from protocol.messages import question as question_about
 from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id
 from protocol.sketch import Sketch
-from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value
+from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value, unpack
 from tests.vectors import HERE
 from tests.vectors.batches import batch_frames
 
@@ -218,8 +219,8 @@ def keys() -> Case:
         "record key": KEYS.record_key,
         "digest": KEYS.digest,
         "trie": KEYS.trie,
-        "client proof": lambda *n: KEYS.proof(CLIENT, *n),
-        "server proof": lambda *n: KEYS.proof(SERVER, *n),
+        "client proof": lambda *n: KEYS.proof(CLIENT, Handshake(n[0], n[1], 1, 2)),
+        "server proof": lambda *n: KEYS.proof(SERVER, Handshake(n[0], n[1], 1, 2)),
         "content hash": content_hash,
     }
     body = pack_any([1, *SECRETS, "wss://hq.example:7373", "hq"])
@@ -355,10 +356,10 @@ def _fields(value: Any) -> Any:
 
 def messages() -> Case:
     """Each kind of message, and frames that are none."""
-    nonces, wall = (b"client's nonce..", b"server's nonce.."), 1_800_000_000_000
+    handshake, wall = Handshake(b"client's nonce..", b"server's nonce..", 1, 2), 1_800_000_000_000
     root = trie.digest(KEYS.trie, _entries(300))
     other = trie.digest(KEYS.trie, _entries(18))
-    proof, sample = KEYS.proof(CLIENT, *nonces), tuple((key, BORN) for key, _ in _entries(2))
+    proof, sample = KEYS.proof(CLIENT, handshake), tuple((key, BORN) for key, _ in _entries(2))
     family = ItemHash(KEYS.sketch())
     sketch = Sketch(family)
     sketch.add(family.prints(b"".join(key + digest for key, digest in _entries(3))))
@@ -417,6 +418,8 @@ def messages() -> Case:
         ("more than the full width", pack_plain([11, 12_288])),
         ("listing cut short", pack_plain([12, b"abcdef"])),
         ("pick cut short", pack_plain([13, b"abc"])),
+        ("end of a later version", pack_plain([7, root, 300, False, 12, 0, [], 0])),
+        ("hello of 17", pack_plain([1, 2, proof, *me, root, b"", 0, b"", b"", b"", 0, 0, 0, 0])),
         ("not an array", b"\x01"), ("empty array", b"\x90"), ("unknown message", b"\x91\x63"), ("no shape", b"\x91\x07"),
         ("prefix of 33 nibbles", pack_plain([3, 0, b"\x21" + bytes(17) + b"\0"])),
         ("odd prefix not padded", pack_plain([3, 0, b"\x01\xab\x00"])),
@@ -434,7 +437,20 @@ def messages() -> Case:
         assert isinstance(message, Records)
         told = [_fields(tuple(delta.encode() for delta in message.records))]
         cases.append({"name": name, "kind": "Records", "fields": told, "bytes": frame.hex()})
-    return {"messages": cases, "refused": [{"name": name, "bytes": frame.hex()} for name, frame in refused]}
+    # What a later minor version might say: each is taken for the message of this name above.
+    more = ["in a later version", True, NODE]
+    grown = []
+    for name, greeting in said:
+        if isinstance(greeting, Hello | Probe | Same):
+            parts = unpack(encode(greeting), arrays_max=1, array_max=13)
+            assert isinstance(parts, tuple)
+            longer = pack_plain([*parts, *more]).hex()
+            grown.append({"name": f"{name} of a later version", "as": name, "bytes": longer})
+    return {
+        "messages": cases,
+        "grown": grown,
+        "refused": [{"name": name, "bytes": frame.hex()} for name, frame in refused],
+    }
 
 
 def build() -> dict[str, Case]:

@@ -1,0 +1,73 @@
+"""The records that changed in a transaction and that the trie does not know of yet.
+
+Each savepoint has a layer of its own: if it is taken back, so is what it noted; else its layer joins the one below. What the
+trie was told meanwhile it forgets with the savepoint, and then all layers below are there again. One test each:
+
+1. After any nest of savepoints, kept or taken back, the trie is right, whenever it was brought up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Layers = tuple[dict[bytes, int], ...]
+
+
+class Dirty:
+    """Record keys whose digest changed, and by how much the number of records did so (-1, 0, +1)."""
+
+    def __init__(self) -> None:
+        self._layers: Layers = ({},)
+
+    def __len__(self) -> int:
+        """At least so many records as differ."""
+        return sum(map(len, self._layers))
+
+    def born(self, keys: Iterable[bytes]) -> None:
+        """Records that were not there."""
+        self._layers[-1].update(dict.fromkeys(keys, 1))
+
+    def touch(self, key: bytes, more: int = 0) -> None:
+        """A record that changed, came (1) or went (-1)."""
+        top = self._layers[-1]
+        top[key] = top.get(key, 0) + more
+
+    def whole(self) -> dict[bytes, int]:
+        """All of them. Not to be changed."""
+        first, *others = self._layers
+        if not others:
+            return first
+        found = dict(first)
+        for layer in others:
+            _join(found, layer)
+        return found
+
+    def clear(self) -> None:
+        """The trie knows of all of them."""
+        self._layers = ({},)
+
+    # --- savepoints -------------------------------------------------------------------------------------------------
+
+    def mark(self) -> Layers:
+        """A savepoint begins. Returns what `back` and `keep` want."""
+        mark = self._layers
+        self._layers = (*mark, {})
+        return mark
+
+    def back(self, mark: Layers) -> None:
+        """It is taken back."""
+        self._layers = mark
+
+    def keep(self, mark: Layers) -> None:
+        """It is kept. If the trie caught up within it, nothing below is dirty any more."""
+        if len(self._layers) > len(mark):
+            _join(mark[-1], self._layers[-1])
+            self._layers = mark
+
+
+def _join(into: dict[bytes, int], layer: dict[bytes, int]) -> None:
+    if not into:
+        into.update(layer)
+        return
+    for key, more in layer.items():
+        into[key] = into.get(key, 0) + more

@@ -1,0 +1,58 @@
+"""Nodes of several minor versions of the protocol: an older one that knows no hints, today's, and a later one.
+
+The older and today's are the real node, told which version to speak. A later one is the real node too, but it says a later
+version, and more in its greeting than anybody knows today. One test each:
+
+1. A later node says more at the end of HELLO, PROBE and SAME, and nothing else is other than it was.
+2. Which node speaks what is drawn from a stream of its own, and in most worlds all speak today's.
+3. Nodes of all three become equal, whoever dials whom; no hint is said where one of both knows none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from protocol import limits
+from protocol.session import Session
+from protocol.values import pack_plain
+from sim.scenario import Place
+
+OLDER, NOW, LATER = 0, limits.MINOR, limits.MINOR + 1
+MIXED = 0.2
+"""Share of worlds in which the nodes speak several."""
+_GREETINGS = frozenset({1, 2, 9})
+_MORE = tuple(pack_plain(value) for value in ("added later", b"\x00\xff"))
+
+
+class Later(Session):
+    """A session of a node that is newer than this program."""
+
+    def open(self, now_ms: int) -> bytes:
+        """The client's first frame, which says more."""
+        return longer(super().open(now_ms))
+
+    def pull(self, now_ms: int) -> bytes | None:
+        """The next frame; one that greets says more."""
+        frame = super().pull(now_ms)
+        return frame and longer(frame)
+
+
+def longer(frame: bytes) -> bytes:
+    """A greeting with more at its end than anybody knows today; any other frame as it is."""
+    if frame[1] not in _GREETINGS:
+        return frame
+    return bytes((frame[0] + len(_MORE),)) + frame[1:] + b"".join(_MORE)
+
+
+def versions(places: Sequence[Place]) -> str:
+    """Which of these nodes speak another minor version than today's, in words."""
+    return ", ".join(f"{p.name} {limits.VERSION}.{p.minor}" for p in places if p.minor != NOW)
+
+
+def mixed(rng: Random, places: Sequence[Place]) -> tuple[Place, ...]:
+    """These nodes, of several minor versions in some worlds."""
+    if rng.random() >= MIXED:
+        return tuple(places)
+    return tuple(replace(place, minor=rng.choice((OLDER, NOW, LATER))) for place in places)

@@ -18,6 +18,7 @@ positions multiply, fold the upper half into the lower and multiply again: the m
 (1997) in rounds, so that no pattern of the hashes shows in them. SPEC section 7.1; vectors: tests/vectors/sketch.json.
 """
 
+import importlib
 import importlib.util
 import struct
 import sys
@@ -96,6 +97,12 @@ class ItemHash:
         mixed = fingerprint * self.position & MASK
         high, low = divmod(mixed ^ mixed >> 32, width * width)
         return low % width, low // width, high % width, high // width % width
+
+
+def expect(count: int) -> None:
+    """So many items will come, part by part: if NumPy pays for all of them, it is loaded for the first."""
+    if bulk_pays(count):
+        importlib.import_module("numpy")
 
 
 def bulk_pays(count: int) -> bool:

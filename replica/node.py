@@ -39,6 +39,7 @@ from replica.store.adopt import Adopted, Progress
 from replica.store.core import Change
 from replica.store.put import Row
 from replica.store.store import Store
+from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport
 from replica.transport import Listener
 from replica.waiting import Waiting
@@ -73,18 +74,6 @@ class RecordChange:
     remote: bool
 
 
-class _StoreThread(aiosqlite.Connection):
-    """aiosqlite's thread, with a public way to run one function there."""
-
-    def join(self) -> None:
-        """Wait for the thread to end."""
-        self._thread.join()
-
-    async def call(self, function: Callable[..., _T], *args: Any) -> _T:
-        result: _T = await self._execute(function, *args)  # type: ignore[no-untyped-call]
-        return result
-
-
 class Node:
     """An open node. Made by `replica.open`."""
 
@@ -106,11 +95,11 @@ class Node:
         self.host = host or Host()
         self._durable = durable
         self._poll_seconds, self._minor = poll_seconds, minor
-        self._thread: _StoreThread | None = None
+        self._thread: StoreThread | None = None
         self._reader: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
-        self._waiting = Waiting(self._queue, lambda writes: self.store.together(writes))  # noqa: PLW0108
+        self._waiting = Waiting(self._post, lambda writes: self.store.together(writes))  # noqa: PLW0108
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
@@ -126,7 +115,7 @@ class Node:
 
     async def start(self) -> Node:
         """Open the file. Raises StoreError."""
-        thread = self._thread = _StoreThread(lambda: self.host.connect(self.path, durable=self._durable), 64)
+        thread = self._thread = StoreThread(lambda: self.host.connect(self.path, durable=self._durable), 64)
         try:
             await thread
         except BaseException:
@@ -146,7 +135,7 @@ class Node:
         self._listen = publish
         return self
 
-    def _open(self, thread: _StoreThread) -> Store:
+    def _open(self, thread: StoreThread) -> Store:
         host = self.host
         return Store(self.path, now_ms=host.now_ms, random=host.random_bytes, db=thread._conn)
 
@@ -183,9 +172,16 @@ class Node:
         return await self._queue(function, *args)
 
     async def _queue(self, function: Callable[..., _T], *args: Any) -> _T:
+        return await self._open_thread.call(function, *args)
+
+    def _post(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        return self._open_thread.post(function)
+
+    @property
+    def _open_thread(self) -> StoreThread:
         if self._thread is None:
             raise UsageError("the node is not open: use `async with replica.open(…)`")
-        return await self._thread.call(function, *args)
+        return self._thread
 
     # --- data ---------------------------------------------------------------------------------------------------------
 

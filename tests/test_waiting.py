@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import pytest
 
 from protocol.errors import OurFault
 from replica import Node
-from replica.errors import RowRefused
+from replica.errors import RowRefused, UsageError
 from replica.store.together import Done, Write
+from replica.store_thread import StoreThread
 from tests.nodes import make_pair, rows_of
 
 
@@ -68,6 +69,35 @@ async def test_they_run_in_the_order_in_which_they_were_asked_for(tmp_path: Path
         notes: list[Any] = [rows[0][0] for rows in await asyncio.gather(*tasks)]
         assert sizes == [256, 44]
     assert all(note.endswith(f" {n - 1} {n}" if n else " 0") for n, note in enumerate(notes))
+
+
+async def test_writes_that_go_together_change_threads_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hq, _ = make_pair(tmp_path)
+    async with Node(hq) as node:
+        posts, post = list[object](), StoreThread.post
+
+        def counted(thread: StoreThread, function: Callable[[], object]) -> asyncio.Future[object]:
+            posts.append(function)
+            return post(thread, function)
+
+        monkeypatch.setattr(StoreThread, "post", counted)
+        async with held_up(node) as sizes:
+            posts.clear()
+            tasks = [asyncio.create_task(node.put_many("contacts", contact(n))) for n in range(600)]
+        assert await asyncio.gather(*tasks) == [1] * 600
+        assert len(posts) == len(sizes) == 3
+
+
+async def test_a_write_to_a_closed_node_is_refused_and_leaves_nothing_that_waits(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    node = Node(hq)
+    with pytest.raises(UsageError, match="not open"):
+        await node.put_many("contacts", contact(1))
+    async with node:
+        assert await node.put_many("contacts", contact(2)) == 1
+    with pytest.raises(ValueError, match="closed"):
+        await node.put_many("contacts", contact(3))
+    assert [row[0] for row in rows_of(hq)] == ["n002"]
 
 
 async def test_no_write_overtakes_another_call(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from replica.store.catalog import Table, marks
 from replica.store.core import Change, Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
+from replica.store.retouch import Found, Retouched, retouch
 from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
 from replica.store.show import UNKNOWN, engine_writes, settle
 from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, trim
@@ -136,10 +137,14 @@ def look(core: Core, table: Table, entries: Sequence[Entry]) -> None:
     ids = _row_ids(core, table, [entry.pk for entry in entries])
     rows = fetch_rows(core, table, list(ids))
     keys = _record_keys(core, table, ids)
-    states = load(core, list(keys.values()))
+    found: list[Found] = [(entry, ids[entry.pk], keys.get(entry.pk)) for entry in entries if entry.pk in ids]
+    retouched = retouch(core, table, found, rows)
+    if retouched.rows:
+        found = [one for one in found if one[2] not in retouched.rows]
+    states = load(core, [key for key in keys.values() if key not in retouched.rows])
     _add_missing_rows(core, table, keys, states, rows, ids)
-    looking = _Looking(core, table, rows, states)
-    for one in looking.take_new([(entry, ids[entry.pk], keys.get(entry.pk)) for entry in entries if entry.pk in ids]):
+    looking = _Looking(core, table, rows, states, retouched)
+    for one in looking.take_new(found):
         looking.at(*one)
     looking.finish()
 
@@ -198,15 +203,18 @@ def _add_missing_rows(
         states[key] = state
 
 
-_Found = tuple[Entry, bytes, bytes | None]
-"""An entry, the packed key of its row, and the key of the record that is known by that, if any."""
-
-
 class _Looking:
     """One pass over touched rows of a table."""
 
-    def __init__(self, core: Core, table: Table, rows: dict[bytes, list[Any]], states: dict[bytes, State]) -> None:
-        self._core, self._table, self._rows, self._states = core, table, rows, states
+    def __init__(
+        self,
+        core: Core,
+        table: Table,
+        rows: dict[bytes, list[Any]],
+        states: dict[bytes, State],
+        retouched: Retouched,
+    ) -> None:
+        self._core, self._table, self._rows, self._states, self._retouched = core, table, rows, states, retouched
         self._fresh: dict[bytes, ShadowRow] = {}
         self._changed: dict[bytes, State] = {}
         self._shown_rows: list[tuple[int, object, bytes]] = []
@@ -215,7 +223,7 @@ class _Looking:
     def _stamp(self, entry: Entry, number: int = -1) -> bytes:
         return entry.stamps[number] if entry.stamps else self._core.clock.tick(self._core.now_ms())
 
-    def take_new(self, some: Sequence[_Found]) -> Sequence[_Found]:
+    def take_new(self, some: Sequence[Found]) -> Sequence[Found]:
         """Take the rows that are no record yet, all at once, where that comes to the same. Returns the others."""
         core, table = self._core, self._table
         new = [one for one in some if one[2] not in self._states and one[1] in self._rows]
@@ -338,9 +346,11 @@ class _Looking:
         """Store it all. What was held by what changed is held by nothing that is known, until it has its chance."""
         core, table = self._core, self._table
         write(core, self._fresh.values())
+        self._retouched.store(core, table)
         save(core, self._changed.values())
         core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", self._shown_rows)
-        core.db.executemany("DELETE FROM _replica_held WHERE key = ?", [(k,) for k in self._changed])
         if core.db.execute("SELECT 1 FROM _replica_held WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
-            released = [(UNKNOWN, key) for key in self._touched]
+            touched = [*self._touched, *self._retouched.rows]
+            core.db.executemany("DELETE FROM _replica_held WHERE key = ?", [(key,) for key in touched])
+            released = [(UNKNOWN, key) for key in touched]
             core.db.executemany("UPDATE _replica_held SET blocker = ? WHERE blocker = ?", released)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from protocol import prints
 from protocol.errors import OurFault
 from protocol.hlc import STAMP_BYTES
 from protocol.prints import HEAD_BYTES, ITEM_BYTES, ItemHash
@@ -70,6 +71,7 @@ class Sketched:
 
     def _build(self) -> Sketch:
         sketch, self._unsaved = Sketch(self._family), 0
+        prints.expect(index.root(self._core)[1])
         for items in history.items(self._core):
             sketch.add(self._prints(items))
             self._unsaved += len(items) // ITEM_BYTES
@@ -114,6 +116,7 @@ class Sketched:
     def heads(self, limit: int) -> list[bytes]:
         """The first 5 bytes of every fingerprint, ascending; of the first `limit` by key, if there are more."""
         found: list[int] = []
+        prints.expect(min(limit, index.root(self._core)[1]))
         for items in history.items(self._core):
             found += [fingerprint >> 24 for fingerprint in self._prints(items)]
             if len(found) >= limit:

@@ -1,7 +1,7 @@
 """Group commit: writes that wait for the store at one moment share a transaction, and so one sync of the disk.
 
-Each stands behind a savepoint, so that one which is refused leaves the others alone; what they wrote is stamped and
-digested together, before the one commit. One test each:
+They run one after the other; what they wrote is stamped and digested together, before the one commit. If one of them is
+refused, all is undone and done again with each behind a savepoint, so that it leaves the others alone. One test each:
 
 1. Each write returns or raises what it would alone, and nobody hears of his before it is committed.
 2. A refused write leaves nothing: no row, no stamp, no change that anybody is told of.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -88,19 +88,58 @@ def _some(core: Core, writes: Sequence[Write], transaction: Callable[[], Abstrac
     """The first few of these, at least one."""
     if len(writes) == 1:
         return [_alone(writes[0], transaction)]
+    for run in (_boldly, _carefully):
+        try:
+            with transaction():
+                done = run(core, writes)
+                _absorb(core)
+            return done
+        except StoreBusy as error:  # Each would wait as long again.
+            return [Done(error=error)] * len(writes)
+        except (OurFault, sqlite3.Error, _Ended):  # Nothing was committed: there is another way.
+            continue
+    return [_alone(write, transaction) for write in writes]
+
+
+def _boldly(core: Core, writes: Sequence[Write]) -> list[Done]:
+    """All of them without savepoints, each of which costs half as much as a write."""
     done: list[Done] = []
     try:
-        with transaction():
-            for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else write):
-                done += _alike(core, list(some))
-                if core.schema_moved:
-                    break
-            _absorb(core)
-    except StoreBusy as error:  # Each would wait as long again.
-        return [Done(error=error)] * len(writes)
-    except (OurFault, sqlite3.Error, _Ended):  # Nothing was committed.
-        return [_alone(write, transaction) for write in writes]
+        for alike in _groups(writes):
+            rows = _rows(alike)
+            if rows is not None:
+                _absorb(core)
+                rows(core)
+                done += [Done(len(write.rows)) for write in alike if isinstance(write, Rows)]
+            else:
+                done += [Done(write(core)) for write in alike]
+    except Exception as error:
+        raise _Ended from error
+    if core.schema_moved:
+        raise _Ended
     return done
+
+
+def _carefully(core: Core, writes: Sequence[Write]) -> list[Done]:
+    """Each behind a savepoint, up to one that changes a definition."""
+    done: list[Done] = []
+    for alike in _groups(writes):
+        done += _alike(core, alike)
+        if core.schema_moved:
+            break
+    return done
+
+
+def _groups(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    """Rows of one table that follow each other, and each other write by itself."""
+    for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else write):
+        yield list(some)
+
+
+def _rows(alike: Sequence[Write]) -> Rows | None:
+    """These writes as one, if they are rows of one table."""
+    rows = [write for write in alike if isinstance(write, Rows)]
+    return Rows(rows[0].table, [row for write in rows for row in write.rows]) if rows else None
 
 
 def _alone(write: Write, transaction: Callable[[], AbstractContextManager[Core]]) -> Done:
@@ -115,13 +154,13 @@ def _alone(write: Write, transaction: Callable[[], AbstractContextManager[Core]]
 
 def _alike(core: Core, writes: Sequence[Write]) -> list[Done]:
     """Rows of one table are put by one call; if that fails, the careful way says whose they are that cannot be."""
-    rows = [write for write in writes if isinstance(write, Rows)]
-    if rows:
+    rows = _rows(writes)
+    if rows is not None:
         _absorb(core)
-    if len(rows) > 1:
-        whole = _one(core, Rows(rows[0].table, [row for write in rows for row in write.rows]))
-        if whole.error is None:
-            return [Done(len(write.rows)) for write in rows]
+        if len(writes) > 1:
+            whole = _one(core, rows)
+            if whole.error is None:
+                return [Done(len(write.rows)) for write in writes if isinstance(write, Rows)]
     return [_one(core, write) for write in writes]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import subprocess
@@ -190,6 +191,20 @@ def test_numpy_is_loaded_only_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [prints.bulk_pays(count) for count in (0, prints.BULK_MIN - 1, prints.BULK_MIN)] == [False, False, True]
     monkeypatch.setattr(prints, "NUMPY", False)
     assert not prints.bulk_pays(LOAD_MIN)
+
+
+def test_numpy_is_loaded_for_many_that_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prints, "NUMPY", True)
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    loaded = list[str]()
+    monkeypatch.setattr(importlib, "import_module", loaded.append)
+    prints.expect(LOAD_MIN - 1)
+    assert loaded == []
+    prints.expect(LOAD_MIN)
+    assert loaded == ["numpy"]
+    monkeypatch.setattr(prints, "NUMPY", False)
+    prints.expect(LOAD_MIN)
+    assert loaded == ["numpy"]
 
 
 def test_another_group_has_other_fingerprints() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,10 +15,11 @@ from protocol.errors import ValueRefused
 from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
-from replica.store import apply, capture, edits, index, shadow
+from replica.store import absorb, apply, capture, edits, index, retouch, shadow
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
+from replica.store.retouch import Retouched
 from replica.store.shadow import write_new
 from replica.store.state import key_of, load
 from tests.store.harness import NOW_MS, Machine
@@ -280,6 +283,63 @@ def test_new_rows_are_absorbed_together_as_one_by_one(machine: Make, monkeypatch
     ]
     assert values[0] == values[1]
     assert fast.store.verify() == slow.store.verify() == []
+
+
+@pytest.mark.parametrize("key", ["k TEXT PRIMARY KEY", "k INTEGER PRIMARY KEY", "k, l, PRIMARY KEY(k, l)"])
+@pytest.mark.parametrize("seed", range(6))
+def test_edits_are_absorbed_together_as_one_by_one(
+    machine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, seed: int
+) -> None:
+    """Edits among rows that come, go and come again, of values great and small, true and false, UTF-8 and not."""
+    columns, _, constraint = key.partition(", PRIMARY")
+    schema = f"CREATE TABLE t({columns}, u, v, w{', PRIMARY' + constraint if constraint else ''});"
+    first = machine("one", schema)
+    first.close()
+    fast, slow = (Machine.copy(first.path, tmp_path / f"{name}.db") for name in ("fast", "slow"))
+    ways = list[int]()
+
+    def counted(*args: Any) -> Retouched:
+        found = retouch.retouch(*args)
+        ways.append(len(found.rows))
+        return found
+
+    for m in (fast, slow):
+        random = Random(seed)
+        monkeypatch.setattr(absorb, "retouch", counted if m is fast else lambda *_: Retouched({}, {}))
+        new = f"INSERT OR REPLACE INTO t VALUES (?, {'0, ' if 'l,' in key else ''}?, ?, ?)"
+        for n in range(60):
+            m.sql(new, values=[n, n, None, "w"])
+        m.store.absorb()
+        for _ in range(8):
+            m.sql("BEGIN")
+            for _ in range(random.choice([1, 12, 40])):
+                some = [random.choice([None, 0, -0.0, 1.5, "x", b"x", "é" * random.randrange(9)]) for _ in range(3)]
+                acts: list[tuple[str, list[object]]] = [
+                    (new, [random.randrange(60), *some]),
+                    ("UPDATE t SET v = ? WHERE k = ?", [some[0], random.randrange(60)]),
+                    ("UPDATE t SET v = ?, w = ? WHERE k > ?", [*some[:2], random.randrange(60)]),
+                    ("UPDATE t SET u = u, w = CAST(x'c3' AS TEXT) WHERE k = ?", [random.randrange(60)]),
+                    ("UPDATE OR IGNORE t SET k = ? WHERE k = ?", [random.randrange(70), random.randrange(60)]),
+                    ("DELETE FROM t WHERE k = ?", [random.randrange(60)]),
+                ]
+                sql, values = random.choice(acts)
+                m.sql(sql, values=values)
+            m.sql("COMMIT")
+            m.store.absorb()
+    assert sum(ways) > 20
+    assert fast.dump() == slow.dump()
+    for table in ("record", "extra", "row", "held", "local", "trie"):
+        sql = f"SELECT * FROM _replica_{table} ORDER BY 1, 2"
+        assert fast.rows(sql) == slow.rows(sql), table
+    sql = "SELECT root, came, went FROM _replica_history ORDER BY seq"
+    for ours, theirs in zip(fast.rows(sql), slow.rows(sql), strict=True):
+        assert ours[0] == theirs[0]
+        assert [sorted(ours[n][i : i + 32] for i in range(0, len(ours[n]), 32)) for n in (1, 2)] == [
+            sorted(theirs[n][i : i + 32] for i in range(0, len(theirs[n]), 32)) for n in (1, 2)
+        ]
+    assert fast.store.verify() == []
+    fast.close()
+    slow.close()
 
 
 # --- the trie ---------------------------------------------------------------------------------------------------------

@@ -125,6 +125,21 @@ def test_the_sketch_is_stored_when_it_took_long_and_followed_by_the_next_process
     assert followed == Sketched(a.core)._build().cells(12)
 
 
+def test_a_sketch_is_made_in_parts_that_know_how_many_items_come_in_all(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part of 100,000 items has as many as NumPy must be loaded for; all of them together have."""
+    a = machine("a", T)
+    a.store.put_many("t", [(f"{n}", n, n) for n in range(700)])
+    count = a.store.root()[1]
+    told = list[int]()
+    monkeypatch.setattr("protocol.prints.expect", told.append)
+    a.store.cells(12)
+    a.store.heads(10_000)
+    a.store.heads(5)
+    assert told == [count, count, 5]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

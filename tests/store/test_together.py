@@ -11,7 +11,7 @@ import pytest
 
 from protocol.errors import OurFault
 from replica.errors import RowRefused, StoreBusy, UsageError
-from replica.store import absorb, connection, index, put
+from replica.store import absorb, connection, index, put, together
 from replica.store.catalog import Table
 from replica.store.core import Change, Core
 from replica.store.outbox import Entry
@@ -62,8 +62,13 @@ def draw(random: Random) -> Write:
     return random.choice(made)()
 
 
+@pytest.mark.parametrize("careful", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_each_returns_or_raises_what_it_would_alone(machine: Make, seed: int) -> None:
+def test_each_returns_or_raises_what_it_would_alone(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, seed: int, careful: bool
+) -> None:
+    if careful:
+        monkeypatch.setattr(together, "_boldly", together._carefully)
     random, one, many = Random(seed), machine("m1", TABLES), machine("m2", TABLES)
     for _ in range(6):
         writes = [draw(random) for _ in range(random.choice([1, 2, 12]))]
@@ -90,6 +95,18 @@ def test_they_share_one_commit_and_nobody_hears_before_it(machine: Make) -> None
     assert commits.number == 1
     assert m.value("SELECT count(*) FROM t WHERE w = 'x'") == 3
     assert len(m.records("t")) == 10
+
+
+def test_savepoints_are_made_when_one_is_refused_and_not_before(machine: Make) -> None:
+    m, ran = machine("m", TABLES), list[str]()
+    m.core.db.set_trace_callback(ran.append)
+    some: list[Write] = [statement("INSERT INTO t VALUES (?, NULL, '')", (f"k{n}",)) for n in range(5)]
+    assert [one.error for one in m.store.together(some)] == [None] * 5
+    assert not [sql for sql in ran if sql.startswith("SAVEPOINT")]
+    again: list[Write] = [*some[:1], statement("INSERT INTO t VALUES ('new', NULL, '')")]
+    assert [type(one.error) for one in m.store.together(again)] == [RowRefused, type(None)]
+    assert [sql for sql in ran if sql.startswith("SAVEPOINT")]
+    assert m.rows("SELECT count(*) FROM t") == [(6,)]
 
 
 def test_a_refused_write_leaves_nothing_and_hurts_nobody(machine: Make) -> None:

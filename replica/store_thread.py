@@ -1,0 +1,32 @@
+"""The one thread in which a node's store is used: aiosqlite's, with public ways to run a function there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import aiosqlite
+
+_T = TypeVar("_T")
+
+
+class StoreThread(aiosqlite.Connection):
+    """A connection in a thread of its own, which runs what it is told in the order in which it is told."""
+
+    def join(self) -> None:
+        """Wait for the thread to end."""
+        self._thread.join()
+
+    async def call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run a function there; returns when it has ended."""
+        return await self.post(partial(function, *args))
+
+    def post(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Queue a function now, behind all calls so far; its result is to come."""
+        if not self._running or self._connection is None:
+            raise ValueError("Connection closed")
+        result: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((result, function))
+        return result

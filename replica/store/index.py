@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from struct import Struct
+from typing import Any
 
 from protocol import limits
 from protocol.collector import uncollected
@@ -38,7 +39,11 @@ _NOTHING = b"\x01", b""
 
 def root(core: Core) -> tuple[bytes, int]:
     """Root digest and number of records, as of the last commit."""
-    settings = core.settings()
+    return root_in(core, core.settings())
+
+
+def root_in(core: Core, settings: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The same, of these settings."""
     if "root" not in settings or "count" not in settings:
         raise _damaged(core, "")
     return settings["root"], settings["count"]

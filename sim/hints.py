@@ -19,8 +19,9 @@ from protocol import limits, messages
 from protocol.descent import Items
 from protocol.session import Session
 from replica.host import Host
-from replica.node import Node, _StoreThread
+from replica.node import Node
 from replica.store.store import Store
+from replica.thread import StoreThread
 from sim.scenario import HINTS
 
 ON, OFF, WRONG = HINTS
@@ -122,7 +123,7 @@ class Hinted(Node):
         super().__init__(path, host=host, poll_seconds=poll_seconds)
         self._hints, self._random, self._tell = hints, random, ended
 
-    def _open(self, thread: _StoreThread) -> Store:
+    def _open(self, thread: StoreThread) -> Store:
         if self._hints == ON:
             return super()._open(thread)
         kind = Without if self._hints == OFF else Mistaken

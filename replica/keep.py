@@ -1,7 +1,8 @@
 """Keep in sync with a peer: meet it again and again, until cancelled.
 
-A peer that cannot be met is tried again after a second, then after two, four and so on, never more rarely than the
-interval. Waits vary by a quarter, so that nodes which lost a peer together do not come back together. One test each:
+After a session it stays connected, and comes back sooner if somebody has news: see `bell`. A peer that cannot be met is
+tried again after a second, then after two, four and so on, never more rarely than the interval. Waits vary by a quarter,
+so that nodes which lost a peer together do not come back together. One test each:
 
 1. Whatever a peer or the file does, the next try comes.
 2. A failure is tried again soon, then more and more rarely.
@@ -15,10 +16,14 @@ import ssl
 from collections.abc import Callable
 
 from protocol.errors import PeerFault
+from replica.bell import Subscriber
 from replica.errors import StoreError
 from replica.node import Node
 from replica.sync_report import SyncReport
 from replica.words import log
+
+LATE_SECONDS = 2.0
+"""Who is called comes within so many: hundreds may be called at once."""
 
 
 async def keep_in_sync(
@@ -31,9 +36,10 @@ async def keep_in_sync(
 ) -> None:
     """Sync with the peer at `url` about every `every_s` seconds. `report` gets each meeting, failed ones too."""
     misses = 0
+    stayed: list[Subscriber] = []
     while True:
         try:
-            done = await node.sync(url, tls=tls)
+            done = await node.sync(url, tls=tls, stay=stayed.append)
             misses = 0
         except PeerFault as error:
             done = SyncReport.failure(url, error)
@@ -47,7 +53,12 @@ async def keep_in_sync(
             done = SyncReport.failure(url, StoreError(str(error)))
             misses += 1
         report(done)
-        await asyncio.sleep(_wait(misses, every_s, node.host.random_bytes(1)[0] / 255))
+        chance = node.host.random_bytes(1)[0] / 255
+        wait_s = _wait(misses, every_s, chance)
+        if stayed:
+            await stayed.pop().wait(wait_s, chance * min(LATE_SECONDS, every_s / 20))
+        else:
+            await asyncio.sleep(wait_s)
 
 
 def _wait(misses: int, every_s: float, chance: float) -> float:

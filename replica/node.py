@@ -31,6 +31,7 @@ from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.record import unpack_id
 from protocol.session import Self, Session
 from replica import transport
+from replica.bell import Bell, Subscriber
 from replica.errors import UsageError
 from replica.host import Host
 from replica.invite import Invite
@@ -106,6 +107,7 @@ class Node:
         self.sessions: set[Session] = set()
         """Those under way, of strangers too."""
         self._strangers = 0
+        self._bell = Bell()
         self._listeners: list[Listener] = []
         self._queues: set[asyncio.Queue[RecordChange]] = set()
         self._poller: asyncio.Task[None] | None = None
@@ -146,6 +148,7 @@ class Node:
             await asyncio.gather(self._poller, return_exceptions=True)
         for listener in self._listeners:
             await listener.close()
+        await self._bell.close()
         if self._reader is not None:
             await self._reader.close()
         if self._thread is not None:
@@ -269,12 +272,14 @@ class Node:
         tls: ssl.SSLContext | None = None,
         accept_different: bool = False,
         watch: Callable[[Session], None] | None = None,
+        stay: Callable[[Subscriber], None] | None = None,
     ) -> SyncReport:
         """Meet one peer: both directions, until both roots are equal or the reason why not is known.
 
-        `watch` is called now and then with the session, for progress. Raises PeerFault; what was applied stays."""
+        `watch` is called now and then with the session, for progress. `stay` takes the connection over, when the session has
+        ended well. Raises PeerFault; what was applied stays."""
         began = asyncio.get_running_loop().time()
-        traffic = transport.Traffic()
+        traffic, kept = transport.Traffic(), False
         socket, handshake = await transport.dial(url, self.store.group_keys, self._nonce, tls, self._minor)
         try:
             session, first = await self._session(CLIENT, handshake, url, sample=not accept_different)
@@ -285,9 +290,13 @@ class Node:
             call = self.call if watch is None else self._watched(session, watch)
             greeted = self._greeted(session, CLIENT)
             await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
+            if stay is not None and (subscriber := self._bell.listen(socket, session)) is not None:
+                stay(subscriber)
+                kept = True
         finally:
             self._ended(session)
-            await socket.close()
+            if not kept:
+                await socket.close()
             with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
                 await self.call(self.store.remember, session.outcome, url)
         notices, session.outcome.held = await self.call(lambda: (self.store.notices(), self.store.held_count()))
@@ -323,6 +332,7 @@ class Node:
     def _ended(self, session: Session) -> None:
         self.sessions.discard(session)
         self._active.pop(session, None)
+        self._bell.ring(session)
 
     def _greeted(self, session: Session, role: str) -> Callable[[Session], None]:
         def greeted(_: Session) -> None:
@@ -362,6 +372,7 @@ class Node:
         session, _ = await self._session(SERVER, handshake)
         self._strangers += 1
         stranger = True
+        subscriber: Subscriber | None = None
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
         try:
             known = self._greeted(session, SERVER)
@@ -373,8 +384,7 @@ class Node:
                 known(session)
 
             await transport.converse(socket, session, self.call, self.host.now_ms, traffic, greeted)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(socket.wait_closed(), 5)
+            subscriber = self._bell.listen(socket, session)
         except ReplicaError as error:
             log.warning("session with %s: %s", _who(session, address), error)
         except Exception:
@@ -388,6 +398,8 @@ class Node:
                 self.on_session(
                     SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)
                 )
+        if subscriber is not None:
+            await subscriber.serve()
 
 
 def _who(session: Session, address: str) -> str:

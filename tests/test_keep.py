@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from protocol.errors import PeerFault
 from replica import keep
+from replica.bell import Bell
 from replica.errors import StoreError
 from replica.host import Host
 from replica.node import Node
 from replica.sync_report import SyncReport
+from sim.scenario import Place
+from tests.sim.worlds import run, small, write
 
 
 class Failing:
@@ -24,7 +28,7 @@ class Failing:
     def __init__(self) -> None:
         self.errors = [PeerFault("gone"), StoreError("no disk"), sqlite3.OperationalError("no such column")]
 
-    async def sync(self, url: str, *, tls: Any = None) -> SyncReport:
+    async def sync(self, url: str, *, tls: Any = None, stay: Any = None) -> SyncReport:
         if not self.errors:
             raise asyncio.CancelledError
         raise self.errors.pop(0)
@@ -42,3 +46,20 @@ def test_a_failure_is_tried_again_soon_then_more_and_more_rarely() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert keep._wait(0, 60.0, 0.5) == 60
     assert (keep._wait(0, 60.0, 0.0), keep._wait(0, 60.0, 1.0)) == (45, 75)
+
+
+@pytest.mark.parametrize("end", [0, 11])
+def test_news_travel_along_a_line_without_waiting_a_whole_interval_at_each_node(
+    end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n{number}" for number in range(12)]
+    line = tuple(Place(name, tuple(names[number - 1 : number]), 60.0) for number, name in enumerate(names))
+    news = write(180, names[end], "UPDATE t SET a = 6", "k0")
+    scenario = replace(small(news), places=line, events=(news,), duration_s=181.0)
+    called = run(scenario)
+    monkeypatch.setattr(Bell, "ring", lambda *_: None)
+    uncalled = run(scenario)
+    took, without = ((done.equal_at or 0.0) - done.healed_at for done in (called, uncalled))
+    assert called.ok
+    assert uncalled.ok
+    assert 60 < took < 0.7 * without

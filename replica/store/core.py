@@ -77,11 +77,12 @@ class Core:
         self.in_transaction = False
         self.began = (-1, -1, -1)
         """`versions` when this transaction began."""
-        self._seen = _NEVER
+        self._seen = self._known = _NEVER
         self._shapes: dict[str, catalog.Shape | str] = {}
         self._shapes_at = -1
         self._meta: dict[str, Any] | None = None
         self._meta_at = -1
+        """What other connections had committed when the settings were read."""
         self._last_saved = b""
         with self.reporting():
             self._busy_ms: int = db.execute("PRAGMA busy_timeout").fetchone()[0]
@@ -117,7 +118,11 @@ class Core:
     def settings(self) -> Mapping[str, Any]:
         """All settings, of one moment."""
         if not self.in_transaction:
-            self._forget(self.db.execute("PRAGMA data_version").fetchone()[0])
+            self.versions()
+        return self.remembered()
+
+    def remembered(self) -> Mapping[str, Any]:
+        """All settings, as of the last `versions`."""
         if self._meta is None:
             self._meta = dict(self.rows("SELECT name, value FROM _replica_meta"))
         return self._meta
@@ -158,12 +163,12 @@ class Core:
                 if self.clock.issued:
                     self.set_meta("issued", self.clock.issued)
                 # Before the commit: what another process commits right after it must not pass for seen.
-                seen = self.versions()[:2]
+                seen = self._definitions(), self.began[1]
                 self.db.execute("COMMIT")
-                self._seen = seen
+                self._seen = self._known = seen
                 self.in_transaction = False
             except BaseException:
-                self._seen, self._meta = _NEVER, None
+                self._seen, self._known, self._meta = _NEVER, _NEVER, None
                 self.changes.clear()
                 self.dirty.clear()
                 self.toggled.clear()
@@ -194,21 +199,24 @@ class Core:
                     self.db.execute("COMMIT")
 
     def versions(self) -> tuple[int, int, int]:
-        """Of the definitions; of what other connections committed; of what this one wrote."""
-        return (
-            self.db.execute("PRAGMA schema_version").fetchone()[0],
-            self.db.execute("PRAGMA data_version").fetchone()[0],
-            self.db.total_changes,
-        )
-
-    def _forget(self, others: int) -> None:
-        """Settings that were read before other connections committed this."""
+        """Of the definitions; of what other connections committed; of what this one wrote. Definitions are read again only
+        where others committed something: this connection's own change in `transaction`, at whose end they are read."""
+        (others,) = self.db.execute("PRAGMA data_version").fetchone()
+        if others != self._known[1]:
+            self._known = self._definitions(), others
         if others != self._meta_at:
             self._meta, self._meta_at = None, others
+        return *self._known, self.db.total_changes
+
+    def unsure(self) -> None:
+        """A statement of somebody else's was run outside of a transaction: it may have changed definitions."""
+        self._known = _NEVER
+
+    def _definitions(self) -> int:
+        return int(self.db.execute("PRAGMA schema_version").fetchone()[0])
 
     def _refresh(self, *, follow: bool) -> None:
         self.began = self.versions()
-        self._forget(self.began[1])
         self._last_saved = self.meta("clock")
         self.clock = Clock(self.meta("node"), self._last_saved)
         if self.began[:2] != self._seen:
@@ -228,11 +236,11 @@ class Core:
     @property
     def schema_moved(self) -> bool:
         """Somebody changed a definition since the engine last looked."""
-        return bool(self.db.execute("PRAGMA schema_version").fetchone()[0] != self.meta("schema_version"))
+        return bool(self._definitions() != self.meta("schema_version"))
 
     def schema_followed(self) -> None:
         """What stands in the file now is what the engine knows."""
-        self.set_meta("schema_version", self.db.execute("PRAGMA schema_version").fetchone()[0])
+        self.set_meta("schema_version", self._definitions())
 
     @contextmanager
     def trial(self) -> Iterator[None]:

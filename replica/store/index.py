@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, chain, islice
@@ -43,7 +43,11 @@ _NOTHING = b"\x01", b""
 
 def root(core: Core) -> tuple[bytes, int]:
     """Root digest and number of records, as of the last commit."""
-    settings = core.settings()
+    return root_in(core, core.settings())
+
+
+def root_in(core: Core, settings: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The same, of these settings."""
     digest, count = settings.get("root"), settings.get("count")
     if type(digest) is not bytes or len(digest) != len(EMPTY) or type(count) is not int:
         raise _damaged(core, "")

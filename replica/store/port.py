@@ -111,7 +111,7 @@ class StorePort:
     def _quiet(self, now: tuple[int, int, int]) -> bool:
         """Whether nothing waits to be absorbed or followed, in the file of these `versions` or a later one."""
         if now != self._settled:
-            if self._core.schema_moved or absorb.pending(self._core):
+            if now[0] != self._core.remembered().get("schema_version") or absorb.pending(self._core):
                 return False
             self._settled = now
         return True
@@ -132,7 +132,7 @@ class StorePort:
         """Root digest and number of records, after absorption."""
         with self._core.reporting():
             if self._core.versions() == self._settled:  # Then what is remembered is true: no snapshot is needed.
-                return index.root(self._core)
+                return index.root_in(self._core, self._core.remembered())
         return self._read(lambda: index.root(self._core))
 
     @reporting

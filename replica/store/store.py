@@ -150,6 +150,7 @@ class Store(StorePort):
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""
         with self._core.reporting():
+            self._core.unsure()
             return self._db.execute(sql, parameters).fetchall()
 
     # --- for people ---------------------------------------------------------------------------------------------------

@@ -392,3 +392,12 @@ def test_a_write_on_the_stores_own_connection_is_in_the_next_root(machine: Make)
     assert a.store.root() == (root, count)
     a.store.query("INSERT INTO t(k) VALUES ('b')")
     assert a.store.root()[1] == count + 1
+
+
+def test_a_definition_that_a_query_changed_is_followed(machine: Make) -> None:
+    a = machine("a", T)
+    a.store.put_many("t", [("a", 1)])
+    before = a.store.root()
+    a.store.query("ALTER TABLE t ADD COLUMN w DEFAULT 5")
+    assert a.store.root() != before
+    assert a.store.verify() == []

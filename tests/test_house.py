@@ -17,7 +17,7 @@ NAMES = [str(p.relative_to(ROOT)) for p in MODULES]
 LAYERS = {"protocol": {"protocol"}, "replica": {"protocol", "replica"}}
 
 STORE = (
-    "toggled", "dirty", "schema", "catalog", "core", "capture", "history", "grow", "index", "shadow", "state",
+    "toggled", "dirty", "changes", "schema", "catalog", "core", "capture", "history", "grow", "index", "shadow", "state",
     "fresh", "leap", "rivals", "show", "outbox", "absorb", "put", "refit", "ddl", "adopt", "mend", "edits", "apply",
     "insert", "fit", "identify", "upsert", "report", "verify", "sample", "sketched", "together", "port", "store",
 )  # fmt: skip

@@ -24,7 +24,8 @@ from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import outbox
 from replica.store.catalog import Table, marks
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
 from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
@@ -238,8 +239,7 @@ class _Looking:
         if table.shape is not None and table.shape.rowid_alias:
             pks = (entry.pk[0] for entry, _, _ in new)
             self._shown_rows = [(table.tbl, pk, key) for pk, key in zip(pks, keys, strict=True)]
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
+        core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
         taken = {id_ for _, id_, _ in new}
         return [one for one in some if one[1] not in taken]
 

@@ -219,7 +219,7 @@ class _Looking:
     def take_new(self, some: Sequence[_Found]) -> Sequence[_Found]:
         """Take the rows that are no record yet, all at once, where that comes to the same. Returns the others."""
         core, table = self._core, self._table
-        new = [one for one in some if one[2] not in self._states and one[1] in self._rows]
+        new = [one for one in some if one[2] not in self._states and one[1] in self._rows and not one[0].born]
         if not table.plain or not new:
             return some
         stamps = [self._stamp(entry) for entry, _, _ in new]
@@ -262,19 +262,20 @@ class _Looking:
     def _insert(self, entry: Entry, state: State | None, id_: bytes, row: list[Any]) -> None:
         core, table = self._core, self._table
         stamp = self._stamp(entry)
+        born = entry.born or stamp
         if table.surrogate:
-            id_ = pack_id(entry.pk, Birth(stamp))
+            id_ = pack_id(entry.pk, Birth(born))
         key = key_of(core, table, id_)
         if table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], key))
         core.note(Change(table.collection, id_, "insert", False))
-        if state is None and table.plain and light(row):
+        if state is None and born == stamp and table.plain and light(row):
             self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
             core.dirty.touch(key, 1)
             return
         if state is None:
             state = new(table, key, id_)
-        state.record.born = stamp
+        state.record.born = born
         state.flags |= SHOWN
         state.checks.clear()
         for name, pos, packed in zip(table.names, table.at, pack_values(row), strict=True):

@@ -37,7 +37,7 @@ from replica.host import Host
 from replica.invite import Invite
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
-from replica.store.core import Change
+from replica.store.changes import CHANGES_MAX, MISSED, Change
 from replica.store.put import Row
 from replica.store.store import Store
 from replica.store_thread import StoreThread
@@ -60,19 +60,19 @@ POLL_SECONDS = 0.5
 FEW_ROWS = 512
 """So few rows share a transaction with other writes; more have one of their own."""
 
-CHANGES_MAX = 100_000
-"""Changes that wait for a slow listener; past that it is told that it missed some."""
-
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """What `changes()` yields. `kind`: insert, update, delete, or "missed" when the listener was too slow. A record that
-    surfaces in its table is an insert, one that gives way to another a delete."""
+    """What `changes()` yields. `kind`: insert, update, delete (a record that surfaces in its table is an insert, one that
+    gives way to another a delete), or "missed": what came before was not told, for it was too much or too much waits."""
 
     table: str
     key: tuple[object, ...]
     kind: str
     remote: bool
+
+
+_MISSED = RecordChange("", (), "missed", False)
 
 
 class Node:
@@ -242,12 +242,13 @@ class Node:
         for change in changes if self._queues else ():
             if change.collection.startswith("_replica."):
                 continue
-            item = RecordChange(change.collection, unpack_id(change.id)[0], change.kind, change.remote)
+            key = unpack_id(change.id)[0] if change is not MISSED else ()
+            item = RecordChange(change.collection, key, change.kind, change.remote)
             for queue in self._queues:
-                late = queue.full()
+                late = queue.full() or change is MISSED
                 while late and not queue.empty():
                     queue.get_nowait()
-                queue.put_nowait(RecordChange("", (), "missed", False) if late else item)
+                queue.put_nowait(_MISSED if late else item)
 
     def _watch(self) -> None:
         if self._poller is None:

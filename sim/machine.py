@@ -29,7 +29,7 @@ from replica.host import Host
 from replica.keep import keep_in_sync
 from replica.node import Node
 from replica.store.catalog import quote
-from replica.store.core import Change
+from replica.store.changes import Change
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from sim.clock import WallClock

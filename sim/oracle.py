@@ -23,7 +23,8 @@ from contextlib import AbstractContextManager, nullcontext
 from protocol import limits
 from protocol.hlc import is_base, millis
 from protocol.record import Record
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
 from sim.compare import Machine, differing

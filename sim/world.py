@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import shutil
 import sqlite3
@@ -47,6 +48,8 @@ from sim.oracle import Oracle
 from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
 from sim.theirs import theirs
+
+log = logging.getLogger("sim")
 
 LIVENESS = 3.0
 """All are equal after so many sync intervals times log2(nodes); then the same again for what must first time out."""
@@ -370,8 +373,8 @@ def _end(coroutine: Any) -> None:
             coroutine.close()
         except RuntimeError:
             continue
-        except Exception:
-            return
+        except Exception as error:
+            log.warning("what a dead process was doing failed once more when it was closed: %r", error)
         return
 
 

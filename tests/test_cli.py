@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from protocol import limits
+from protocol.errors import Busy
+from replica import show
 from replica.cli import DIFFERS, FILE, OK, PEER, USAGE, main
 from replica.errors import StoreReadOnly
 from replica.node import Node
 from replica.store.store import Store
+from replica.sync_report import SyncReport
 from tests.nodes import CONTACTS, make_pair, program, serving
 
 
@@ -179,6 +184,13 @@ def test_a_read_only_file_is_one_clear_message(tmp_path: Path) -> None:
     readonly = sqlite3.connect(f"{hq.as_uri()}?mode=ro", uri=True, isolation_level=None)
     with Store(hq, db=readonly) as store, pytest.raises(StoreReadOnly, match="check the permissions of the file"):
         store.execute("DELETE FROM contacts")
+
+
+@pytest.mark.parametrize(("version", "told"), [("2.0", True), ("2.9", True), (f"{limits.VERSION}.{limits.MINOR}", False)])
+def test_a_peer_of_another_minor_version_is_named(capsys: pytest.CaptureFixture[str], version: str, told: bool) -> None:
+    failed = SyncReport.failure("ws://hq:8470", Busy("busy"))
+    show.synced(replace(failed, outcome="in sync", root="00", version=version))
+    assert (f"the peer speaks version {version} of the protocol, this node 2.1" in capsys.readouterr().out) == told
 
 
 def test_every_command_has_help(terminal: Terminal) -> None:

@@ -13,7 +13,7 @@ import pytest
 import replica
 from protocol.errors import PeerFault, PeerRefused
 from protocol.keys import Secrets
-from replica import Node, invite
+from replica import Node, RecordChange, invite
 from replica.errors import NotAStore, UsageError
 from replica.store.store import Store
 from tests.nodes import make_pair, program, rows_of, serving
@@ -183,6 +183,30 @@ async def test_a_cloned_file_converges_and_is_reported(tmp_path: Path) -> None:
             assert (await one.status())["node"] != (await two.status())["node"]
     assert any("another copy of this file" in n for notice in notices for n in notice)
     assert rows_of(hq) == rows_of(laptop) == rows_of(clone)
+
+
+@pytest.mark.parametrize("where", ["replica.store.changes.CHANGES_MAX", "replica.node.CHANGES_MAX"])
+async def test_a_listener_hears_that_it_missed_some_of_very_many_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """In one transaction, or since it was too slow."""
+    monkeypatch.setattr(where, 20)
+    hq, _ = make_pair(tmp_path, rows=3)
+    async with Node(hq) as node:
+        seen = node.changes()
+        first = asyncio.ensure_future(anext(seen))
+        await asyncio.sleep(0)
+        await node.execute("UPDATE contacts SET phone = 'first' WHERE id = 'c000001'")
+        assert (await first).kind == "update"
+        await node.put_many("contacts", [{"id": f"n{i}"} for i in range(50)])
+        assert await anext(seen) == RecordChange("", (), "missed", False)
+        await node.execute("UPDATE contacts SET phone = 'last' WHERE id = 'c000001'")
+        rest = [await anext(seen)]
+        while rest[-1].kind == "insert":
+            rest.append(await anext(seen))
+        assert len(rest) < 20
+        assert (rest[-1].key, rest[-1].kind) == (("c000001",), "update")
+        await seen.aclose()  # type: ignore[attr-defined]
 
 
 async def test_open_makes_a_file_and_joins_by_invite(tmp_path: Path) -> None:

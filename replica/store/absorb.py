@@ -24,7 +24,8 @@ from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
 from replica.store import outbox
 from replica.store.catalog import Table, marks
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import fresh_row, fresh_rows
 from replica.store.outbox import Entry
 from replica.store.retouch import Found, Retouched, retouch
@@ -226,7 +227,7 @@ class _Looking:
     def take_new(self, some: Sequence[Found]) -> Sequence[Found]:
         """Take the rows that are no record yet, all at once, where that comes to the same. Returns the others."""
         core, table = self._core, self._table
-        new = [one for one in some if one[2] not in self._states and one[1] in self._rows]
+        new = [one for one in some if one[2] not in self._states and one[1] in self._rows and not one[0].born]
         if not table.plain or not new:
             return some
         stamps = [self._stamp(entry) for entry, _, _ in new]
@@ -246,8 +247,7 @@ class _Looking:
         if table.shape is not None and table.shape.rowid_alias:
             pks = (entry.pk[0] for entry, _, _ in new)
             self._shown_rows = [(table.tbl, pk, key) for pk, key in zip(pks, keys, strict=True)]
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
+        core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
         taken = {id_ for _, id_, _ in new}
         return [one for one in some if one[1] not in taken]
 
@@ -270,19 +270,20 @@ class _Looking:
     def _insert(self, entry: Entry, state: State | None, id_: bytes, row: list[Any]) -> None:
         core, table = self._core, self._table
         stamp = self._stamp(entry)
+        born = entry.born or stamp
         if table.surrogate:
-            id_ = pack_id(entry.pk, Birth(stamp))
+            id_ = pack_id(entry.pk, Birth(born))
         key = key_of(core, table, id_)
         if table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], key))
         core.note(Change(table.collection, id_, "insert", False))
-        if state is None and table.plain and light(row):
+        if state is None and born == stamp and table.plain and light(row):
             self._fresh[key] = fresh_row(core, table, key, id_, stamp, row)
             core.dirty.touch(key, 1)
             return
         if state is None:
             state = new(table, key, id_)
-        state.record.born = stamp
+        state.record.born = born
         state.flags |= SHOWN
         state.checks.clear()
         for name, pos, packed in zip(table.names, table.at, pack_values(row), strict=True):

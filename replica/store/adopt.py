@@ -19,7 +19,8 @@ from replica.errors import TableRefused
 from replica.store import catalog, ddl, index, put
 from replica.store.absorb import note_local_row
 from replica.store.catalog import Shape, Table
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import fresh_row
 from replica.store.leap import leap
 from replica.store.refit import show_all, take
@@ -135,8 +136,7 @@ def _take_rows(core: Core, table: Table, rows: Sequence[tuple[object, ...]]) -> 
             states.append(_merge(core, table, key, id_, stamp, packed))
     write(core, fresh)
     save(core, states)
-    for id_, _, _ in found.values() if core.on_change is not None else ():
-        core.note(Change(table.collection, id_, "insert", False))
+    core.changes.extend(Change(table.collection, id_, "insert", False) for id_, _, _ in found.values())
     if table.shape.rowid_alias:
         pairs = [(table.tbl, pk[0], key) for key, (_, pk, _) in found.items()]
         core.db.executemany("INSERT OR REPLACE INTO _replica_row VALUES (?, ?, ?)", pairs)

@@ -24,7 +24,8 @@ from protocol.record import Delta, encode, fold, gather, unpack_id
 from protocol.values import Value, pack_values
 from replica.store import ddl
 from replica.store.catalog import Table
-from replica.store.core import ALONE_MAX, Change, Core
+from replica.store.changes import Change
+from replica.store.core import ALONE_MAX, Core
 from replica.store.edits import Edit, join_edits
 from replica.store.fresh import fresh_rows, shadow_row
 from replica.store.leap import leap
@@ -38,13 +39,13 @@ def apply(core: Core, deltas: Sequence[Delta], now_ms: int) -> Applied:
     """Join these fragments, in the caller's transaction, after absorption. Raises Malformed."""
     schema = [d for d in deltas if d.collection in ddl.SCHEMA]
     batch = _Batch(core, now_ms)
-    told = len(core.changes)
+    told = core.changes.mark()
     if schema:
         batch.join(schema)
         if batch.changed:
             ddl.materialize(core)
     batch.join([d for d in deltas if d.collection not in ddl.SCHEMA])
-    core.changes[told:] = _once(core, core.changes[told:])
+    core.changes.merge(told, lambda changes: _once(core, changes))
     return Applied(len(batch.changed), batch.held, batch.refused)
 
 
@@ -235,8 +236,7 @@ class _Batch:
                 packed = pack_values(d.values)
                 rows.append(shadow_row(core, table, item.key, d.id, d.floor, d.born, d.stamps, d.which, packed))
         core.dirty.born([i.key for i in items])
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, i.delta.id, "insert", core.remote) for i in items)
+        core.changes.extend(Change(table.collection, i.delta.id, "insert", core.remote) for i in items)
         write(core, rows)
         assert table.shape is not None
         if table.shape.rowid_alias:

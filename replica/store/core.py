@@ -13,7 +13,7 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from protocol.errors import ReplicaError
 from protocol.hlc import Clock
@@ -21,6 +21,7 @@ from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
 from replica.errors import NotAStore, Reporting, StoreError
 from replica.store import catalog, schema
+from replica.store.changes import Change, Changes
 from replica.store.connection import begin
 from replica.store.dirty import Dirty
 from replica.store.lists import CHUNK, filled, length, places
@@ -33,15 +34,6 @@ ALONE_MAX = 100
 PARAMETERS_MAX = 32_000
 """Of one statement: SQLite's own default limit is 32,766."""
 _NEVER = (-1, -1)
-
-
-class Change(NamedTuple):
-    """One record that changed, for `changes()`: what happened to it, and whether a peer's data did it."""
-
-    collection: str
-    id: bytes
-    kind: str
-    remote: bool
 
 
 class Collision(Exception):
@@ -65,8 +57,7 @@ class Core:
         self._reporting = Reporting(path)
         self.tables: dict[int, catalog.Table] = {}
         self.by_name: dict[str, catalog.Table] = {}
-        self.changes: list[Change] = []
-        self.on_change: Callable[[list[Change]], None] | None = None
+        self.changes = Changes()
         self.dirty = Dirty()
         self.toggled = Toggled()
         """Items that came and went in this transaction."""
@@ -176,10 +167,7 @@ class Core:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
-        changes, self.changes = self.changes, []
-        listener = self.on_change
-        if changes and listener is not None:
-            listener(changes)
+        self.changes.tell()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -260,13 +248,13 @@ class Core:
         """Undo what is done here if it raises, or anyway. An error of the disk makes SQLite roll back the whole transaction:
         then the savepoint is gone too, and that error is the one to tell."""
         self.db.execute("SAVEPOINT replica_trial")
-        toggled, dirty, told = self.toggled.mark(), self.dirty.mark(), len(self.changes)
+        toggled, dirty, told = self.toggled.mark(), self.dirty.mark(), self.changes.mark()
 
         def back() -> None:
             self._meta = None
             self.toggled.back(toggled)
             self.dirty.back(dirty)
-            del self.changes[told:]
+            self.changes.back(told)
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK TO replica_trial")
                 self.db.execute("RELEASE replica_trial")
@@ -286,8 +274,7 @@ class Core:
 
     def note(self, change: Change) -> None:
         """Tell `changes()` after the commit, if anybody listens."""
-        if self.on_change is not None:
-            self.changes.append(change)
+        self.changes.extend((change,))
 
     def mute(self) -> None:
         """From here to the end of this transaction, capture is silent: these writes are the engine's own."""

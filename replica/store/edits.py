@@ -16,7 +16,8 @@ from protocol import limits
 from protocol.record import Delta, gather, pack_id
 from protocol.values import Value, pack_values
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import shadow_row, spread
 from replica.store.shadow import SHOWN, ShadowRow, write
 from replica.store.show import PlainRows

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import fresh_rows
 from replica.store.put import uncaptured
 from replica.store.shadow import write_new
@@ -51,6 +52,5 @@ def insert_new(
         core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
     core.clock.observe(max(n.stamp for n in new))
     core.dirty.born(keys)
-    if core.on_change is not None:
-        core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
+    core.changes.extend(Change(table.collection, n.id, "insert", False) for n in new)
     return marks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from protocol.values import IllFormedText
@@ -15,15 +16,20 @@ from replica.store import capture
 from replica.store.core import Core
 
 _GONE = frozenset({capture.DELETE, capture.LEFT})
-_UNTOUCHED = (0, False)
+APART_MS = 1_000
+"""An insert and what follows it within this time are one event: few files are copied, and edited apart, in a second."""
+
+_Place = tuple[int, tuple[Any, ...], bool]
 
 
 class Entry(NamedTuple):
     """A row to look at. `stamps`: of what happened to it; two, if it was deleted or its key changed: if a row is there, it
-    was inserted after that. None, if they are to be issued when something is found."""
+    was inserted after that. None, if they are to be issued when something is found. `born`: if it was inserted long before
+    it was last touched, the stamp of that: a copy of this file may know the row since then, and may have deleted it."""
 
     pk: tuple[Any, ...]
     stamps: tuple[bytes, ...] = ()
+    born: bytes = b""
 
     @property
     def left(self) -> bool:
@@ -45,22 +51,38 @@ def entries(core: Core, rows: Sequence[tuple[Any, ...]]) -> dict[int, list[Entry
 
 def _one_by_one(core: Core, rows: Sequence[tuple[Any, ...]], ends: dict[int, int], now: int) -> dict[int, list[Entry]]:
     """`entries`, whatever the rows. `ends`: where the key in them ends, by table."""
-    touched: dict[tuple[int, tuple[Any, ...], bool], tuple[object, bool]] = {}
+    touched: dict[_Place, tuple[int, object, bool]] = {}
+    inserted: dict[_Place, tuple[int, object]] = {}
     odd = any(IllFormedText in map(type, column) for column in list(zip(*rows, strict=True))[4:])
-    for row in rows:
+    for number, row in enumerate(rows):
         tbl, op, at = row[1:4]
         if tbl not in ends:
             continue
         pk = row[4 : ends[tbl]]
         place = tbl, pk, odd and IllFormedText in map(type, pk)  # To Python alone, such text equals the blob.
-        _, left = touched.pop(place, _UNTOUCHED)  # The last place in the order counts.
-        touched[place] = at, left or op in _GONE
+        before = touched.pop(place, None)  # The last place in the order counts.
+        left = op in _GONE or (before is not None and before[2])
+        touched[place] = number, at, left
+        if op == capture.INSERT and before is None:
+            inserted[place] = number, at
+        elif left:
+            inserted.pop(place, None)
+    births = [
+        (number, place, at)
+        for place, (number, at) in inserted.items()
+        if _wall(touched[place][1], now) - _wall(at, now) >= APART_MS
+    ]
+    births.sort(key=itemgetter(0), reverse=True)
+    born: dict[_Place, bytes] = {}
     by_table: dict[int, list[Entry]] = {}
     tick = core.clock.tick
-    for (tbl, pk, _), (at, left) in touched.items():
+    for place, (number, at, left) in touched.items():
+        while births and births[-1][0] < number:
+            _, early, moment = births.pop()
+            born[early] = tick(_wall(moment, now))
         wall = _wall(at, now)
         stamps = (tick(wall), tick(wall)) if left else (tick(wall),)
-        by_table.setdefault(tbl, []).append(Entry(pk, stamps))
+        by_table.setdefault(place[0], []).append(Entry(place[1], stamps, born.get(place, b"")))
     return by_table
 
 

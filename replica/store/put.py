@@ -24,7 +24,8 @@ from replica.errors import RowRefused, UsageError
 from replica.store import capture, index
 from replica.store.absorb import absorb
 from replica.store.catalog import Table, quote
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import BLOCK, fresh_rows
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
@@ -193,8 +194,7 @@ class _Put:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
         core.dirty.born([shadow[0] for shadow in shadows])
-        if core.on_change is not None:
-            core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
+        core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)
 
     def _shadows(self, found: list[tuple[object, ...]]) -> list[ShadowRow]:

@@ -16,7 +16,8 @@ from protocol.record import pack_id
 from protocol.values import pack_value, pack_values
 from replica.store import capture
 from replica.store.catalog import Column, Shape, Table, quote
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.leap import leap
 from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, settle, settle_anew, stored

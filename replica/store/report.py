@@ -12,7 +12,8 @@ from protocol.values import IllFormedText, Value, check, pack_value, unpack_valu
 from replica.errors import UsageError
 from replica.store import absorb, index
 from replica.store.catalog import Table, marks, quote
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.ddl import SYSTEM, node_name
 from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, kind_of, settle

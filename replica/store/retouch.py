@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from protocol.record import gather
 from protocol.values import pack_values
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.fresh import shadow_row, spread
 from replica.store.outbox import Entry
 from replica.store.shadow import SHOWN, ShadowRow, write

@@ -19,7 +19,8 @@ from protocol.errors import ValueRefused
 from protocol.record import pack_id
 from protocol.values import IllFormedText, Value, pack_values, unpack_value
 from replica.store.catalog import Table, marks, quote
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.leap import leap
 from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX

@@ -22,8 +22,8 @@ from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, index, put, report, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
+from replica.store.changes import Change
 from replica.store.connection import bulk, connect
-from replica.store.core import Change
 from replica.store.mend import follow_schema
 from replica.store.port import StorePort, reporting
 from replica.store.put import Row
@@ -99,7 +99,7 @@ class Store(StorePort):
 
     def listen(self, on_change: Callable[[list[Change]], None] | None) -> None:
         """Have the changes of each commit reported."""
-        self._core.on_change = on_change
+        self._core.changes.listener = on_change
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -18,7 +19,7 @@ from protocol.keys import Handshake
 from replica.errors import StoreError
 from sim.draw import draw
 from sim.scenario import Event, Place
-from sim.world import World
+from sim.world import World, _end
 from tests.sim.worlds import run, small
 
 OTHER_PROCESS = """
@@ -72,6 +73,28 @@ def test_both_sides_of_a_session_in_sync_have_one_root(roots: str) -> None:
     finally:
         world.close()
     assert (broken.invariant if broken else "") == ("" if one == two else "I5")
+
+
+def test_what_a_dead_process_was_doing_is_closed_and_its_last_error_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    waits = list[int]()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for n in range(3):
+                waits.append(n)
+                with contextlib.suppress(GeneratorExit):
+                    await asyncio.sleep(0)
+            raise OSError("no more disk")
+
+    coroutine = stubborn()
+    coroutine.send(None)
+    _end(coroutine)
+    assert waits == [0, 1, 2]
+    assert [record.message for record in caplog.records if "no more disk" in record.message]
+    with pytest.raises(RuntimeError, match="already"):
+        coroutine.send(None)
 
 
 def test_what_is_kept_for_a_report_does_not_change_the_trace() -> None:

@@ -63,11 +63,11 @@ class Machine:
         self.db = foreign(self.path)
 
     @classmethod
-    def copy(cls, of: Path, path: Path) -> Machine:
+    def copy(cls, of: Path, path: Path, now_ms: int = NOW_MS) -> Machine:
         """A machine on a copy of a closed store's file, as somebody who copies it would have it."""
         shutil.copy(of, path)
         self = cls.__new__(cls)
-        self.path, self.clock, self._random = path, Clock(), Random(path.stem)
+        self.path, self.clock, self._random = path, Clock(now_ms), Random(path.stem)
         self._open()
         return self
 

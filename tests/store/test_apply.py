@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from random import Random
 
 import pytest
@@ -15,7 +17,7 @@ from protocol.record import Birth, Record, pack_id
 from protocol.values import Value, pack_value
 from replica.errors import DiskFull
 from replica.store.show import PlainRows
-from tests.store.harness import NOW_MS, Machine, check_equal, meet
+from tests.store.harness import NOW_MS, Machine, check_equal, foreign, meet
 
 Make = Callable[..., Machine]
 
@@ -256,6 +258,34 @@ def test_a_file_restored_from_a_backup_takes_back_what_it_wrote_after_it_under_a
     assert old.store.node_id != node
     assert rows(old) == [("a", "lost on this disk", 0), ("new", 1, 1)]
     old.close()
+
+
+@pytest.mark.parametrize("key", ["TEXT", "INTEGER"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_edit_of_a_copy_brings_nothing_back_that_was_deleted_since_the_copy(machine: Make, key: str, gone: bool) -> None:
+    """The row was written before the file was copied, and nothing had absorbed it."""
+    a = machine("a", f"CREATE TABLE t(k {key} PRIMARY KEY, v, w);")
+    a.sql("INSERT INTO t VALUES (1, 'first', 1)", f"UPDATE _replica_outbox SET at = {NOW_MS}")
+    a.close()
+    copy = a.path.with_name("copy.db")
+    shutil.copy(a.path, copy)
+    with closing(foreign(copy)) as db:
+        db.execute("UPDATE t SET v = 'edited'")
+        db.execute("UPDATE _replica_outbox SET at = ? WHERE op = 2", (NOW_MS + 120_000,))
+    a.reopen()
+    a.clock.ms = NOW_MS + 60_000
+    assert len(a.records("t")) == 1
+    a.sql("DELETE FROM t" if gone else "UPDATE t SET w = 2", f"UPDATE _replica_outbox SET at = {a.clock.ms}")
+    a.store.absorb()
+    b = Machine.copy(copy, a.path.with_name("again.db"), NOW_MS + 120_000)
+    meet(a, b)
+    check_equal([a, b])
+    (record,) = a.records("t")
+    assert record.live != gone
+    assert rows(a) == ([] if gone else [(1 if key == "INTEGER" else "1", "edited", 1)])
+    hidden = [one["values"] for one in a.store.held()]
+    assert hidden == ([{"v": "edited", "w": 1}] if gone else [])
+    b.close()
 
 
 def test_one_stamp_with_two_contents_is_a_clone_too(machine: Make) -> None:

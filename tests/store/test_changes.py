@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from protocol.record import unpack_id
+from replica.store import changes, put
+from replica.store.changes import Change
 from tests.store.harness import Machine, meet
 
 Make = Callable[..., Machine]
@@ -91,3 +93,38 @@ def test_rows_of_a_table_that_comes_from_a_peer_are_remote(machine: Make) -> Non
     other.store.apply([r.delta() for r in one.records() if r not in rows], other.clock())
     assert other.rows("SELECT k FROM t") == [("a",)]
     assert heard == [("t", "a", "insert", True)] * 2, "once as a record, once when its table came"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_of_very_many_changes_only_the_last_are_told_and_that_some_were_missed(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr(changes, "CHANGES_MAX", 50)
+    m, heard = machine("m", T), list[Change]()
+    m.store.listen(heard.extend)
+    m.store.put_many("t", [(f"k{i}", i, 0) for i in range(50)])
+    assert [change.kind for change in heard] == ["insert"] * 50
+    heard.clear()
+    if fast:
+        m.store.put_many("t", [(f"n{i}", f"n{i}", 0) for i in range(500)])
+    else:
+        m.sql("UPDATE t SET w = 1", "INSERT INTO t VALUES ('last', -1, 0)")
+        m.store.absorb()
+    assert heard[0] is changes.MISSED
+    assert len(heard) <= 50
+    assert changes.MISSED not in heard[1:]
+    heard.clear()
+    m.store.put_many("t", [("after", -2, 0)])
+    assert [change.kind for change in heard] == ["insert"]
+
+
+def test_what_a_savepoint_takes_back_is_not_told_however_much_it_was(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "CHANGES_MAX", 50)
+    m, heard = machine("m", T), list[Change]()
+    m.store.listen(heard.extend)
+    with m.store.transaction() as core:
+        put.put_many(core, "t", [("a", 1, 0)])
+        with core.savepoint(keep=False):
+            put.put_many(core, "t", [(f"n{i}", f"n{i}", 0) for i in range(75)])
+        put.put_many(core, "t", [("b", 2, 0)])
+    assert [unpack_id(change.id)[0] for change in heard] == [("a",), ("b",)]

@@ -45,6 +45,32 @@ def test_a_load_is_read_as_row_by_row(machine: Make, table: str) -> None:
     assert outbox.entries(m.core, []) == {}
 
 
+def test_an_insert_long_before_an_edit_has_a_stamp_of_its_own_in_the_order_of_all(machine: Make) -> None:
+    m = machine("m", TABLES)
+    t = m.core.by_name["t"].tbl
+    late = NOW_MS - 5 + outbox.APART_MS
+    written = [
+        (capture.INSERT, NOW_MS - 5_000, "a"),
+        (capture.INSERT, NOW_MS - 5_000, "b"),
+        (capture.UPDATE, NOW_MS - 4_500, "b"),
+        (capture.INSERT, NOW_MS - 4_000, "c"),
+        (capture.DELETE, NOW_MS - 3_000, "c"),
+        (capture.INSERT, NOW_MS - 2_000, "c"),
+        (capture.UPDATE, NOW_MS - 1_000, "a"),
+        (capture.UPDATE, NOW_MS - 9_000, "d"),
+        (capture.UPDATE, late, "d"),
+    ]
+    rows = [(n, t, op, at, key, None) for n, (op, at, key) in enumerate(written)]
+    with m.store.transaction() as core:
+        found = {entry.pk[0]: entry for entry in outbox.entries(core, rows)[t]}
+    assert [key for key, entry in found.items() if entry.born] == ["a"]
+    assert found["a"].born < found["b"].stamps[0] < found["c"].stamps[0] < found["a"].stamps[0] < found["d"].stamps[0]
+    assert [int.from_bytes(found["a"].born[:6], "big"), int.from_bytes(found["a"].stamps[0][:6], "big")] == [
+        NOW_MS - 5_000,
+        NOW_MS - 1_000,
+    ]
+
+
 def test_what_is_no_plain_load_is_read_row_by_row(machine: Make) -> None:
     m = machine("m", TABLES)
     t, p = m.core.by_name["t"].tbl, m.core.by_name["p"].tbl

@@ -13,7 +13,8 @@ from protocol.errors import OurFault
 from replica.errors import RowRefused, StoreBusy, UsageError
 from replica.store import absorb, connection, index, put, together
 from replica.store.catalog import Table
-from replica.store.core import Change, Core
+from replica.store.changes import Change
+from replica.store.core import Core
 from replica.store.outbox import Entry
 from replica.store.store import Store
 from replica.store.together import Done, Rows, Write, statement

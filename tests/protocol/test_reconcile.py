@@ -329,7 +329,7 @@ def test_2_a_width_too_small_is_widened() -> None:
         everything = joined(a, b)
         talk = in_sync(sync(*((b, a) if dialling else (a, b))))
         widths = [(m.width, m.extends) for m in said(talk) if isinstance(m, Cells)]
-        assert widths == [(8, False), *((width, True) for width in (8, 16, 32, 64)[: len(widths) - 1])]
+        assert widths == [(11, False), *((width, True) for width in (11, 17, 26, 39, 59)[: len(widths) - 1])]
         assert len(widths) > 2
         assert talk.outcomes[0].rounds == 0
         assert a.state == everything.state

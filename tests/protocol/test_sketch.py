@@ -151,13 +151,13 @@ def test_what_is_peeled_is_the_difference(a: set[int], b: set[int]) -> None:
 
 @pytest.mark.parametrize(
     ("count", "runs", "failures"),
-    [(1, 200, 0), (10, 400, 12), (35, 200, 6), (100, 200, 8), (300, 100, 6), (1_000, 40, 4), (10_000, 8, 2)],
+    [(1, 200, 0), (10, 400, 6), (35, 200, 5), (100, 200, 7), (300, 100, 6), (1_000, 40, 4), (10_000, 8, 2)],
 )
 def test_3_peeling_at_the_estimated_width_fails_as_seldom_as_it_was_measured(
     count: int, runs: int, failures: int
 ) -> None:
-    """Measured in thousands of runs: 1.3 % at 10, 0.8 % at 35, 1 % at 100, 2 % at 300, 2.5 % at 1,000 and 3 % at
-    10,000. The bound is three standard deviations above. The next width mends it; nothing false is ever peeled."""
+    """Measured in thousands of runs: 0.5 % at 10, 0.8 % at 35, 1.2 % at 100, 2.2 % at 300, 2.5 % at 1,000 and 3 %
+    at 10,000. The bound is three standard deviations above. The next width mends it; nothing false is ever peeled."""
     failed = 0
     for seed in range(runs):
         difference, mine, theirs = apart(Random(seed), count)

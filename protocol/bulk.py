@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from protocol import limits
-from protocol.prints import CHECK_BITS, SUBTABLES, ItemHash
+from protocol.prints import CHECK_BITS, CHECK_SHIFT, SUBTABLES, ItemHash
 
 
 def prints(family: ItemHash, items: bytes) -> "array[int]":
@@ -27,7 +27,7 @@ def prints(family: ItemHash, items: bytes) -> "array[int]":
     mixed = body * np.uint64(family.check[0])
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(family.check[1])
-    mixed >>= np.uint64(44)
+    mixed >>= np.uint64(CHECK_SHIFT)
     made: array[int] = array("Q")
     made.frombytes((body << np.uint64(CHECK_BITS) | mixed).tobytes())
     return made

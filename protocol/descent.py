@@ -103,7 +103,7 @@ class Port(Protocol):
         """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
-        """The first 4, 5 or all 8 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
+        """The first 4, 5 or all 7 bytes of a fingerprint -> the items, as (record key, stamp), that it may stand for."""
 
 
 class Agenda:

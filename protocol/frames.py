@@ -33,7 +33,7 @@ from protocol.messages import (
     Want,
     key_width,
 )
-from protocol.sketch import WIDTHS, cells_size, wider
+from protocol.sketch import cells_size, fits, wider
 from protocol.trie import slice_width
 from protocol.values import pack_plain, unpack
 
@@ -217,14 +217,14 @@ def _same(node: bytes, wall: int) -> Same:
 
 def _cells(width: int, extends: bool, cells: bytes) -> Cells:
     after = wider(width) if extends else None
-    if width not in WIDTHS or (extends and after is None):
+    if not fits(width) or (extends and after is None):
         raise Malformed(f"no sketch is {width} cells wide")
     size = cells_size(width) if after is None else cells_size(after) - cells_size(width)
     return Cells(width, extends, _fixed("a sketch of this width", cells, size))
 
 
 def _more(width: int) -> More:
-    if width not in WIDTHS or wider(width) is None:
+    if not fits(width) or wider(width) is None:
         raise Malformed(f"a sketch {width} cells wide cannot be widened")
     return More(width)
 

@@ -1,14 +1,14 @@
-"""Item fingerprints: 8 bytes that stand for one stamp of one record, check themselves and say where to look it up.
+"""Item fingerprints: 7 bytes that stand for one stamp of one record, check themselves and say where to look it up.
 
 An item is a record key and a stamp, 16 bytes each: one item for each distinct stamp in a record's state, so that one
-edit is one item that the other side lacks. Its fingerprint is a 64-bit number:
+edit is one item that the other side lacks. Its fingerprint is a 56-bit number:
 
-    head, 24 bits: first 3 bytes of the record key | hash, 20 bits: of key and stamp | check, 20 bits: of the 44 before
+    head, 24 bits: first 3 bytes of the record key | hash, 20 bits: of key and stamp | check, 12 bits: of the 44 before
 
 The head leads back to the record by a range of keys, without an index. All hashes are keyed. One test each:
 
 1. No fingerprint is 0, so that an empty cell is no fingerprint.
-2. A number that is no fingerprint passes the check once in a million.
+2. A number that is no fingerprint passes the check once in 4,096; that it lies where it must, `sketch` looks at too.
 3. The four positions of a fingerprint are spread evenly, whatever the head is.
 4. In bulk with NumPy or one by one without it: the same numbers.
 
@@ -34,8 +34,12 @@ WORDS = 12
 """64-bit numbers that a family of hashes is made of: `keys.Keys.sketch` gives their bytes."""
 
 MASK = (1 << 64) - 1
-CHECK_BITS = 20
+PRINT_BYTES = 7
+"""Of a fingerprint, and of a cell. In memory each takes a number of 64 bits."""
+
+CHECK_BITS = 12
 CHECK_MASK = (1 << CHECK_BITS) - 1
+CHECK_SHIFT = 64 - CHECK_BITS
 HEAD_BYTES = 3
 
 BULK_MIN = 500
@@ -82,13 +86,13 @@ class ItemHash:
             hashed = (a + b * s + c * t + d * u + e * v + f * w + g * x + h * y + i * z & MASK) >> 44
             body = s >> 8 << 20 | (hashed or 1)
             mixed = body * first & MASK
-            yield body << CHECK_BITS | ((mixed ^ mixed >> 32) * second & MASK) >> 44
+            yield body << CHECK_BITS | ((mixed ^ mixed >> 32) * second & MASK) >> CHECK_SHIFT
 
     def passes(self, fingerprint: int) -> bool:
-        """Whether a number of 64 bits can be a fingerprint: its last 20 bits are the check of the others. The plain
+        """Whether a number of 56 bits can be a fingerprint: its last 12 bits are the check of the others. The plain
         definition, which tests hold against what `sketch.peel` does in line."""
         mixed = (fingerprint >> CHECK_BITS) * self.check[0] & MASK
-        return fingerprint & CHECK_MASK == ((mixed ^ mixed >> 32) * self.check[1] & MASK) >> 44
+        return fingerprint & CHECK_MASK == ((mixed ^ mixed >> 32) * self.check[1] & MASK) >> CHECK_SHIFT
 
     def positions(self, fingerprint: int) -> tuple[int, int, int, int]:
         """The cell of each sub-table, of SKETCH_WIDTH each, that a fingerprint is in. The plain definition, which tests

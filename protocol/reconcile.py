@@ -23,7 +23,7 @@ from protocol.descent import Agenda, Port
 from protocol.errors import LimitExceeded, Malformed
 from protocol.keys import Keys
 from protocol.messages import HEAD, Cells, Hello, Listing, Message, More, Pick
-from protocol.prints import ItemHash
+from protocol.prints import PRINT_BYTES, ItemHash
 
 
 class Way(Enum):
@@ -193,7 +193,7 @@ class Reconciler:
         if found is None:
             return False
         self.way = Way.SKETCH
-        self._settle([fingerprint.to_bytes(8, "big") for fingerprint in found])
+        self._settle([fingerprint.to_bytes(PRINT_BYTES, "big") for fingerprint in found])
         return True
 
     def on_more(self, message: More) -> None:

@@ -4,43 +4,43 @@ An invertible Bloom lookup table whose cells are XORs of self-checking fingerpri
 Both are linear: the XOR of two sketches is the sketch of the difference. One test each:
 
 1. The same set gives the same sketch, by any history of adds and removes.
-2. The cells of a smaller width are a fold of those of a greater one; widening costs the new part alone.
+2. The cells of any smaller width are a fold of those of a greater one; widening costs the new part alone.
 3. Cells that hold no more than their width allows are peeled, at the rates that size_for was measured for.
 4. Peeling yields only fingerprints that pass their check and lie at their positions, and it ends, on any cells.
 5. The estimate errs by 18 % (standard deviation), and never calls a difference of twice the capacity small.
 
+A sub-table grows as in linear hashing, a cell at a time, each of which splits one in two: what is split in part holds as
+much as what is even, but for 2 %. So a sketch is as wide as an estimate wants it, and not up to half wider.
+
 Sources: Goodrich and Mitzenmacher, "Invertible Bloom lookup tables" (2011); Eppstein et al., "What's the difference?"
-(2011); Alon, Matias and Szegedy, "The space complexity of approximating the frequency moments" (1996).
+(2011); Litwin, "Linear hashing" (1980); Alon, Matias and Szegedy, "The space complexity of approximating the frequency
+moments" (1996).
 SPEC section 7.1; vectors: tests/vectors/sketch.json.
 """
 
-import functools
 import sys
 from array import array
 from collections.abc import Sequence
 
 from protocol import limits
 from protocol.errors import Malformed, OurFault
-from protocol.prints import CHECK_BITS, CHECK_MASK, MASK, SUBTABLES, ItemHash, bulk_pays
+from protocol.prints import CHECK_BITS, CHECK_MASK, CHECK_SHIFT, MASK, PRINT_BYTES, SUBTABLES, ItemHash, bulk_pays
 
-CELL_BYTES = 8
-FULL_BYTES = CELL_BYTES * SUBTABLES * limits.SKETCH_WIDTH + limits.SKETCH_COUNTERS
-"""What a whole sketch takes, in memory and on disk."""
+FULL_BYTES = PRINT_BYTES * SUBTABLES * limits.SKETCH_WIDTH + limits.SKETCH_COUNTERS
+"""What a whole sketch takes on disk."""
 
-WIDTHS = tuple(
-    sorted(
-        width
-        for shift in range(limits.SKETCH_WIDTH.bit_length())
-        for width in (1 << shift, 3 << shift)
-        if width >= limits.SKETCH_WIDTH_MIN and limits.SKETCH_WIDTH % width == 0
-    )
-)
-"""Cells of one sub-table that a sketch can be folded to, ascending: 8, 12, 16, 24 … 4,096, 6,144, 12,288."""
+_OCTET = 8
+"""Bytes of a cell in memory."""
 
 
 def cells_size(width: int) -> int:
     """Bytes of the cells at a width."""
-    return SUBTABLES * CELL_BYTES * width
+    return SUBTABLES * PRINT_BYTES * width
+
+
+def fits(width: int) -> bool:
+    """Whether a sketch may be so wide: its cells of one sub-table, from SKETCH_WIDTH_MIN to SKETCH_WIDTH."""
+    return limits.SKETCH_WIDTH_MIN <= width <= limits.SKETCH_WIDTH
 
 
 class Sketch:
@@ -50,7 +50,7 @@ class Sketch:
 
     def __init__(self, family: ItemHash) -> None:
         self._hash = family
-        self._cells = array("Q", bytes(CELL_BYTES * SUBTABLES * limits.SKETCH_WIDTH))
+        self._cells = array("Q", bytes(_OCTET * SUBTABLES * limits.SKETCH_WIDTH))
         self._counters = [0] * limits.SKETCH_COUNTERS
 
     def add(self, fingerprints: Sequence[int]) -> None:
@@ -62,10 +62,10 @@ class Sketch:
         self._toggle(fingerprints, -1)
 
     def cells(self, width: int) -> bytes:
-        """The cells folded to `width`, one of WIDTHS: the sub-tables in order, 8 bytes a cell. Raises OurFault."""
-        if width not in WIDTHS:
+        """The cells folded to `width`: the sub-tables in order, 7 bytes a cell. Raises OurFault unless it fits."""
+        if not fits(width):
             raise OurFault(f"no sketch is {width} cells wide")
-        return b"".join(_fold(table, CELL_BYTES * width) for table in _tables(_packed(self._cells)))
+        return b"".join(_fold(table, width) for table in _tables(_packed(self._cells)))
 
     def extension(self, width: int) -> bytes:
         """What must be said to a peer that has cells(width), so that it has cells(wider(width)). Raises OurFault if
@@ -73,7 +73,7 @@ class Sketch:
         wide = wider(width)
         if wide is None:
             raise OurFault(f"a sketch of {width} cells cannot be widened")
-        return b"".join(table[CELL_BYTES * width :] for table in _tables(self.cells(wide)))
+        return beyond(self.cells(wide), width)
 
     def counters(self) -> bytes:
         """The estimator: 64 bytes, each a counter modulo 256."""
@@ -121,41 +121,46 @@ def estimate(mine: bytes, theirs: bytes) -> int:
 
 
 def size_for(difference: int) -> int | None:
-    """The width to peel an estimated difference at: the smallest with 1.7 cells an item and 16 more, since the
-    estimate may be low. None if the full width does not hold it."""
+    """The width to peel an estimated difference at: the smallest with 1.9 cells an item and 16 more, since the
+    estimate may be low, and wider than the client's first cells, since they were too few. None if the full width does
+    not hold it."""
     if difference > limits.SKETCH_DIFFERENCE_MAX:
         return None
-    for width in WIDTHS:
-        if 10 * SUBTABLES * width >= 17 * difference + 160:
-            return width
-    return limits.SKETCH_WIDTH
+    fitting = -(-(19 * difference + 160) // (10 * SUBTABLES))
+    return min(max(fitting, _next(limits.SKETCH_WIDTH_MIN)), limits.SKETCH_WIDTH)
 
 
 def wider(width: int) -> int | None:
-    """The next width after one at which peeling failed: twice, or three times if twice does not divide the full one.
-    None if there is no more."""
-    return next((times * width for times in (2, 3) if times * width in WIDTHS), None)
+    """The next width after one at which peeling failed: half as much again. None if there is no more."""
+    return min(_next(width), limits.SKETCH_WIDTH) if width < limits.SKETCH_WIDTH else None
+
+
+def beyond(cells: bytes, width: int) -> bytes:
+    """Of each sub-table of some cells what is beyond a smaller width."""
+    return b"".join(table[PRINT_BYTES * width :] for table in _tables(cells))
 
 
 def widen(cells: bytes, extension: bytes) -> bytes:
     """The cells of the next width, from those of one and its extension. Raises Malformed if they do not fit."""
-    size, rest = divmod(len(cells), SUBTABLES * CELL_BYTES)
-    wide = wider(size)
-    if rest or wide is None or len(extension) != len(cells) * (wide // size - 1):
+    width, rest = divmod(len(cells), cells_size(1))
+    wide = wider(width)
+    if rest or not fits(width) or wide is None or len(extension) != cells_size(wide - width):
         raise Malformed(f"{len(extension)} bytes do not widen a sketch of {len(cells)}")
     made = []
     for table, more in zip(_tables(cells), _tables(extension), strict=True):
-        made += [_xor(table, _fold(more, len(table))), more]
+        made += [_xor(table, _fold(bytes(len(table)) + more, width)), more]
     return b"".join(made)
 
 
 def peel(family: ItemHash, mine: bytes, theirs: bytes) -> set[int] | None:
     """Fingerprints of the items that are in one of two sets alone, from the cells of both at one width; whose an item
     is, the caller looks up. None if they are too many for this width. Raises Malformed unless both have it."""
-    if len(mine) != len(theirs) or len(mine) not in _SIZES:
+    width, rest = divmod(len(mine), cells_size(1))
+    if len(mine) != len(theirs) or rest or not fits(width):
         raise Malformed(f"cells of {len(theirs)} bytes: no sketch is so wide, or ours is wider or narrower")
     cells = _unpacked(_xor(mine, theirs))
-    width, full, square = len(cells) // SUBTABLES, limits.SKETCH_WIDTH, limits.SKETCH_WIDTH**2
+    half, full, square = _half(width), limits.SKETCH_WIDTH, limits.SKETCH_WIDTH**2
+    double = 2 * half
     (first, second), multiplier = family.check, family.position
     found: set[int] = set()
     pending = [at for at, cell in enumerate(cells) if cell]
@@ -163,40 +168,52 @@ def peel(family: ItemHash, mine: bytes, theirs: bytes) -> set[int] | None:
         at = pending.pop()
         fingerprint = cells[at]
         mixed = (fingerprint >> CHECK_BITS) * first & MASK
-        if fingerprint & CHECK_MASK != ((mixed ^ mixed >> 32) * second & MASK) >> 44 or not fingerprint:
+        if fingerprint & CHECK_MASK != ((mixed ^ mixed >> 32) * second & MASK) >> CHECK_SHIFT or not fingerprint:
             continue
         mixed = fingerprint * multiplier & MASK
         high, low = divmod(mixed ^ mixed >> 32, square)
-        four = (
-            low % width,
-            width + low // full % width,
-            2 * width + high % width,
-            3 * width + high // full % width,
+        one, two, three, four = low % double, low // full % double, high % double, high // full % double
+        places = (
+            one if one < width else one - half,
+            width + (two if two < width else two - half),
+            2 * width + (three if three < width else three - half),
+            3 * width + (four if four < width else four - half),
         )
-        if at not in four:
+        if at not in places:
             continue
         if fingerprint in found or len(found) == len(cells):
             return None  # no honest difference: one item twice, or more items than cells
         found.add(fingerprint)
-        for cell in four:
+        for cell in places:
             cells[cell] ^= fingerprint
             if cells[cell]:
                 pending.append(cell)
     return None if any(cells) else found
 
 
-_SIZES = frozenset(SUBTABLES * CELL_BYTES * width for width in WIDTHS)
+def _next(width: int) -> int:
+    return width + (width + 1) // 2
+
+
+def _half(width: int) -> int:
+    """The greatest 3 * 2^n below a width: what is at a position beyond the width is in the cell so much before."""
+    return 3 << ((width - 1) // 3).bit_length() - 1
 
 
 def _packed(cells: "array[int]") -> bytes:
     if sys.byteorder == "little":
         cells = cells[:]
         cells.byteswap()
-    return cells.tobytes()
+    packed = bytearray(cells.tobytes())
+    del packed[::_OCTET]
+    return bytes(packed)
 
 
 def _unpacked(packed: bytes) -> "array[int]":
-    cells = array("Q", packed)
+    wide = bytearray(len(packed) // PRINT_BYTES * _OCTET)
+    for at in range(PRINT_BYTES):
+        wide[at + 1 :: _OCTET] = packed[at::PRINT_BYTES]
+    cells = array("Q", bytes(wide))
     if sys.byteorder == "little":
         cells.byteswap()
     return cells
@@ -207,10 +224,15 @@ def _tables(cells: bytes) -> list[bytes]:
     return [cells[at : at + size] for at in range(0, len(cells), size)]
 
 
-def _fold(table: bytes, size: int) -> bytes:
-    while len(table) > size:
-        part = len(table) // (3 if len(table) // size % 2 else 2)
-        table = functools.reduce(_xor, (table[at : at + part] for at in range(0, len(table), part)))
+def _fold(table: bytes, width: int) -> bytes:
+    """A sub-table at a smaller width: the cells beyond half of 3 * 2^n go where they were before they were split off."""
+    while len(table) > PRINT_BYTES * width:
+        wide = len(table) // PRINT_BYTES
+        half = _half(wide)
+        cut = max(half, width)
+        head, tail = table[: PRINT_BYTES * cut], table[PRINT_BYTES * cut :]
+        moved = int.from_bytes(tail, "big") << 8 * PRINT_BYTES * (cut - (wide - half))
+        table = (int.from_bytes(head, "big") ^ moved).to_bytes(len(head), "big")
     return table
 
 

@@ -129,7 +129,7 @@ _WHOLE: list[messages.Message] = [
     Probe(bytes(32), bytes(8), 0, bytes(16)),
     Same(bytes(8), 0),
     Cells(8, False, b"c" * cells_size(8)),
-    Cells(8, True, b"c" * cells_size(8)),
+    Cells(8, True, b"c" * cells_size(4)),
     More(8),
     Listing((b"five.", b"heads")),
     Pick((b"four",)),

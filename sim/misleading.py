@@ -17,12 +17,15 @@ from websockets.asyncio.client import ClientConnection
 
 from protocol import frames, limits
 from protocol.messages import HEAD, LISTED, Cells, Described, End, Listing, Message, More, Nodes, Pick, Same
-from protocol.prints import ITEM_BYTES, SUBTABLES, ItemHash
-from protocol.sketch import CELL_BYTES, WIDTHS, Sketch, cells_size, wider
+from protocol.prints import ITEM_BYTES, ItemHash
+from protocol.sketch import Sketch, beyond, cells_size, wider
 from sim.liar import GaveUp, Liar, hear, met, say, turn
 
 TURNS_MAX = 8
 """Turns after which it gives up."""
+
+WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024, 1_536, 2_048, 3_072, 4_096, 6_144)
+"""Of the sketches that it says or asks for."""
 
 FULL = 0.03
 """Share of frames that are as large as may be: each takes a node a second."""
@@ -63,7 +66,7 @@ async def _estimate(liar: Liar) -> str:
             width = next((m.width for m in heard if isinstance(m, Cells)), None)
             if width is None and number:
                 break
-            wide = width or random.choice(WIDTHS[:-1])
+            wide = width or random.choice(WIDTHS)
             heard = await _turn(socket, random, More(wider(wide) or wide if number else wide))
             liar.did[1:] = [f"widened from {wide}"]
         raise GaveUp("the peer widened its sketch for nothing")
@@ -95,8 +98,7 @@ class FalseCells:
         """What widens them: of each sub-table what is beyond this width."""
         wide = wider(width)
         assert wide is not None, "nobody is asked to widen the widest"
-        cells, size = self.cells(wide), CELL_BYTES * wide
-        return b"".join(cells[at * size + CELL_BYTES * width : (at + 1) * size] for at in range(SUBTABLES))
+        return beyond(self.cells(wide), width)
 
 
 async def _cells(liar: Liar) -> str:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from statistics import mean
 
+from replica.store.sketched import Sketched
 from replica.store.store import Store
 from tests.bench.contacts import contacts, edits
 from tests.bench.copies import copy, twin
@@ -25,16 +26,19 @@ from tests.bench.wire import Talk
 PROOF_BYTES = 32
 LIMITS = {10: 450, 100: 2_500, 1_000: 19_000, 10_000: 180_000}
 """Differing records -> payload bytes until both know what to send, in the mean: the estimate that sizes a sketch errs."""
-RUNS = 3
+RUNS = 5
 
 
 def strangers(folder: Path, base: Path, ids: list[str]) -> Iterator[Figure]:
     """Copies of a store with these records, at each distance: the mean of RUNS meetings, and the median of their round
-    trips. `base` must be closed; it stays as it is."""
+    trips. Each has a sketch in its file, as after any long session: only bytes are measured. `base` must be closed; it
+    stays as it is."""
     pair = twin(base, folder, "strangers")
     for path in pair:
-        with Store(path) as store:
-            store.root()
+        with Store(path) as store, store.transaction() as core:
+            kept = Sketched(core)
+            kept.now()
+            kept.keep()
     fresh = list(itertools.islice(contacts(len(ids) + max(LIMITS)), len(ids), None))
     for differ, limit in LIMITS.items():
         for how in ("scattered", "newest"):

@@ -84,9 +84,7 @@ class Lying(MemoryStore):
     def extension(self, width: int, since: bytes = b"") -> bytes:
         wide = sketch.wider(width)
         assert wide is not None
-        cells = self.cells(wide, since)
-        size = len(cells) // 4
-        return b"".join(cells[at + 8 * width : at + size] for at in range(0, len(cells), size))
+        return sketch.beyond(self.cells(wide, since), width)
 
     def heads(self, limit: int) -> list[bytes]:
         true = super().heads(limit)

@@ -199,12 +199,12 @@ class MemoryStore:
         return self.sketch(since).extension(width)
 
     def heads(self, limit: int) -> list[bytes]:
-        return sorted((print_ >> 24).to_bytes(5, "big") for print_ in self.prints()[:limit])
+        return sorted((print_ >> 16).to_bytes(5, "big") for print_ in self.prints()[:limit])
 
     def locate(self, heads: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for item, print_ in zip(self.items(), self.prints(), strict=True):
-            whole = print_.to_bytes(8, "big")
+            whole = print_.to_bytes(7, "big")
             for head in {whole, whole[:4], whole[:5]} & set(heads):
                 found.setdefault(head, []).append(item)
         return found

@@ -36,7 +36,7 @@ from protocol.messages import (
     question,
 )
 from protocol.record import Delta, Record
-from protocol.sketch import WIDTHS, cells_size, wider
+from protocol.sketch import cells_size, wider
 from protocol.trie import slice_width
 from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS
 from tests.protocol.strategies import records
@@ -89,7 +89,7 @@ def maybe(size: int) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def cells(draw: st.DrawFn) -> Cells:
-    width = draw(st.sampled_from([width for width in WIDTHS[:6] if wider(width) is not None]))
+    width = draw(st.integers(limits.SKETCH_WIDTH_MIN, 50))
     after = wider(width)
     assert after is not None
     extends = draw(st.booleans())
@@ -111,7 +111,7 @@ greetings: st.SearchStrategy[Message] = st.one_of(
 )  # fmt: skip
 others: st.SearchStrategy[Message] = st.one_of(
     cells(),
-    st.builds(More, st.sampled_from([width for width in WIDTHS if wider(width) is not None])),
+    st.builds(More, st.integers(limits.SKETCH_WIDTH_MIN, limits.SKETCH_WIDTH - 1)),
     st.builds(Listing, longer_heads),
     st.builds(Pick, heads),
     nodes(),
@@ -212,7 +212,7 @@ def claiming(size: int, payload: bytes) -> bytes:
         (hello(agreed=b"x" * 17), "a root has 16 bytes, not 17"),
         (hello(news=-1), "out of range"),
         (hello(counters=b"x" * 63), "an estimator has 64 bytes, not 63"),
-        (hello(cells=b"x" * 255), "a first sketch has 256 bytes, not 255"),
+        (hello(cells=b"x" * 195), "a first sketch has 196 bytes, not 195"),
         (hello(sample=b"x" * 33), "cut short"),
         (hello(name="x" * 65), "at most 64 characters"),
         (hello(name=b"x"), "does not have its shape"),
@@ -222,11 +222,11 @@ def claiming(size: int, payload: bytes) -> bytes:
         (pack(2, b"p" * 32, b"n" * 8, -1, bytes(16)), "out of range"),
         (pack(9, b"", 0), "a node id has 8 bytes"),
         (pack(10, 0, False, b""), "no sketch is 0 cells wide"),
-        (pack(10, 10, False, bytes(320)), "no sketch is 10 cells wide"),
+        (pack(10, 6, False, bytes(168)), "no sketch is 6 cells wide"),
         (pack(10, 24_576, False, b""), "no sketch is 24576 cells wide"),
-        (pack(10, 8, False, bytes(255)), "a sketch of this width has 256 bytes, not 255"),
-        (pack(10, 8, False, bytes(264)), "a sketch of this width has 256 bytes, not 264"),
-        (pack(10, 4_096, True, bytes(131_072)), "a sketch of this width has 262144 bytes, not 131072"),
+        (pack(10, 8, False, bytes(223)), "a sketch of this width has 224 bytes, not 223"),
+        (pack(10, 8, False, bytes(231)), "a sketch of this width has 224 bytes, not 231"),
+        (pack(10, 4_096, True, bytes(114_688)), "a sketch of this width has 57344 bytes, not 114688"),
         (pack(10, 12_288, True, b""), "no sketch is 12288 cells wide"),
         (pack(11, 0), "a sketch 0 cells wide cannot be widened"),
         (pack(11, 12_288), "a sketch 12288 cells wide cannot be widened"),

@@ -347,7 +347,7 @@ def test_a_message_in_the_wrong_state_is_refused_in_words(state: State) -> None:
     record = decode(fragment(b"\x91\x01", born=bytes(16)))
     samples: list[Message] = [
         Hello(2, b"", bytes(8), "", 0, 0, ROOT), Probe(bytes(32), bytes(8), 0, ROOT), Same(bytes(8), 0),
-        Cells(8, False, bytes(256)), More(8), Listing(()), Pick(()), Nodes(0, ()), Have(0, False, ()), Want(0, ()),
+        Cells(8, False, bytes(224)), More(8), Listing(()), Pick(()), Nodes(0, ()), Have(0, False, ()), Want(0, ()),
         Records((record,)), End(ROOT, 0, False, 0, 0), Bye("limit", "", ROOT, 0, ()),
     ]  # fmt: skip
     for message in samples:

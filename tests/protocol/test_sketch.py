@@ -6,20 +6,21 @@ import sys
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import limits, prints
 from protocol.errors import Malformed
 from protocol.prints import SUBTABLES
-from protocol.sketch import FULL_BYTES, WIDTHS, Sketch, estimate, peel, size_for, widen, wider
+from protocol.sketch import FULL_BYTES, Sketch, estimate, fits, peel, size_for, widen, wider
 from tests.protocol.test_prints import FAMILY, schema_items
 from tests.vectors import vectors
 
 POOL = list(dict.fromkeys(FAMILY.prints(Random(0).randbytes(32 * 400))))
 
 sets = st.sets(st.sampled_from(POOL), max_size=60)
-widths = st.sampled_from(WIDTHS)
+EDGES = [(3 << n) + more for n in range(2, 12) for more in (-1, 0, 1)]
+widths = st.one_of(st.integers(7, 12_288), st.integers(7, 60), st.sampled_from([*EDGES, 12_287, 12_288]))
 
 
 def of(fingerprints: list[int] | set[int]) -> Sketch:
@@ -29,13 +30,20 @@ def of(fingerprints: list[int] | set[int]) -> Sketch:
     return made
 
 
+def plain_place(position: int, width: int) -> int:
+    """The cell that a position is in, by SPEC section 7.1."""
+    half = max(3 << n for n in range(13) if 3 << n < width)
+    place = position % (2 * half)
+    return place if place < width else place - half
+
+
 def plain_cells(fingerprints: set[int], width: int) -> bytes:
     """SPEC section 7.1, word by word and without any cleverness."""
     cells = [[0] * width for _ in range(4)]
     for fingerprint in fingerprints:
         for table, position in zip(cells, FAMILY.positions(fingerprint), strict=True):
-            table[position % width] ^= fingerprint
-    return b"".join(cell.to_bytes(8, "big") for table in cells for cell in table)
+            table[plain_place(position, width)] ^= fingerprint
+    return b"".join(cell.to_bytes(7, "big") for table in cells for cell in table)
 
 
 def plain_counters(fingerprints: set[int]) -> bytes:
@@ -88,24 +96,22 @@ def test_two_sketches_xored_are_the_sketch_of_the_difference(a: set[int], b: set
     assert xor(of(a).cells(width), of(b).cells(width)) == of(a ^ b).cells(width)
 
 
-@settings(max_examples=20)
-@given(sets)
-def test_2_a_smaller_width_is_a_fold_and_widening_costs_the_new_part_alone(some: set[int]) -> None:
-    made = of(some)
-    for width in WIDTHS:
-        wide = wider(width)
-        if wide is None:
-            assert width == 12_288
-            continue
-        extension = made.extension(width)
-        assert len(extension) == 32 * (wide - width)
-        assert widen(made.cells(width), extension) == made.cells(wide)
+@given(sets, widths)
+def test_2_widening_costs_the_new_part_alone(some: set[int], width: int) -> None:
+    made, wide = of(some), wider(width)
+    if wide is None:
+        assert width == 12_288
+        return
+    extension = made.extension(width)
+    assert len(extension) == 28 * (wide - width)
+    assert widen(made.cells(width), extension) == made.cells(wide)
 
 
-def test_widths_are_the_divisors_and_every_way_up_ends_at_the_full_one() -> None:
-    assert list(WIDTHS) == [width for width in range(8, 12_289) if 12_288 % width == 0]
-    assert [wider(width) for width in (8, 12, 2_048, 3_072, 4_096, 6_144)] == [16, 24, 4_096, 6_144, 12_288, 12_288]
-    assert [width for width in WIDTHS if wider(width) is None] == [12_288]
+def test_any_width_is_one_and_every_way_up_ends_at_the_full_one() -> None:
+    assert [fits(width) for width in (-1, 0, 6, 7, 8, 5_000, 12_288, 12_289)] == [False] * 3 + [True] * 4 + [False]
+    assert [wider(width) for width in (7, 8, 1_000, 8_191, 8_192, 12_287)] == [11, 12, 1_500, 12_287, 12_288, 12_288]
+    assert [width for width in range(7, 12_289) if wider(width) is None] == [12_288]
+    assert all(7 < (wider(width) or 0) <= 12_288 for width in range(7, 12_288))
 
 
 @given(sets, sets)
@@ -139,19 +145,19 @@ def test_in_bulk_or_one_by_one_it_is_the_same_sketch(some: list[int], sign: int)
 
 @given(sets, sets)
 def test_what_is_peeled_is_the_difference(a: set[int], b: set[int]) -> None:
-    """At 96 cells an item at least, where two items hardly share all cells."""
-    assert peel(FAMILY, of(a).cells(3_072), of(b).cells(3_072)) == a ^ b
+    """At 100 cells an item at least, where two items hardly share all cells."""
+    assert peel(FAMILY, of(a).cells(3_001), of(b).cells(3_001)) == a ^ b
 
 
 @pytest.mark.parametrize(
     ("count", "runs", "failures"),
-    [(1, 200, 0), (10, 400, 10), (35, 200, 6), (100, 200, 11), (300, 100, 14), (1_000, 40, 4), (10_000, 8, 3)],
+    [(1, 200, 0), (10, 400, 6), (35, 200, 5), (100, 200, 7), (300, 100, 6), (1_000, 40, 4), (10_000, 8, 2)],
 )
 def test_3_peeling_at_the_estimated_width_fails_as_seldom_as_it_was_measured(
     count: int, runs: int, failures: int
 ) -> None:
-    """Measured in thousands of runs: 0.5 % at 10, 0.3 % at 35, 1.8 % at 100, 4.5 % at 300, 1 % at 1,000 and 5 % at
-    10,000. The bound is three standard deviations above. The next width mends it; nothing false is ever peeled."""
+    """Measured in thousands of runs: 0.5 % at 10, 0.8 % at 35, 1.2 % at 100, 2.2 % at 300, 2.5 % at 1,000 and 3 %
+    at 10,000. The bound is three standard deviations above. The next width mends it; nothing false is ever peeled."""
     failed = 0
     for seed in range(runs):
         difference, mine, theirs = apart(Random(seed), count)
@@ -163,30 +169,32 @@ def test_3_peeling_at_the_estimated_width_fails_as_seldom_as_it_was_measured(
             ours, said = mine.cells(width), widen(theirs.cells(width), theirs.extension(width))
             width = wider(width)
             assert width is not None
-            found = peel(FAMILY, widen(ours, mine.extension(len(ours) // 32)), said)
+            found = peel(FAMILY, widen(ours, mine.extension(len(ours) // 28)), said)
         assert found == difference
     assert failed <= failures
 
 
-def test_3_ten_items_in_the_narrowest_cells_fail_in_one_of_sixty() -> None:
-    """Two that share all four cells, mostly: 45 pairs, 1 of 4,096 each. 500 runs, three standard deviations."""
+def test_3_ten_items_in_the_narrowest_cells_fail_in_one_of_34() -> None:
+    """Two that share all four cells, mostly: 45 pairs, 1 of some 1,700 each. 500 runs, three standard deviations."""
     failed = 0
     for seed in range(500):
         some = set(FAMILY.prints(Random(seed).randbytes(320)))
-        found = peel(FAMILY, plain_cells(some, 8), bytes(256))
+        found = peel(FAMILY, plain_cells(some, 7), bytes(196))
         assert found in (None, some)
         failed += found is None
-    assert 1 <= failed <= 8 + 9
+    assert 15 - 12 <= failed <= 15 + 12
 
 
 @pytest.mark.parametrize(
-    ("width", "per_item", "peeled"), [(1_024, 1.42, True), (4_096, 1.37, True), (4_096, 1.2, False)]
+    ("width", "per_item", "peeled"),
+    [(1_000, 1.42, True), (3_072, 1.37, True), (4_096, 1.37, True), (5_500, 1.37, True), (4_096, 1.2, False)],
 )
 def test_3_the_threshold_is_where_theory_has_it(width: int, per_item: float, peeled: bool) -> None:
-    """1.295 cells an item, of many, in 4 sub-tables (Goodrich and Mitzenmacher, table 1)."""
+    """1.295 cells an item, of many, in 4 sub-tables (Goodrich and Mitzenmacher, table 1); up to 1.317 where some cells
+    are split and some are not, by the same density evolution."""
     for seed in range(3):
         some = FAMILY.prints(Random(seed).randbytes(32 * int(SUBTABLES * width / per_item)))
-        assert peel(FAMILY, of(list(some)).cells(width), bytes(32 * width)) == (set(some) if peeled else None)
+        assert peel(FAMILY, of(list(some)).cells(width), bytes(28 * width)) == (set(some) if peeled else None)
 
 
 def test_3_the_whole_sketch_holds_what_size_for_says_it_holds() -> None:
@@ -201,13 +209,15 @@ def test_schema_records_peel_as_any_others() -> None:
     """Their keys begin with two zero bytes, their stamps follow one another."""
     for seed in range(100):
         some = FAMILY.prints(schema_items(100, seed))
-        assert peel(FAMILY, of(list(some)).cells(64), bytes(32 * 64)) == set(some)
+        assert peel(FAMILY, of(list(some)).cells(64), bytes(28 * 64)) == set(some)
 
 
 @given(st.integers(0, limits.SKETCH_DIFFERENCE_MAX))
 def test_the_width_is_the_smallest_that_has_the_margin(difference: int) -> None:
-    fitting = [width for width in WIDTHS if 4 * width >= 1.7 * difference + 16]
-    assert size_for(difference) == (fitting[0] if fitting else limits.SKETCH_WIDTH)
+    width = size_for(difference)
+    assert width is not None
+    assert 40 * width >= 19 * difference + 160 or width == limits.SKETCH_WIDTH
+    assert 40 * (width - 1) < 19 * difference + 160 or width == wider(limits.SKETCH_WIDTH_MIN) == 11
 
 
 # --- the estimator ------------------------------------------------------------------------------------------------
@@ -278,5 +288,5 @@ def test_vectors() -> None:
         mine, theirs = (bytes.fromhex(case[side]) for side in ("mine", "theirs"))
         found = peel(FAMILY, mine, theirs)
         assert found is not None
-        assert "".join(f"{f:016x}" for f in sorted(found)) == case["bytes"], case["name"]
+        assert "".join(f"{f:014x}" for f in sorted(found)) == case["bytes"], case["name"]
         assert estimate(*(bytes.fromhex(counters) for counters in case["counters"])) == case["estimate"], case["name"]

@@ -9,12 +9,12 @@ import pytest
 
 from protocol import limits
 from protocol.prints import ItemHash
-from protocol.sketch import WIDTHS, cells_size, peel, widen, wider
+from protocol.sketch import cells_size, peel, widen, wider
 from replica.store.store import Store
 from sim.draw import MISLEADING as DRAWN
 from sim.hostile import HOWS
 from sim.liar import Liar
-from sim.misleading import MISLEADING, FalseCells, _estimated
+from sim.misleading import MISLEADING, WIDTHS, FalseCells, _estimated
 from tests.nodes import make_pair
 
 WIDTH = 384
@@ -29,11 +29,11 @@ def test_false_cells_have_the_form_of_true_ones(tmp_path: Path, kind: str) -> No
     path, _ = make_pair(tmp_path, 30)
     with Store(path) as store:
         false = FalseCells(liar(store, 1), kind)
-        for width in WIDTHS[:-1]:
+        for width in WIDTHS:
             assert len(false.cells(width)) == cells_size(width)
             assert len(widen(false.cells(width), false.extension(width))) == cells_size(wider(width) or 0)
         if kind != "random":
-            assert widen(false.cells(8), false.extension(8)) == false.cells(16)
+            assert widen(false.cells(8), false.extension(8)) == false.cells(12)
 
 
 def test_a_sketch_near_the_truth_is_peeled_to_items_that_nobody_has(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_sketch_near_the_truth_is_peeled_to_items_that_nobody_has(tmp_path: Pa
             )
             assert found
             made.add(len(found))
-            assert store.locate([fingerprint.to_bytes(8, "big") for fingerprint in found]) == {}
+            assert store.locate([fingerprint.to_bytes(7, "big") for fingerprint in found]) == {}
     assert made == {1, 5, 200}
 
 

@@ -208,13 +208,13 @@ def test_what_is_located_is_what_the_fingerprint_was_made_of(machine: Make) -> N
     a.clock.ms = NOW_MS + 5
     a.sql("UPDATE t SET a = 'new' WHERE id < 'k3'", "DELETE FROM t WHERE id = 'k9'")
     every = b"".join(sorted(items(a)))
-    prints = [p.to_bytes(8, "big") for p in Sketched(a.core)._prints(every)]
+    prints = [p.to_bytes(7, "big") for p in Sketched(a.core)._prints(every)]
     assert a.store.heads(len(prints)) == sorted(p[:5] for p in prints)
-    for width in (8, 5, 4):
+    for width in (7, 5, 4):
         found = a.store.locate([p[:width] for p in prints])
         for at, whole in enumerate(prints):
             assert (every[at * 32 : at * 32 + 16], every[at * 32 + 16 : at * 32 + 32]) in found[whole[:width]]
-    assert a.store.locate([b"\xff" * 8, b"\x00" * 8]) == a.store.locate([]) == {}
+    assert a.store.locate([b"\xff" * 7, b"\x00" * 7]) == a.store.locate([]) == {}
 
 
 def test_all_items_are_read_in_parts_of_so_many_bytes_whatever_the_stamps_of_a_record(

@@ -40,7 +40,7 @@ from protocol.messages import (
 from protocol.messages import question as question_about
 from protocol.prints import ItemHash
 from protocol.record import Record, decode, pack_id
-from protocol.sketch import Sketch
+from protocol.sketch import Sketch, wider
 from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value, unpack
 from tests.vectors import HERE
 from tests.vectors.batches import batch_frames
@@ -289,28 +289,30 @@ def sketches() -> Case:
         "hashes": [{"name": "what the hashes are made of", "bytes": KEYS.sketch().hex()}],
         "prints": [
             {"name": f"fingerprint of {name}", "item": of.hex(), "positions": list(family.positions(made)),
-             "bytes": made.to_bytes(8, "big").hex()}
+             "bytes": made.to_bytes(7, "big").hex()}
             for name, of in items for made in family.prints(of)
         ],
         "cells": [
             {"name": f"cells of items 0 to {last}, {width} wide", "items": [0, last], "width": width,
              "bytes": made.cells(width).hex()}
-            for made, last, width in [(three, 2, 8), (many, 16, 8), (many, 16, 12), (many, 16, 16)]
+            for made, last, width in [(three, 2, 7), (many, 16, 7), (many, 16, 11), (many, 16, 12), (many, 16, 17)]
         ],
         "wide": [
             {"name": f"hash of the cells of items 0 to 16, {width} wide", "items": [0, 16], "width": width,
              "bytes": content_hash(many.cells(width)).hex()}
-            for width in (1_024, 4_096, 6_144, 12_288)
+            for width in (1_000, 4_097, 6_144, 12_288)
         ],
         "extensions": [
-            {"name": "from 8 to 16 cells", "items": [0, 16], "width": 8, "bytes": many.extension(8).hex()},
+            {"name": f"from {width} to {wider(width)} cells", "items": [0, 16], "width": width,
+             "bytes": many.extension(width).hex()}
+            for width in (7, 11)
         ],
         "estimators": [{"name": "counters of items 0 to 16", "items": [0, 16], "bytes": many.counters().hex()}],
         "differences": [
             {"name": "items 0 to 11 and 5 to 16", "width": 12, "mine": apart[0].cells(12).hex(),
              "theirs": apart[1].cells(12).hex(), "counters": [one.counters().hex() for one in apart],
              "estimate": sum((a - b) ** 2 for a, b in zip(*(map(_signed, one.counters()) for one in apart), strict=True)),
-             "bytes": "".join(sorted(f"{f:016x}" for i in (*range(5), *range(12, 17)) for f in family.prints(item(i))))}
+             "bytes": "".join(sorted(f"{f:014x}" for i in (*range(5), *range(12, 17)) for f in family.prints(item(i))))}
         ],
     }  # fmt: skip
 
@@ -363,7 +365,7 @@ def messages() -> Case:
     family = ItemHash(KEYS.sketch())
     sketch = Sketch(family)
     sketch.add(family.prints(b"".join(key + digest for key, digest in _entries(3))))
-    prints = tuple(sorted(f.to_bytes(8, "big") for f in family.prints(b"".join(map(b"".join, _entries(3))))))
+    prints = tuple(sorted(f.to_bytes(7, "big") for f in family.prints(b"".join(map(b"".join, _entries(3))))))
     counters, small = sketch.counters(), sketch.cells(limits.SKETCH_WIDTH_MIN)
     version, me = limits.VERSION, (NODE, "laptop 7", wall, 300)
     first, *rest = _entries(300)
@@ -384,8 +386,8 @@ def messages() -> Case:
         ("server's hello to a stranger", Hello(version, b"", *me, b"", b"", 0, counters, small)),
         ("probe", Probe(proof, NODE, wall, root)),
         ("same", Same(NODE, wall + 1)),
-        ("cells", Cells(8, False, small)),
-        ("cells that widen", Cells(8, True, sketch.extension(8))),
+        ("cells", Cells(7, False, small)),
+        ("cells that widen", Cells(7, True, sketch.extension(7))),
         ("cells that widen 12", Cells(12, True, sketch.extension(12))),
         ("more", More(24)),
         ("listing", Listing(tuple(f[:5] for f in prints))),

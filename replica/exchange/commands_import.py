@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", metavar="PATH", help="where the records are in JSON or XML, such as data.items")
     parser.add_argument("--sheet", help="name or number of the sheet")
     parser.add_argument("--schema", metavar="XSD", help="XML schema that the file must obey")
+    parser.add_argument("--guarded", action="store_true", default=None, help="an apostrophe before = + - @ in a CSV file "
+                        "is no part of the cell (default: find out)")  # fmt: skip
 
 
 def _count(text: str) -> int:

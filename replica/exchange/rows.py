@@ -104,6 +104,8 @@ class ReadOptions:
     sheet: str | None = None
     schema: str | None = None
     """Path of an XSD that the file must obey (XML)."""
+    guarded: bool | None = None
+    """Whether an apostrophe in front of a formula was put there for a spreadsheet, and is to be taken off (CSV)."""
 
 
 @dataclass(frozen=True, slots=True)

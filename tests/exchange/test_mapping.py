@@ -178,6 +178,31 @@ def test_references_of_several_fields_are_tuples() -> None:
     assert cells == [("x", "y"), None]
 
 
+def test_a_reference_by_one_of_several_names_is_no_key_of_several_fields() -> None:
+    text = CONTACTS + '[collection.fields.firm]\nfrom = ["Firm ID", "FirmId", "firm"]\nrefers = "firms"\noptional = true'
+    for there in (["FirmId"], ["FirmId", "firm"]):
+        (made,), _ = mapped(text, ["ID", "Name", *there], [("1", "a", *there)])
+        assert list(made.columns[2]) == ["FirmId"]
+
+
+def test_the_case_of_a_header_does_not_count_where_one_column_can_be_meant() -> None:
+    (made,), _ = mapped(CONTACTS, ["id", "NAME"], [("1", "a")])
+    assert list(made.columns) == [["1"], ["a"]]
+    (made,), _ = mapped(CONTACTS, ["ID", "id", "Name"], [("1", "2", "a")])
+    assert made.columns[0] == ["1"]
+    with pytest.raises(MapRefused, match='no column "ID"'):
+        mapped(CONTACTS, ["Id", "id", "Name"], [])
+
+
+def test_what_is_but_the_beginning_of_other_columns_is_no_alternative() -> None:
+    text = CONTACTS + '[collection.fields.tel]\nfrom = ["tel.work", "tel", "tel.home"]\noptional = true'
+    fields, tree = ["ID", "Name", "tel.cell"], {"ID": "1", "Name": "a", "tel": [{"value": "5", "kinds": ["cell"]}]}
+    (made,), _ = mapped(text, fields, [("1", "a", "5")], [tree])
+    assert len(made.columns) == 2
+    (made,), _ = mapped(text, [*fields, "tel"], [("1", "a", "5", "7")], [tree])
+    assert made.columns[2] == ["7"]
+
+
 def test_optional_columns_alternatives_and_defaults() -> None:
     text = (
         CONTACTS

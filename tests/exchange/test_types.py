@@ -263,6 +263,15 @@ def test_phones() -> None:
     assert "no phone number" in refused(field, "call me")
 
 
+def test_words_beside_a_phone_number_are_no_digits_of_it() -> None:
+    field = 'type = "phone"\ncountry = "DE"'
+    assert values(field, ["Tel. +49 30 901820 (Büro)", "", "+86 10 65529988 转 8001", "+43 1 55501 Durchwahl 12"]) == [
+        "+4930901820", None, "+861065529988;ext=8001", "+43155501;ext=12",
+    ]  # fmt: skip
+    assert "has words in it" in refused(field, "+49 30 901820 office")
+    assert values('type = "phone"\ncountry = "US"', ["1-800-FLOWERS"]) == ["+18003569377"]
+
+
 # E-mails.
 
 DOMAINS = [
@@ -329,6 +338,15 @@ def test_json() -> None:
     assert made == ['{"b": [1, 2.50], "a": "é"}', '[1,{"x":null}]', "{}", "5", "true"]
     for bad in ("{", "[" * 5_000, "NaN", '{"a":1} x'):
         assert "JSON" in refused('type = "json"', bad)
+
+
+def test_an_array_of_one_value_is_that_value() -> None:
+    for kind, value, text in (("email", "a@b.de", "a@b.de"), ("integer", 7, 7), ("phone", "+43 1 55501", "+43155501")):
+        assert values(f'type = "{kind}"', [[value], value, None]) == [text, text, None]
+        assert "several values or an object" in refused(f'type = "{kind}"', [value, value])
+        assert "phones[0].number" in refused(f'type = "{kind}"', {"value": value})
+    assert values('type = "text"', [["a"], {"n": "ü"}, "x"]) == ['["a"]', '{"n":"ü"}', "x"]
+    assert values('type = "email"\non_error = "keep"', [["a", "b"]]) == ['["a","b"]']
 
 
 def test_text_and_no_type() -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from replica.errors import FileRefused, RowRefused
@@ -58,9 +58,10 @@ class DelimitedReader:
         self._sniffed = found = sniff(sample, options, file.name)
         head = found.fields or [f"column {i}" for i in range(1, found.width + 1)]
         self._head: list[str] | None = found.fields
-        self._excel = self._is_for_excel(sample)
+        self._excel = self._is_for_excel(sample) if options.guarded is None else options.guarded
+        self._bare = _unguarded if options.guarded else bare
         if self._excel:
-            head = [bare(name) for name in head]
+            head = [self._bare(name) for name in head]
         self.fields, changed = unique_names(head)
         self.findings: list[Finding] = [self._encoding.finding, *found.findings, *changed]
         if (damage := encodings.damage(sample)) is not None:
@@ -111,7 +112,7 @@ class DelimitedReader:
             if piece.final:
                 _footer(piece)
             if self._excel:
-                _strip(piece.rows)
+                _strip(piece.rows, self._bare)
             yield from _batches(piece, number, size)
             number += len(piece.rows) + len(piece.broken)
 
@@ -183,11 +184,16 @@ def _totals(row: Sequence[str]) -> bool:
     )
 
 
-def _strip(rows: list[list[str]]) -> None:
+def _strip(rows: list[list[str]], bared: Callable[[str], str]) -> None:
     for row in rows:
         for i, cell in enumerate(row):
             if cell.startswith(MARKER):
-                row[i] = bare(cell)
+                row[i] = bared(cell)
+
+
+def _unguarded(cell: str) -> str:
+    """A cell of a system that guards all that begins so, +43 1 555 too."""
+    return cell[1:] if cell.startswith(MARKER) and cell[1:2] in {*"=+-@"} else bare(cell)
 
 
 class DelimitedWriter:

@@ -1,9 +1,9 @@
-"""What a workbook would unpack to, before a library that holds it whole is given it.
+"""What a workbook would unpack to, before it is opened.
 
 1. Every part is unpacked once here, under caps on size and ratio; a part that is larger than it says is refused.
-2. The cells that its sheets speak of span a bounded area: one cell in the last corner would make a library ask for all
-   seventeen thousand million between.
-3. Cells that hold an error (#N/A) are noted by their place, because the library shows them as empty.
+2. The cells that its sheets speak of span a bounded area: one cell in the last corner would ask for all seventeen thousand
+   million between. A row of xlsx is bounded too.
+3. Cells of ods that hold an error (#N/A) are noted by their place, because the library shows them as empty.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ from typing import IO
 from replica.errors import FileRefused
 
 UNPACKED_MAX = 512 << 20
+"""Of an ods, which is read whole."""
+STREAMED_MAX = 64 << 30
+"""Of an xlsx."""
+ROW_MAX = 64 << 20
+"""Bytes of a row of xlsx (16,384 cells of 4,000), or of a text that its cells share."""
+FILLED = 8
+"""A sheet may be as much larger than CELLS_MAX as it has cells, times this."""
 RATIO_MAX = 200
 RATIO_FREE = 4 << 20
 """Unpacked bytes of a part before the ratio counts."""
@@ -27,9 +34,6 @@ PARTS_MAX = 10_000
 ERRORS_MAX = 100_000
 
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,3})(\d{1,7})["']""")
-_ERROR = re.compile(
-    rb"""<(?:\w+:)?c\s([^>]*\bt=["']e["'][^>]*)>(?:(?!</(?:\w+:)?c>).){0,2000}?<(?:\w+:)?v>([^<]{1,40})<""", re.DOTALL
-)
 _ODS = re.compile(rb"<table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)>")
 _ODS_ERROR = re.compile(
     rb"<(?:table:(table-row|table-cell|covered-table-cell|table)\b([^>]*)|text:p\b[^>]*)>([^<]{0,40})"
@@ -55,8 +59,8 @@ class _Area:
     def __init__(self) -> None:
         self._columns: set[bytes] = set()
         self._rows = (10_000_000, 0)
-        self.shared = 0
-        self.errors: Errors = {}
+        self.shared = self.seen = self.longest = self._since = 0
+        """Cells with a shared text; cells and rows with a place; bytes of the longest row."""
 
     def see(self, data: bytes) -> None:
         low, high = self._rows
@@ -64,11 +68,12 @@ class _Area:
         found = _PLACE.findall(data)
         if found:
             self._columns.update(letters for letters, _ in found)
+            self.seen += len(found)
             rows = [int(digits) for _, digits in found]
             self._rows = min(low, *rows), max(high, *rows)
-        for attributes, shown in _ERROR.findall(data) if b'"e"' in data or b"'e'" in data else ():
-            if (place := _PLACE.search(attributes)) and len(self.errors) < ERRORS_MAX:
-                self.errors[int(place[2]) - 1, _column(place[1]) - 1] = shown.decode("utf-8", "replace")
+        row = max(data.rfind(b"row>"), data.rfind(b"row "))
+        self._since = self._since + len(data) if row < 0 else len(data) - row
+        self.longest = max(self.longest, self._since)
 
     def cells(self) -> int:
         columns = [_column(letters) for letters in self._columns] or [0]
@@ -95,8 +100,7 @@ class _OdsArea:
 
     def __init__(self) -> None:
         self._row = self._column = self._times = self._widest = self._tallest = 0
-        self.shared = 0
-        self.errors: Errors = {}
+        self.shared = self.seen = self.longest = 0
         self.tables: list[Errors] = []
         self._error: tuple[range, range] | None = None
         """Rows and columns of an error whose text has not come yet."""
@@ -182,8 +186,10 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             declared = sum(entry.file_size for entry in entries)
-            if len(entries) > PARTS_MAX or declared > UNPACKED_MAX:
-                raise FileRefused(f"{name} unpacks to {declared:,} bytes; {UNPACKED_MAX:,} at most: save it as CSV")
+            streamed = any(entry.filename.lower() == "xl/workbook.xml" for entry in entries)
+            most = STREAMED_MAX if streamed else UNPACKED_MAX
+            if len(entries) > PARTS_MAX or declared > most:
+                raise FileRefused(f"{name} unpacks to {declared:,} bytes; {most:,} at most: save it as CSV")
             for entry in entries:
                 if entry.is_dir():
                     continue
@@ -198,14 +204,18 @@ def weigh(path: Path, name: str) -> dict[str, Errors]:
                 if area is None:
                     continue
                 area.see(tail)
+                if area.longest > ROW_MAX:
+                    raise FileRefused(
+                        f"{name} has a row or text of {area.longest:,} bytes; {ROW_MAX:,} at most: that is a bomb"
+                    )
                 if isinstance(area, _Shared):
                     continue
                 used += area.shared
-                if area.cells() > CELLS_MAX:
+                if area.cells() > CELLS_MAX + FILLED * area.seen:
                     raise FileRefused(
                         f"{name} speaks of {area.cells():,} cells, {CELLS_MAX:,} at most: delete the empty rows and columns"
                     )
-                found[entry.filename] = area.errors
+                found[entry.filename] = {}
                 if isinstance(area, _OdsArea):
                     found |= {f"{entry.filename}#{number}": errors for number, errors in enumerate(area.tables)}
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 
 from replica.errors import RowRefused
 from replica.exchange.formats.paths import nests, text_of
-from replica.exchange.formats.sheet import EXACT
 from replica.exchange.formats.source import Sink, wrong_width
+from replica.exchange.formats.xlsx import EXACT
 from replica.exchange.rows import MISSING, Row
 
 ROWS_MAX, COLUMNS_MAX, TEXT_MAX = 1_048_576, 16_384, 32_767

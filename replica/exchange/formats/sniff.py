@@ -107,7 +107,8 @@ def _dialects(lines: list[str], sep: str | None, options: ReadOptions) -> list[_
         for quote in quotes:
             plain = _try(lines, Dialect(delimiter, quote))
             tried.append(plain)
-            if quote and f"\\{quote}" in text and quote == '"':
+            # A cell may end with a backslash: C:\\. Where doubled quotes explain every line, there are no others.
+            if quote and f"\\{quote}" in text and quote == '"' and plain.fit < 1:
                 tried.append(_try(lines, Dialect(delimiter, quote, True)))
             if quote and f"{delimiter} {quote}" in text and delimiter != " ":
                 tried.append(_try(lines, Dialect(delimiter, quote, spaced=True)))

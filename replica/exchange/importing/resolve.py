@@ -15,7 +15,7 @@ from replica.exchange.importing.places import How, Place
 from replica.exchange.importing.runs import known_in
 from replica.exchange.maps.mapmodel import Mapped
 from replica.exchange.rows import MISSING
-from replica.store.catalog import Table, quote
+from replica.store.catalog import Table, find, quote
 from replica.store.core import Core
 from replica.store.upsert import Rows, graves
 
@@ -273,7 +273,8 @@ class Resolver:
         place = self._places.get(fold(to))
         table = core.by_name.get(fold(to))
         known = known_in(core, to, self._source) if place is None else None
-        if (place is not None and place.how is How.MADE) or (known is not None and known.id is not None):
+        later = place is None and table is None and find(core.db, to) is None  # Another import of this source may make it.
+        if later or (place is not None and place.how is How.MADE) or (known is not None and known.id is not None):
             namespace = self._namespace if known is None else Namespace(known.source)
             ids: list[Any] = list(namespace.ids(texts))
             if spec.exists:

@@ -166,8 +166,7 @@ class _Import:
     def _look(self, reader: Reader) -> None:
         if self._progress is not None:
             self._progress(*reader.progress(), self._outcome.read)
-        most = self._options.max_errors
-        if most is not None and self._outcome.counts["rejected"] > most:
+        if (most := self._options.max_errors) is not None and self._outcome.counts["rejected"] > most:
             raise _Stop
 
     # --- begin --------------------------------------------------------------------------------------------------------
@@ -323,6 +322,7 @@ class _Import:
             with self._store.transaction() as core:
                 run.state, run.ended, run.counts = runs.FINISHED, _iso(core.now_ms()), dict(self._outcome.counts)
                 runs.write(core, run)
+                self._outcome.notes += runs.dangling(core, run)
             self._outcome.run = run.id
         self._tell_rejected(run)
 

@@ -160,6 +160,17 @@ def _known(item: dict[str, Any]) -> Known:
     )
 
 
+def dangling(core: Core, run: Run) -> list[str]:
+    """What is to be told of relations to tables that are not here, in the caller's transaction."""
+    return [
+        f"{known.collection}: {name} refers to {to}, which is not here yet; an import of it from {run.source!r} brings what "
+        "it means"
+        for known in run.collections
+        for name, to in known.refers.items()
+        if find(core.db, to) is None
+    ]
+
+
 def known(store: Store, collection: str) -> Known | None:
     """What the last import into this collection said, of any node; None if nobody imported into it."""
     with store.transaction() as core:

@@ -65,6 +65,12 @@ def path_known(path: str, fields: Collection[str], flat: bool) -> bool:
     )
 
 
+def only_above(path: str, fields: Collection[str]) -> bool:
+    """Whether nothing stands at this path itself: it is but the beginning of other columns."""
+    inside = [path[: found.start()] for found in re.finditer(r"(?<!\\)[.\[]", path)]
+    return path not in fields and not any(name in fields for name in inside)
+
+
 def elements(tree: Any, path: Sequence[str | int]) -> list[Any]:
     """All that this path reaches, going through every element of a list; a list at its end gives its elements."""
     found = [tree]

@@ -24,6 +24,10 @@ _LOCAL = r"[a-zA-Z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-zA-Z0-9_!#$%&'*+\-/=?^`{|}~]+
 _LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _EMAIL = re.compile(rf"({_LOCAL})@({_LABEL}(?:\.{_LABEL})*\.(?!..--)(?:[a-z0-9][a-z0-9-]{{0,61}})?[a-z])\Z")
 _PUNCTUATION = str.maketrans("", "", " -().\u00a0")
+_ASIDE = re.compile(r"\([^()\d]+\)")
+"""Words beside a number: (office), (Büro)."""
+_EXTENSION = re.compile(r"转|轉|分机号?|分機號?|内線|Durchwahl|\bDW\b")
+_WORD = re.compile(r"\d.*?(?!ext|xtn)[^\W\d_]{3}", re.IGNORECASE | re.DOTALL)
 _LOST = "has lost digits in a spreadsheet: export the column as text again"
 CACHE = 65_536
 """Answers of a library that are remembered; then it begins anew."""
@@ -212,7 +216,7 @@ def _phone_by_library(text: str, country: str | None) -> str:
     if lost_digits(text):
         raise Bad(_LOST)
     try:
-        made = phonenumbers.parse(text, country)
+        made = phonenumbers.parse(_EXTENSION.sub(" ext ", _ASIDE.sub("", text)), country)
     except phonenumbers.NumberParseException as error:
         if error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE and not country:
             raise Bad('has no country code: write it with + or say country = "DE" or the like') from None
@@ -222,5 +226,9 @@ def _phone_by_library(text: str, country: str | None) -> str:
     if not phonenumbers.is_valid_number(made):
         where = phonenumbers.region_code_for_country_code(made.country_code or 0)
         raise Bad(f"is no valid phone number of {where}: correct it, or let it be kept with on_error")
+    said = len(phonenumbers.national_significant_number(made)) + len(made.extension or "")
+    # Only in North America (1-800-FLOWERS) are numbers dialled by letters.
+    if made.country_code != 1 and said > sum(map(str.isdigit, text)) and _WORD.search(text):
+        raise Bad("has words in it, which a phone would read as digits: take them out, or let it be kept with on_error")
     plain: str = phonenumbers.format_number(made, phonenumbers.PhoneNumberFormat.E164)
     return f"{plain};ext={made.extension}" if made.extension else plain

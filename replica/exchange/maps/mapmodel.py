@@ -5,6 +5,7 @@ Nothing here reads a file or does any work: `mapfile` makes these from TOML, `fi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -187,6 +188,8 @@ def as_text(cell: object) -> str:
         return str(int(cell))
     if isinstance(cell, bytes):
         return cell.hex()
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False, separators=(",", ":"), default=str)
     return str(cell)
 
 

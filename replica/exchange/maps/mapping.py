@@ -9,19 +9,20 @@ values leave open (12/03/2021, 1,234); `Mapping.mapper` is the machine for a fil
 3. An external key must be filled, and one that a spreadsheet has spoilt (8.6138E+12) is refused.
 4. One row makes records of several collections; one whose columns all say nothing makes none of that collection.
 5. The elements of an array become records of their own, which see the fields of their row as "^name".
-6. What a file lacks is named at once, with the columns that look like it.
+6. What a file lacks is named at once, with the columns that look like it; the case of a header's letters does not count.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replica.errors import MapRefused
-from replica.exchange.maps.children import Children, flat_children, path_known, tree_children
+from replica.exchange.maps.children import Children, flat_children, only_above, path_known, tree_children
 from replica.exchange.maps.fieldplan import FieldPlan
 from replica.exchange.maps.mapmodel import (
     CollectionSpec,
@@ -61,7 +62,7 @@ class Mapping:
     def mapper(self, fields: Sequence[str]) -> Mapper:
         """The machine for a file with these columns. Raises MapRefused that names all that the file lacks."""
         lacking: list[str] = []
-        made = [_fitted(spec, fields, lacking) for spec in self.collections]
+        made = [_fitted(_spelled(spec, fields), fields, lacking) for spec in self.collections]
         if lacking:
             raise MapRefused("; ".join(dict.fromkeys(lacking)))
         return Mapper(made, list(fields), WholeFile(self.read.decimal, self.date, self.country))
@@ -255,6 +256,20 @@ def _schema_check(spec: CollectionSpec) -> Callable[[list[list[Cell]], dict[int,
     return checker(spec)
 
 
+def _spelled(spec: CollectionSpec, fields: Sequence[str]) -> CollectionSpec:
+    """The collection with its columns spelled as this file does: systems write one header as ID, Id or id, by version. Only
+    where one column can be meant."""
+    times = Counter(map(folded, fields))
+    theirs = {folded(name): name for name in fields if times[folded(name)] == 1}
+
+    def spelled(source: str) -> str:
+        return source if source in fields else theirs.get(folded(source), source)
+
+    made = [replace(f, sources=tuple(dict.fromkeys(map(spelled, f.sources)))) for f in spec.fields]
+    when = tuple(replace(condition, column=spelled(condition.column)) for condition in spec.when)
+    return replace(spec, fields=tuple(made), when=when)
+
+
 def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> CollectionSpec:
     """The collection as this file fills it: optional columns that it lacks are left out, the rest of the columns added.
     Adds to `lacking` what is missing."""
@@ -276,7 +291,11 @@ def _fitted(spec: CollectionSpec, fields: Sequence[str], lacking: list[str]) -> 
             s for s in f.sources if s in known or (child and s[:1] != "^") or path_known(s.lstrip("^"), fields, False)
         )
         whole = f.concat is not None or f.refers is not None
+        if f.optional and len(f.sources) > 1 and not child and f.type != "json":
+            there = tuple(s for s in there if not only_above(s, fields))  # "tel" is no value where tel.work is.
         if len(there) == len(f.sources) or (there and not whole) or (there and f.optional):
+            if len(there) < len(f.sources) and f.refers is not None and f.concat is None:
+                there = there[:1]  # A key of several fields lacks none of them, so these are names of one.
             made.append(replace(f, sources=there))
         elif f.optional and f.name not in spec.key:
             if f.default is not MISSING:

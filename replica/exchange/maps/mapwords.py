@@ -45,6 +45,7 @@ READ: dict[str, tuple[Any, str]] = {
     "records": (_TEXT, "Path of the records in JSON or XML."),
     "sheet": ({"type": ["string", "integer"]}, "Name of a sheet, or its number from 1."),
     "schema": (_TEXT, "XSD that an XML file must obey; a path from the map's folder."),
+    "guarded": ({"type": "boolean"}, "Whether an apostrophe before = + - @ in a CSV file is no part of the cell."),
 }
 COLLECTION: dict[str, tuple[Any, str]] = {
     "name": (_NAME, "The collection, which is the table."),

@@ -5,7 +5,8 @@ their own. One test each:
 
 1. 是, Y, ja, true, 1 and their opposites are 1 and 0; any other word is refused with the words that are known.
 2. Without a type, cells stay as they are, a bool is 1 or 0, and an int that SQLite cannot hold is refused.
-3. `on_error` decides what a refused cell becomes: its row is rejected, it is nothing, or it is kept as it was.
+3. An array of one value is that value; of several, or an object, it is refused where one value is wanted.
+4. `on_error` decides what a refused cell becomes: its row is rejected, it is nothing, or it is kept as it was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _NO = (
     "false no n f 0 off nein non não nao nee nie ne ei hayır falsch faux falso ✗ ✘ 否 不 不是 错 錯 假 无 無 停用 いいえ "
     "아니요 нет"
 )
+_NESTED = frozenset({list, dict})
 TRUE, FALSE = tuple(_YES.split()), tuple(_NO.split())
 
 
@@ -36,7 +38,7 @@ def converter(spec: FieldSpec, whole: WholeFile) -> Convert:
     if kind == "":
         return _as_it_is
     if kind == "text":
-        return _each(as_text, blank=False, fast=_only_text)
+        return _each(as_text, blank=False, fast=_only_text, nested=True)
     if kind in ("integer", "number"):
         mark = spec.decimal or whole.decimal
         fast = numbers.quick(mark) if kind == "number" else None
@@ -50,17 +52,23 @@ def converter(spec: FieldSpec, whole: WholeFile) -> Convert:
         return _each(contact_types.email())
     if kind == "boolean":
         return _each(boolean(spec.true, spec.false))
-    return _each(_json)
+    return _each(_json, nested=True)
 
 
-def _each(one: Callable[[Any], Cell], *, blank: bool = True, fast: Callable[[Any], Cell] | None = None) -> Convert:
+def _each(
+    one: Callable[[Any], Cell], *, blank: bool = True, fast: Callable[[Any], Cell] | None = None, nested: bool = False
+) -> Convert:
     """A converter of columns from one of cells, which raises Bad, also for what says nothing. `blank`: empty text is
-    nothing. `fast` does a whole column at once, and raises ValueError where `one` must look at every cell."""
-    quick = fast or one
+    nothing. `fast` does a whole column at once, and raises ValueError where `one` must look at every cell. `nested`: arrays
+    and objects are values too."""
+    quick, several = fast or one, frozenset[type]() if nested else _NESTED
 
     def run(column: Sequence[Cell]) -> Converted:
+        flat = several.isdisjoint(map(type, column))
+        column = column if flat else list(map(_single, column))
         try:
-            return list(map(quick, column)), {}
+            if flat:
+                return list(map(quick, column)), {}
         except (ValueError, TypeError):  # Bad is one: some cell says nothing, or is refused.
             pass
         out: list[Cell] = []
@@ -72,6 +80,8 @@ def _each(one: Callable[[Any], Cell], *, blank: bool = True, fast: Callable[[Any
                 out.append(None)
             else:
                 try:
+                    if cell.__class__ in several:
+                        raise Bad("is several values or an object: name one by its path, such as phones[0].number")
                     out.append(one(cell))
                 except Bad as bad:
                     errors[index] = str(bad)
@@ -79,6 +89,11 @@ def _each(one: Callable[[Any], Cell], *, blank: bool = True, fast: Callable[[Any
         return out, errors
 
     return run
+
+
+def _single(cell: Any) -> Any:
+    """The one value in an array of one."""
+    return cell[0] if cell.__class__ is list and len(cell) == 1 and cell[0].__class__ not in _NESTED else cell
 
 
 def _only_text(cell: object) -> Cell:

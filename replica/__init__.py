@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from protocol.errors import OurFault, PeerFault, ReplicaError
-    from replica.node import Node, RecordChange
+    from replica.feed import RecordChange
+    from replica.node import Node
     from replica.opening import open
     from replica.store.store import Store, initialize
     from replica.sync_report import SyncReport
@@ -28,7 +29,7 @@ __all__ = [
 
 
 _HOMES = {
-    "Node": "replica.node", "RecordChange": "replica.node", "open": "replica.opening",
+    "Node": "replica.node", "RecordChange": "replica.feed", "open": "replica.opening",
     "OurFault": "protocol.errors", "PeerFault": "protocol.errors", "ReplicaError": "protocol.errors",
     "Store": "replica.store.store", "initialize": "replica.store.store", "SyncReport": "replica.sync_report",
 }  # fmt: skip

@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,16 +27,16 @@ from websockets.asyncio.server import ServerConnection
 from protocol import limits
 from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
-from protocol.record import unpack_id
 from protocol.session import Self, Session
 from replica import transport
 from replica.bell import Bell, Subscriber
 from replica.errors import UsageError
+from replica.feed import Feed, RecordChange
 from replica.host import Host
 from replica.invite import Invite
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
-from replica.store.changes import CHANGES_MAX, MISSED, Change
+from replica.store.changes import Change
 from replica.store.put import Row
 from replica.store.store import Store
 from replica.store_thread import StoreThread
@@ -59,20 +58,6 @@ POLL_SECONDS = 0.5
 
 FEW_ROWS = 512
 """So few rows share a transaction with other writes; more have one of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordChange:
-    """What `changes()` yields. `kind`: insert, update, delete (a record that surfaces in its table is an insert, one that
-    gives way to another a delete), or "missed": what came before was not told, for it was too much or too much waits."""
-
-    table: str
-    key: tuple[object, ...]
-    kind: str
-    remote: bool
-
-
-_MISSED = RecordChange("", (), "missed", False)
 
 
 class Node:
@@ -109,7 +94,7 @@ class Node:
         self._strangers = 0
         self._bell = Bell()
         self._listeners: list[Listener] = []
-        self._queues: set[asyncio.Queue[RecordChange]] = set()
+        self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
@@ -132,7 +117,7 @@ class Node:
         loop = asyncio.get_running_loop()
 
         def publish(changes: list[Change]) -> None:
-            loop.call_soon_threadsafe(self._publish, changes)
+            loop.call_soon_threadsafe(self._feed.tell, changes)
 
         self._listen = publish
         return self
@@ -226,29 +211,16 @@ class Node:
 
     async def changes(self) -> AsyncIterator[RecordChange]:
         """Changes of records as they are committed, by this process, other programs and peers."""
-        queue: asyncio.Queue[RecordChange] = asyncio.Queue(CHANGES_MAX)
-        self._queues.add(queue)
+        queue = self._feed.add()
         self.store.listen(self._listen)
         self._watch()
         try:
             while True:
                 yield await queue.get()
         finally:
-            self._queues.discard(queue)
-            if not self._queues:
+            self._feed.remove(queue)
+            if not self._feed:
                 self.store.listen(None)
-
-    def _publish(self, changes: list[Change]) -> None:
-        for change in changes if self._queues else ():
-            if change.collection.startswith("_replica."):
-                continue
-            key = unpack_id(change.id)[0] if change is not MISSED else ()
-            item = RecordChange(change.collection, key, change.kind, change.remote)
-            for queue in self._queues:
-                late = queue.full() or change is MISSED
-                while late and not queue.empty():
-                    queue.get_nowait()
-                queue.put_nowait(_MISSED if late else item)
 
     def _watch(self) -> None:
         if self._poller is None:

@@ -185,7 +185,7 @@ async def test_a_cloned_file_converges_and_is_reported(tmp_path: Path) -> None:
     assert rows_of(hq) == rows_of(laptop) == rows_of(clone)
 
 
-@pytest.mark.parametrize("where", ["replica.store.changes.CHANGES_MAX", "replica.node.CHANGES_MAX"])
+@pytest.mark.parametrize("where", ["replica.store.changes.CHANGES_MAX", "replica.feed.CHANGES_MAX"])
 async def test_a_listener_hears_that_it_missed_some_of_very_many_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -1,20 +1,24 @@
-"""What the sketch costs: to find out a difference from cells, and to keep it up with what is written. CPU time."""
+"""What the sketch costs: bytes to find out a difference, CPU time to do so and to keep it up with what is written."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from time import process_time
 
 from protocol import prints, sketch
 from protocol.prints import ITEM_BYTES, ItemHash
 from protocol.sketch import Sketch
 from tests.bench.figure import Figure, median
+from tests.protocol.meetings import FLOORS, finding, meeting, round_trips, widened
 
 RUNS = 5
 DECODES = {1_000: 10, 10_000: 60}
 """Differing items -> milliseconds."""
+MEETINGS = {10: 150, 100: 60, 1_000: 24, 10_000: 20}
+"""Differing items -> meetings in memory."""
 FEW = 400
 """Items at a time that are too few for NumPy."""
 MANY = 65_536
@@ -41,10 +45,20 @@ def _decode(family: ItemHash, chance: random.Random, differ: int, limit: int) ->
     yield Figure(f"sketch.decode_{differ // 1000}k", median(times), "ms", how, limit)
 
 
+def _meetings(differ: int, runs: int) -> Iterator[Figure]:
+    talks = [meeting(differ, seed) for seed in range(runs)]
+    sizes = [sum(finding(talk).values()) for talk in talks]
+    how = f"until both know what to send: mean of {runs} meetings, {min(sizes):,} to {max(sizes):,} B; "
+    how += f"{sum(map(widened, talks))} widened, {mean(map(round_trips, talks)):.2f} round trips"
+    yield Figure(f"sketch.finding_{differ}", mean(sizes), "B", how, FLOORS[differ])
+
+
 def sketches(folder: Path, count: int) -> Iterator[Figure]:
-    """The sketch alone, on items of chance: one item stands for one stamp of a record. Medians of 5 runs."""
+    """The sketch alone, on items of chance: one item stands for one stamp of a record. Times: medians of 5 runs."""
     chance = random.Random(9)
     family = ItemHash(chance.randbytes(8 * prints.WORDS))
+    for differ, runs in MEETINGS.items():
+        yield from _meetings(differ, runs)
     for differ, limit in DECODES.items():
         yield from _decode(family, chance, differ, limit)
     kept, times = Sketch(family), []

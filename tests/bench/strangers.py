@@ -22,10 +22,9 @@ from tests.bench.local import plain
 from tests.bench.peer import Peer
 from tests.bench.proxy import Proxy
 from tests.bench.wire import Talk
+from tests.protocol.meetings import FLOORS
 
 PROOF_BYTES = 32
-LIMITS = {10: 450, 100: 2_500, 1_000: 19_000, 10_000: 180_000}
-"""Differing records -> payload bytes until both know what to send, in the mean: the estimate that sizes a sketch errs."""
 RUNS = 5
 
 
@@ -39,8 +38,8 @@ def strangers(folder: Path, base: Path, ids: list[str]) -> Iterator[Figure]:
             kept = Sketched(core)
             kept.now()
             kept.keep()
-    fresh = list(itertools.islice(contacts(len(ids) + max(LIMITS)), len(ids), None))
-    for differ, limit in LIMITS.items():
+    fresh = list(itertools.islice(contacts(len(ids) + max(FLOORS)), len(ids), None))
+    for differ, limit in FLOORS.items():
         for how in ("scattered", "newest"):
             halves = differ // 2, differ - differ // 2 - 1
             name = f"strangers.{how}_{f'{differ // 1000}k' if differ >= 1000 else differ}"

@@ -16,7 +16,8 @@ from tests.protocol.memory_store import NOW_MS, MemoryStore, Talk, sync
 
 COMMON = 1_000_000
 FLOORS = {10: 450, 100: 2_500, 1_000: 19_000, 10_000: 180_000}
-"""Items that differ, half on each side -> bytes until both know what to send."""
+"""Items that differ, half on each side -> payload bytes until both know what to send, beside the proof: in the mean, since
+the estimate that sizes a sketch errs."""
 
 
 class Vast(MemoryStore):

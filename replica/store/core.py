@@ -3,7 +3,8 @@
 Everything in this folder works on a `Core`, in one thread. One test each:
 
 1. A transaction commits rows, state, digests, trie and clock together, or none of them.
-2. What is remembered (tables, fields, settings) is dropped when another process changed the file, or a transaction failed.
+2. What is remembered (tables, fields, settings) is dropped when another process changed the file, or a transaction failed;
+   definitions also when a peer's were followed.
 3. `last` is read and written in the transaction that uses it, so two processes on one file never issue one stamp twice.
 """
 
@@ -208,16 +209,17 @@ class Core:
         self._last_saved = self.meta("clock")
         self.clock = Clock(self.meta("node"), self._last_saved)
         if self.began[:2] != self._seen:
-            if self.began[0] != self._shapes_at:
-                self._shapes.clear()
-                self._shapes_at = self.began[0]
             self.reload()
             self._seen = self.began[:2]
         if follow and self.began[0] != self.meta("schema_version"):
             self._follow_schema(self)
 
     def reload(self) -> None:
-        """Read the tables anew."""
+        """Read the tables anew. Definitions that this transaction changed are remembered by no number: it may be undone,
+        and then another definition gets the same."""
+        at = self.db.execute("PRAGMA schema_version").fetchone()[0]
+        if at != self._shapes_at:
+            self._shapes, self._shapes_at = {}, at if at == self.began[0] else -1
         self.tables = catalog.load(self.db, self._shapes)
         self.by_name = {t.collection: t for t in self.tables.values()}
 

@@ -24,6 +24,7 @@ from replica.store import absorb, ddl, index, put, report, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.changes import Change
 from replica.store.connection import bulk, connect
+from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import StorePort, reporting
 from replica.store.put import Row
@@ -109,7 +110,8 @@ class Store(StorePort):
             ddl.introduce(core)
 
     def rescan(self) -> None:
-        """Compare every row with what is known of it, and take what no trigger saw as local writes."""
+        """Compare every row with what is known of it, and take what no trigger saw as local writes. A node whose id is
+        damaged takes a new one."""
         core = self._core
         with core.transaction(index.flush):  # Nothing is flushed before: the trie may be what is damaged.
             absorb.absorb_all(core)
@@ -118,6 +120,8 @@ class Store(StorePort):
                 if table.shape is not None:
                     absorb.full_diff(core, table)
             absorb.surface(core)
+            if not introduced(core):
+                renew(core, core.name)
             index.rebuild(core)
             self._sketched.forget()
 

@@ -19,6 +19,7 @@ from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.fresh import records
+from replica.store.identity import introduced
 from replica.store.refit import triggers_of
 from replica.store.shadow import SHOWN, Shadow, load_shadows
 from replica.store.state import check, fetch_rows, load, row_id
@@ -261,6 +262,8 @@ def _settings(core: Core) -> Iterator[str]:
     secrets = Secrets(*(settings[n] for n in ("group", "digest_secret", "access_key")))
     if settings.get("check") not in {None, secrets.check()}:
         yield "the secrets of the group are damaged: no peer will know this node; join anew with an invite"
+    elif not introduced(core):
+        yield "the node's id is damaged, or `init` was interrupted: no record has its name; `replica rescan` takes a new one"
     last = "SELECT coalesce(max(max(born, floor, substr(stamps, -16))), x'') FROM _replica_record"
     (newest,) = core.db.execute(last).fetchone()
     base = base_stamp(bytes(8))[:8]  # No clock ever sees these.

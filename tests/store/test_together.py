@@ -18,7 +18,7 @@ from replica.store.core import Core
 from replica.store.outbox import Entry
 from replica.store.store import Store
 from replica.store.together import Done, Rows, Write, statement
-from tests.store.harness import Machine, foreign
+from tests.store.harness import Machine, foreign, meet
 
 Make = Callable[..., Machine]
 
@@ -211,6 +211,37 @@ def test_a_write_after_a_definition_sees_it(machine: Make) -> None:
     assert [one.error is None for one in done] == [True, True, True, False, True]
     assert [sorted(record.registers) for record in m.records("t")] == [["v", "w", "x"]] * 2
     assert m.store.verify() == []
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_a_column_that_came_from_a_peer_outlives_a_refused_write(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, careful: bool
+) -> None:
+    if careful:
+        monkeypatch.setattr(together, "_boldly", together._carefully)
+    a, b = machine("a", TABLES), machine("b", TABLES)
+    b.reopen()  # From here on it remembers the table as it was.
+    a.sql("ALTER TABLE t ADD COLUMN x TEXT")
+    meet(a, b)
+    done = b.store.together([Rows("t", [{"k": "one", "v": 1}]), Rows("t", [{"k": "two", "v": 1}])])
+    assert [type(one.error) for one in done] == [type(None), RowRefused]
+    b.store.execute("UPDATE t SET x = 'edited' WHERE k = 'one'")
+    assert b.store.verify() == []
+    meet(a, b)
+    assert a.rows("SELECT k, v, x FROM t") == [("one", 1, "edited")]
+
+
+def test_a_definition_that_was_undone_is_not_taken_for_the_next(machine: Make) -> None:
+    m = machine("m", TABLES)
+    with pytest.raises(KeyError), m.core.transaction(index.flush):
+        m.core.db.execute("ALTER TABLE t ADD COLUMN x TEXT")
+        m.core.reload()
+        raise KeyError
+    m.sql("ALTER TABLE t ADD COLUMN y TEXT")  # The file counts this one as it counted the other.
+    with m.core.reading():
+        shape = m.core.by_name["t"].shape
+        assert shape is not None
+        assert [column.name for column in shape.columns] == ["v", "w", "y"]
 
 
 def test_a_file_that_is_locked_is_told_to_all_after_one_wait(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:

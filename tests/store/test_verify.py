@@ -303,3 +303,26 @@ def test_a_cell_of_which_no_register_speaks_is_looked_at(machine: Make) -> None:
     assert m.store.verify() == []
     silently(m, "UPDATE t SET z = 'rotten' WHERE k = '1'")
     assert any("z differs" in text or "in z" in text for text in m.store.verify())
+
+
+def test_a_damaged_node_id_is_found_and_a_rescan_takes_a_new_one(machine: Make) -> None:
+    a, b = machine("a", T), machine("b", T)
+    meet(a, b)
+    told, true = a.store.verify(), a.store.node_id
+    flipped = bytes([true[0], true[1] ^ 32, *true[2:]])
+    a.core.db.execute("UPDATE _replica_meta SET value = ? WHERE name = 'node'", (flipped,))
+    a.reopen()
+    assert a.store.node_id == flipped
+    assert told == []
+    assert [text for text in a.store.verify() if "the node's id is damaged" in text]
+    a.sql("INSERT INTO t VALUES ('k', 1, 1.0)")
+    a.store.rescan()
+    assert a.store.node_id not in {true, flipped}
+    assert a.store.verify() == []
+    one, two = meet(a, b)
+    assert one.in_sync
+    assert two.in_sync
+    assert b.rows("SELECT k FROM t") == [("k",)]
+    renewed = a.store.node_id
+    a.store.rescan()
+    assert a.store.node_id == renewed

@@ -192,12 +192,12 @@ def test_4_a_row_without_end_and_a_large_old_workbook_are_refused(monkeypatch: p
 
 def test_totals_below_the_table_are_a_footer() -> None:
     def make(_: Any, page: Any) -> None:
-        rows: list[list[Any]] = [["id", "name", "sum"], [1, "Summe", 5], [2, "Bo", 6], [], ["Summe", "", 11], ["合计", "", 1]]
+        rows: list[list[Any]] = [["id", "name", "sum"], [1, "Summe", 5], [2, "B", 6], [], ["Summe", "", 11], ["合计", "", 1]]
         for line, row in enumerate(rows):
             page.write_row(line, 0, row)
 
     reader = SheetReader(Bytes(excel(make)), ReadOptions())
     (batch,) = reader.batches()
     reader.close()
-    assert batch.rows == [(1, "Summe", 5), (2, "Bo", 6)]
+    assert batch.rows == [(1, "Summe", 5), (2, "B", 6)]
     assert [(b.line, b.raw) for b in batch.broken] == [(5, "Summe,,11"), (6, "合计,,1")]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from replica.errors import Unsure
-from replica.exchange.maps.columns import profile
+from replica.exchange.maps.columns import kinds, profile
 from replica.exchange.maps.mapfile import parse
 from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import BATCH_ROWS, Batch
@@ -151,3 +151,8 @@ def test_memory_does_not_grow_with_the_file() -> None:
 def test_a_column_of_two_words_for_yes_is_no_answer(texts: list[str], kind: str) -> None:
     (found,) = profile(Listed(["x"], [(text,) for text in texts * 5]))
     assert found.type()[0] == kind
+
+
+def test_a_long_decimal_is_no_phone_number() -> None:
+    assert "phone" not in kinds("12345678901234567.89")
+    assert "phone" in kinds("+49 (0)30 901820-12345")

@@ -262,3 +262,17 @@ def test_2_an_attack_ends_soon(data: bytes) -> None:
     else:
         assert kept + broken
         assert spent(began) < 1 + len(data) / 2_000_000
+
+
+def test_texts_as_formulas_are_texts() -> None:
+    own = reader(b'id,name,sum\r\n="00123",Ana,"=""kept"""\r\n="00124","=SUM(A1)",=A1\r\n')
+    rows = [row for batch in own.batches() for row in batch.rows]
+    assert rows == [("00123", "Ana", "kept"), ("00124", "=SUM(A1)", "=A1")]
+    assert [f.what for f in own.findings if f.what.startswith("texts")] == ["texts as formulas"]
+    data = written(["id", "name"], [("1", '="00123"'), ("2", ',="x",')], for_excel=False)
+    assert [row for batch in reader(data).batches() for row in batch.rows] == [("1", '="00123"'), ("2", ',="x",')]
+
+
+def test_a_cell_that_ends_with_a_backslash_escapes_nothing() -> None:
+    own = reader(b'id,path,note\n1,"C:\\dir\\","a, b"\n2,"D:\\",c\n')
+    assert [row for batch in own.batches() for row in batch.rows] == [("1", "C:\\dir\\", "a, b"), ("2", "D:\\", "c")]

@@ -188,3 +188,16 @@ def test_4_a_row_without_end_and_a_large_old_workbook_are_refused(monkeypatch: p
     monkeypatch.setattr(sheet, "WHOLE_MAX", 100)
     with pytest.raises(FileRefused, match=r"xls is read whole into memory, up to 100: save it as xlsx or CSV"):
         SheetReader(Bytes(b"\xd0\xcf\x11\xe0" + bytes(200)), ReadOptions())
+
+
+def test_totals_below_the_table_are_a_footer() -> None:
+    def make(_: Any, page: Any) -> None:
+        rows: list[list[Any]] = [["id", "name", "sum"], [1, "Summe", 5], [2, "B", 6], [], ["Summe", "", 11], ["合计", "", 1]]
+        for line, row in enumerate(rows):
+            page.write_row(line, 0, row)
+
+    reader = SheetReader(Bytes(excel(make)), ReadOptions())
+    (batch,) = reader.batches()
+    reader.close()
+    assert batch.rows == [(1, "Summe", 5), (2, "B", 6)]
+    assert [(b.line, b.raw) for b in batch.broken] == [(5, "Summe,,11"), (6, "合计,,1")]

@@ -23,6 +23,7 @@ from typing import Any, Final
 from replica.errors import FileRefused, RowRefused
 from replica.exchange.formats import encoding as encodings
 from replica.exchange.formats.files import Input
+from replica.exchange.formats.footer import FOOTER, LINES_MAX, WORDS, raw_of, totals
 from replica.exchange.formats.guard import MARKER, bare, guard_row
 from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.output import Output
@@ -38,11 +39,9 @@ SAMPLE = 1 << 19
 _SAMPLE_MAX = 17 << 20
 
 _MARKED: Final = re.compile("(?:^|[,;\t|\"])'+\\s*[=+\\-@＝＋－＠\t\r]", re.MULTILINE)
-_FOOTER: Final = re.compile(
-    r"(?i)\W*(?:(?:grand |sub)?totals?|sum|summe|gesamt(?:summe)?|итого|всего|total général|somme|suma"
-    r"|end of (?:file|report)|eof"
-    r"|合计|总计|小计|共计|合計|總計|小計|総計)\W*(?:\d.*)?"
-)
+_FORMULA_TEXT: Final = re.compile('(?:^|[,;\t|])="[^"\r\n]+"(?=[,;\t|\r\n])', re.MULTILINE)
+"""What programs write so that Excel leaves 00123 alone: a formula that is a text."""
+_TEXT: Final = re.compile('="([^"]*)"')
 
 
 class DelimitedReader:
@@ -68,6 +67,9 @@ class DelimitedReader:
             self.findings.append(damage)
         if self._excel and _MARKED.search(sample):
             self.findings.append(Finding("formula markers", "an apostrophe before a formula is taken off again", 0.9))
+        self._texted = _FORMULA_TEXT.search(sample) is not None
+        if self._texted:
+            self.findings.append(Finding("texts as formulas", '="00123" is the text 00123', 0.9))
         if "\0" in sample:
             self.findings.append(Finding("NUL characters", "in the first lines: the cells are kept as they are", 0.9))
 
@@ -113,6 +115,8 @@ class DelimitedReader:
                 _footer(piece)
             if self._excel:
                 _strip(piece.rows, self._bare)
+            if self._texted:
+                piece.rows = [[_TEXT.sub(r"\1", c) if c[:2] == '="' else c for c in row] for row in piece.rows]
             yield from _batches(piece, number, size)
             number += len(piece.rows) + len(piece.broken)
 
@@ -148,40 +152,25 @@ def _take_out(piece: Piece, no_row: Any, reason: str, first: int = 0) -> None:
     kept: list[tuple[list[str], int]] = []
     for i, (row, start) in enumerate(zip(piece.rows, piece.starts, strict=True)):
         if i >= first and no_row(row):
-            piece.broken.append((start, _raw(row), reason))
+            piece.broken.append((start, raw_of(row), reason))
         else:
             kept.append((row, start))
     piece.rows, piece.starts = [row for row, _ in kept], [start for _, start in kept]
     piece.broken.sort()
 
 
-def _raw(row: Sequence[str]) -> str:
-    return ",".join(f'"{c.replace(chr(34), chr(34) * 2)}"' if re.search('[,"\r\n]', c) else c for c in row)[:2000]
-
-
 def _footer(piece: Piece) -> None:
     """The last lines may be totals, or say who made the file: they are no rows."""
-    reason = "a footer: it is no row of the table"
     last = len(piece.rows)
-    while last and len(piece.rows) - last < 5 and _totals(piece.rows[last - 1]):
+    while last and len(piece.rows) - last < LINES_MAX and totals(piece.rows[last - 1]):
         last -= 1
     if last < len(piece.rows):
-        _take_out(piece, lambda _: True, reason, last)
+        _take_out(piece, lambda _: True, FOOTER, last)
     end = piece.starts[-1] if piece.starts else 0
     piece.broken = [
-        (line, raw, f"{reason} ({why})" if line > end and _FOOTER.match(raw) and why != reason else why)
+        (line, raw, f"{FOOTER} ({why})" if line > end and WORDS.match(raw) and why != FOOTER else why)
         for line, raw, why in piece.broken
     ]
-
-
-def _totals(row: Sequence[str]) -> bool:
-    filled = [cell for cell in row if cell.strip()]
-    return (
-        len(row) > 1
-        and bool(filled)
-        and bool(_FOOTER.fullmatch(filled[0].strip()))
-        and len(filled) <= (len(row) + 1) // 2
-    )
 
 
 def _strip(rows: list[list[str]], bared: Callable[[str], str]) -> None:

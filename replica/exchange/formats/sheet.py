@@ -4,7 +4,7 @@
    stay; a formula is its value. An empty cell is empty text: a sheet cannot say nothing.
 2. A cell with an error (#N/A) is its text, and told; the library shows it as empty, so it is found apart from it.
 3. The header is the first row of text that is as wide as the table; what is above it and rows without anything are left out.
-   Headers without a name, or with one that was there before, get one.
+   Headers without a name, or with one that was there before, get one. Totals below the table are a footer, and broken rows.
 4. Of several sheets it is the first that is not empty, told with the others, hidden ones last; `sheet` says another, by name
    or number. One that is no table, such as a page with a title, is not sure.
 5. `sheetguard` looks at a workbook before it is opened. Memory does not grow with a workbook of xlsx; xls and ods must be
@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from datetime import date, datetime, time, timedelta
@@ -22,12 +23,13 @@ from typing import Any
 
 from replica.errors import FileRefused, UsageError
 from replica.exchange.formats import odscells, xlserrors
+from replica.exchange.formats.footer import FOOTER, raw_of, totals
 from replica.exchange.formats.headers import unique_names
 from replica.exchange.formats.sheetguard import Errors, weigh
 from replica.exchange.formats.sheetrows import SheetRows
 from replica.exchange.formats.source import Source, on_disk
 from replica.exchange.formats.xlsx import EXACT, Workbook
-from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, Batch, Finding, ReadOptions, Row, chars
+from replica.exchange.rows import BATCH_CHARS, BATCH_ROWS, Batch, Broken, Finding, ReadOptions, Row, chars
 from replica.libraries import library
 
 HEADER_WITHIN = 30
@@ -178,10 +180,19 @@ class SheetReader:
         head = next((row for line, row in rows if line >= told), []) if told else []
         head = [*head, *[""] * (rows.width - len(head))]
         self._first = told
+        self._footer = set(itertools.takewhile(lambda n: n > told, self._totals()))
         self._keep = [i for i, name in enumerate(head) if name != "" or rows.below[i] > told]
         names = [str(head[i]) if str(head[i]).strip() else f"column {i + 1}" for i in self._keep]
         self.fields, changed = unique_names(names)
         self.findings += changed
+
+    def _totals(self) -> Iterator[int]:
+        """The lines of the footer, from the last on."""
+        width = self._rows.width
+        for line, row in reversed(self._rows.end):
+            if not totals([*row, *[""] * (width - len(row))]):
+                return
+            yield line
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[Batch]:
         """All rows from the beginning."""
@@ -190,8 +201,12 @@ class SheetReader:
         numbers: list[int] = []
         lines: list[int] = []
         made: list[Row] = []
+        broken: list[Broken] = []
         weight = 0
         for number, (line, row) in enumerate(((n, r) for n, r in self._rows if n > self._first), 1):
+            if line in self._footer:
+                broken.append(Broken(number, line, raw_of(row), FOOTER))
+                continue
             row += [""] * (width - len(row))
             made.append(tuple(row) if whole else tuple([row[i] for i in keep]))
             weight += chars(made[-1:])
@@ -201,9 +216,9 @@ class SheetReader:
                 self._done = line
                 yield Batch(numbers, lines, made)
                 numbers, lines, made, weight = [], [], [], 0
-        if made:
+        if made or broken:
             self._done = self._rows.last
-            yield Batch(numbers, lines, made)
+            yield Batch(numbers, lines, made, broken)
 
     def progress(self) -> tuple[int, int]:
         """(bytes read so far, bytes in all): by the rows."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import marshal
 import tempfile
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from replica.exchange.formats.footer import LINES_MAX
 
 CHUNK_ROWS, CHUNK_CELLS = 1_000, 50_000
 """Rows that are kept together, and their cells."""
@@ -15,7 +18,7 @@ CHUNK_ROWS, CHUNK_CELLS = 1_000, 50_000
 class SheetRows:
     """Rows that say something, with their lines. `width`: cells of the widest; `last`: the last line; `first`: the rows of
     the first `head` lines, by line; `below`: of each column the last line that says something there; `tabular`: how many
-    rows have several values. Close it when done."""
+    rows have several values; `end`: the last rows. Close it when done."""
 
     def __init__(self, head: int) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the sheet)
@@ -24,6 +27,7 @@ class SheetRows:
         self.width = self.last = self.tabular = 0
         self.first: dict[int, list[Any]] = {}
         self.below: list[int] = []
+        self.end: deque[tuple[int, list[Any]]] = deque(maxlen=LINES_MAX)
 
     def fill(self, rows: Iterable[tuple[int, list[Any]]]) -> None:
         """Keep these rows; those that say nothing are left out."""
@@ -39,6 +43,7 @@ class SheetRows:
             self.last, self.tabular = line, self.tabular + (len(filled) > 1)
             if line <= self._head:
                 self.first[line] = row
+            self.end.append((line, row))
             chunk.append((line, row))
             cells += len(row)
             if len(chunk) >= CHUNK_ROWS or cells >= CHUNK_CELLS:

@@ -166,6 +166,8 @@ def _settled(spec: FieldSpec, question: str, value: str | None) -> FieldSpec:
 
 _EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;.]{2,}\Z")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
+PHONE_DIGITS = 18
+"""Of a phone number with its country (15, by E.164), and a prefix or an extension."""
 _PHONE = re.compile(r"(?:\+|00|\()?[0-9(][0-9 ()./\u00a0-]{5,22}[0-9](?:\s*(?:x|ext\.?|#)\s*[0-9]{1,6})?\Z")
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[^\W\d_]{4}")
@@ -187,7 +189,7 @@ def kinds(text: str) -> set[str]:
         found |= {"integer", "number"}
     elif text.isdigit():
         found |= {"digits"}
-    if _PHONE.match(text):
+    if _PHONE.match(text) and sum(map(str.isdigit, text)) <= PHONE_DIGITS:
         found |= {"phone"}
     if days := dates.readings(text):
         if "" not in days or not text.isdigit() or 1900 <= days[""].year <= 2100:

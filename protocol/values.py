@@ -90,6 +90,9 @@ def _text(data: bytes) -> str | IllFormedText:
         return IllFormedText(data)
 
 
+_ZERO, _MINUS_ZERO = msgpack.packb(0.0), msgpack.packb(-0.0)
+
+
 def pack_value(value: object) -> bytes:
     """Canonical bytes of one value. Raises ValueRefused."""
     return pack_any(check(value))
@@ -97,12 +100,13 @@ def pack_value(value: object) -> bytes:
 
 def pack_values(values: Sequence[Value]) -> list[bytes]:
     """Canonical bytes of each value read from SQLite, which holds no NaN and no wide integer."""
-    if float in set(map(type, values)):
-        values = [v + 0.0 if type(v) is float else v for v in values]
     try:
-        return list(map(pack_plain, values))
+        packed = list(map(pack_plain, values))
     except TypeError:
-        return list(map(pack_any, values))
+        packed = list(map(pack_any, values))
+    if _MINUS_ZERO in packed:  # A comparison of bytes is cheaper than a look at each value's type.
+        packed = [_ZERO if value == _MINUS_ZERO else value for value in packed]
+    return packed
 
 
 def value_ext(code: int, data: bytes) -> IllFormedText:

@@ -39,6 +39,8 @@ UNCAPTURED_MIN = 4_096
 
 Row = Mapping[str, object] | Sequence[object]
 
+_Columns = list[tuple[Any, ...]]
+
 
 def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
@@ -107,17 +109,18 @@ class _Put:
     def _chunk_fast(self, rows: list[Row], first: int) -> list[tuple[int, Row]]:
         """Insert the rows that are new and stored as they are. Returns the others."""
         whole = self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
-        picked = list(map(itemgetter(*self._picks), rows)) if whole else list(map(self._pick, rows))
+        picked = self._pick_all(rows) if whole else list(map(self._pick, rows))
         numbers = list(range(len(rows))) if whole else [i for i, values in enumerate(picked) if values]
         found = picked if whole else [values for values in picked if values]
-        if not all(self._fit(list(zip(*part, strict=True))) for part in _blocks(found)):
+        blocks = _blocks(found)
+        if not all(map(self._fit, blocks)):
             numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit([(v,) for v in picked[i]])]
-            found = [picked[i] for i in numbers]
         if len(numbers) < len(rows):
             numbers = self._apart(rows, picked, numbers, first)
             found = [picked[i] for i in numbers]
+            blocks = _blocks(found)
         try:
-            done = self._insert(numbers, found, len(rows))
+            done = self._insert(numbers, found, blocks, len(rows))
         except (ValueRefused, UnicodeEncodeError):
             done = set()  # The careful way says which row it is, and why.
         return [(first + i, row) for i, row in enumerate(rows) if i not in done] if len(done) < len(rows) else []
@@ -134,6 +137,12 @@ class _Put:
                 return []
             keys.add(values[:width])
         return [i for i in numbers if picked[i][:width] not in keys]
+
+    def _pick_all(self, rows: Sequence[Any]) -> list[tuple[object, ...]]:
+        """`_pick` of tuples that have all columns."""
+        if self._picks == list(range(self._width)):
+            return list(rows)
+        return list(map(itemgetter(*self._picks), rows))
 
     def _pick(self, row: Row) -> tuple[object, ...]:
         """The values of a row with all columns, in the order of `_fast_order`; none of any other."""
@@ -154,13 +163,13 @@ class _Put:
                 return False
         return True
 
-    def _insert(self, numbers: list[int], found: list[tuple[object, ...]], of: int) -> set[int]:
-        """Insert those rows that are new, of so many in the chunk; returns their numbers. Raises ValueRefused before
-        anything is written."""
+    def _insert(self, numbers: list[int], found: list[tuple[object, ...]], blocks: list[_Columns], of: int) -> set[int]:
+        """Insert those rows that are new, of so many in the chunk; returns their numbers. `blocks`: the same rows by
+        columns. Raises ValueRefused before anything is written."""
         core, table = self._core, self._table
         if not found:
             return set()
-        shadows = self._shadows(found)
+        shadows = self._shadows(blocks)
         keys = [shadow[0] for shadow in shadows]
         shown_by: list[Any] = [values[0] for values in found] if self._shape.rowid_alias else keys
         taken: set[Any] = set()
@@ -197,13 +206,12 @@ class _Put:
         core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)
 
-    def _shadows(self, found: list[tuple[object, ...]]) -> list[ShadowRow]:
+    def _shadows(self, blocks: list[_Columns]) -> list[ShadowRow]:
         core, table, width = self._core, self._table, len(self._shape.key)
-        stamps = core.clock.ticks(core.now_ms(), len(found))
+        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns in blocks))
         shadows: list[ShadowRow] = []
-        for part in _blocks(found):
-            own = stamps[len(shadows) : len(shadows) + len(part)]
-            columns: list[Any] = list(zip(*part, strict=True))
+        for columns in blocks:
+            own = stamps[len(shadows) : len(shadows) + len(columns[0])]
             if table.surrogate:
                 ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), own, strict=True)]
             else:
@@ -229,8 +237,9 @@ class _Put:
         self._core.db.executemany(sql, rows)
 
 
-def _blocks(rows: list[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
-    return (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
+def _blocks(rows: list[tuple[object, ...]]) -> list[_Columns]:
+    """The columns of each BLOCK of rows."""
+    return [list(zip(*rows[i : i + BLOCK], strict=True)) for i in range(0, len(rows), BLOCK)]
 
 
 def _by_columns(

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from replica.store.connection import BULK_KB
 from replica.store.store import Store, initialize
-from tests.bench.contacts import CREATE, INSERT, Contact, contacts, edits
+from tests.bench.contacts import CREATE, FIELDS, INSERT, Contact, contacts, edits
 from tests.bench.figure import Figure, median, tell
 
 RUNS = 5
@@ -50,17 +50,35 @@ def load(db: sqlite3.Connection, rows: list[Contact]) -> float:
     return perf_counter() - began
 
 
+def _load_with_clocks(db: sqlite3.Connection, rows: list[Contact]) -> float:
+    """`load`, and beside each row the least that knows who wrote which field when: a row for each field, of the number of
+    its row, of its field, of a time and of a node. That is the floor of engines which merge field by field."""
+    columns = "pk INTEGER, field INTEGER, at INTEGER, node INTEGER, PRIMARY KEY(pk, field)"
+    db.execute(f"CREATE TABLE clock({columns}) WITHOUT ROWID")
+    fields, at = range(len(FIELDS)), 1_700_000_000_000 << 16
+    clocks = [(pk, field, at + pk) for pk in range(1, len(rows) + 1) for field in fields]
+    began = perf_counter()
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany(INSERT, rows)
+    db.executemany("INSERT INTO clock VALUES (?, ?, ?, 1)", clocks)
+    db.execute("COMMIT")
+    return perf_counter() - began
+
+
 def bulk(folder: Path, count: int) -> Iterator[Figure]:
     """Contacts in one transaction, each way in turn, medians of several runs. Bare: sqlite3's executemany into the same
-    table without triggers, WAL and FULL, otherwise SQLite's defaults; the other program has the same."""
+    table without triggers, WAL and FULL, otherwise SQLite's defaults; the other program, and rows with clocks, have the
+    same."""
     rows = list(contacts(count))
-    times: dict[str, list[float]] = {name: [] for name in ("bare", "cached", "put", "foreign", "absorbed")}
+    times: dict[str, list[float]] = {name: [] for name in ("bare", "cached", "clocks", "put", "foreign", "absorbed")}
     for run in range(RUNS):
         with closing(_bare(folder / f"bare{run}.db")) as db:
             times["bare"].append(load(db, rows))
         with closing(_bare(folder / f"cached{run}.db")) as db:
             db.execute(f"PRAGMA cache_size = -{BULK_KB}")
             times["cached"].append(load(db, rows))
+        with closing(_bare(folder / f"clocks{run}.db")) as db:
+            times["clocks"].append(_load_with_clocks(db, rows))
         with new_store(folder / f"put{run}.db") as store:
             began = perf_counter()
             store.put_many("contacts", rows)
@@ -84,6 +102,9 @@ def bulk(folder: Path, count: int) -> Iterator[Figure]:
     yield Figure("bulk.put_many_rate", count / median(times["put"]), "rows/s", "put_many")
     put = share("put")
     yield Figure("bulk.put_many", put, "x bare", "put_many: stamped, digested, in the trie", 0.45, 0.5, more=True)
+    floor = share("put", "clocks")
+    how = "put_many beside bare rows and one clock row per field"
+    yield Figure("bulk.put_many_clocks", floor, "x as fast", how, 1, more=True)
     same = share("put", "cached")
     yield Figure("bulk.put_many_same_cache", same, "x bare", "the same, if bare had the engine's cache of 64 MB")
     own = share("foreign")

@@ -16,9 +16,9 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("I1", "I5", "I9"),
         (
             (
-                "protocol.session:Session._answer",
-                "if hello.root == root:",
-                "if hello.count == count:",
+                "protocol.session:Session._on_hello",
+                "self._same(hello.root",
+                "self._same(self._store.root()[0] if hello.count == self._store.root()[1] else hello.root",
             ),
         ),
     ),

@@ -62,7 +62,7 @@ CHARS = 8 << 20
 CACHE_KB = 32_768
 """Of the store's pages, while a batch is in memory beside them."""
 
-_FLAT = frozenset({"csv", "tsv", "xlsx", "xls", "ods"})
+_FLAT = frozenset({"csv", "tsv", "xlsx", "xls", "ods"})  # The others nest, or have a large library.
 _TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
 """Formats in which a cell is text, whatever it looks like."""
 

@@ -62,6 +62,7 @@ CHARS = 8 << 20
 CACHE_KB = 32_768
 """Of the store's pages, while a batch is in memory beside them."""
 
+_FLAT = frozenset({"csv", "tsv", "xlsx", "xls", "ods"})  # The others nest, or have a large library.
 _TEXT = frozenset({"csv", "tsv", "xml", "vcard"})
 """Formats in which a cell is text, whatever it looks like."""
 
@@ -297,7 +298,6 @@ class _Import:
             return found
 
         return File(number, mapper, of_run if column is None else of_rows, find, deletes)
-
     # --- end ----------------------------------------------------------------------------------------------------------
 
     def _look_again(self, batching: Batching, run: Run) -> None:
@@ -356,7 +356,7 @@ def _digest(path: str) -> str:
 
 def _rows(reader: Reader) -> int:
     """Rows of a batch: the more, the fewer times a page of the store is written; but memory is for cells."""
-    cells = CELLS // 2 if reader.format == "parquet" else CELLS  # Its library takes as much as half a batch.
+    cells = CELLS if reader.format in _FLAT else CELLS // 2  # A library takes as much again, or trees stand beside the rows.
     return max(1_000, min(5 * BATCH_ROWS, cells // max(1, len(reader.fields))))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.record import fold
-from replica.errors import TableRefused
+from replica.errors import StoreError, TableRefused
 from replica.store import capture, catalog, ddl
 from replica.store.absorb import full_diff, pending, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
@@ -23,7 +23,8 @@ from replica.store.refit import refit, reveal, triggers_of
 
 
 def follow_schema(core: Core) -> None:
-    """Compare every adopted table with what was installed, and mend what differs."""
+    """Compare every adopted table with what was installed, and mend what differs. Raises StoreError if what is stored of
+    that makes no sense: then nobody knows which columns are new."""
     rows = core.db.execute("SELECT tbl, local, signature FROM _replica_table WHERE local IS NOT NULL").fetchall()
     changed: list[tuple[Table, Shape]] = []
     for tbl, local, signature in rows:
@@ -37,7 +38,7 @@ def follow_schema(core: Core) -> None:
                     f"make a table {local!r} and adopt it to have them back"
                 )
             shape = catalog.shape(core.db, name)
-            _same_key(signature, shape)
+            _same_key(core, signature, shape)
         except TableRefused as error:
             forget(core, table, str(error))
             continue
@@ -66,8 +67,15 @@ def _follow(core: Core, changed: Sequence[tuple[Table, Shape]]) -> None:
         ddl.publish(core, table)
 
 
-def _same_key(signature: str, shape: Shape) -> None:
-    if catalog.key_of_signature(signature) != catalog.key_of_signature(shape.signature):
+def _same_key(core: Core, signature: str, shape: Shape) -> None:
+    try:
+        before = catalog.key_of_signature(signature)
+    except (TypeError, ValueError, LookupError) as error:
+        raise StoreError(
+            f"{core.path} is damaged: what is stored of the definition of {shape.name!r} makes no sense. Restore a backup, "
+            "or join anew with an invite"
+        ) from error
+    if before != catalog.key_of_signature(shape.signature):
         raise TableRefused(
             f"the primary key of {shape.name!r} changed, so its rows are other records now: adopt it again"
         )

@@ -164,7 +164,8 @@ def _differing(core: Core, table: Table, pk: tuple[object, ...], checks: list[in
 def _definitions(core: Core, table: Table) -> Iterator[str]:
     assert table.shape is not None
     now = catalog.shape(core.db, table.shape.name)
-    if now.signature != table.shape.signature:
+    followed = core.rows("SELECT signature FROM _replica_table WHERE tbl = ?", (table.tbl,))
+    if followed != [(now.signature,)]:
         yield f"{table.label}: its definition is not the one that was followed"
     if {name: sql for name, (_, sql) in triggers_of(core, table).items()} != capture.triggers(table.tbl, now):
         yield f"{table.label}: its triggers are not the ones that were made: writes may go unseen"

@@ -305,6 +305,26 @@ def test_a_cell_of_which_no_register_speaks_is_looked_at(machine: Make) -> None:
     assert any("z differs" in text or "in z" in text for text in m.store.verify())
 
 
+@pytest.mark.parametrize(("whole", "broken"), [("false", "falSe"), ('"v"', '"w"')])
+def test_what_is_stored_of_a_definition_is_compared_with_it(machine: Make, whole: str, broken: str) -> None:
+    m = filled(machine, 3)
+    assert m.store.verify() == []
+    m.core.db.execute("UPDATE _replica_table SET signature = replace(signature, ?, ?)", (whole, broken))
+    m.reopen()
+    assert m.store.verify() == ["t: its definition is not the one that was followed"]
+
+
+def test_who_cannot_tell_what_changed_in_a_definition_changes_nothing(machine: Make) -> None:
+    m = filled(machine, 3)
+    m.core.db.execute("UPDATE _replica_table SET signature = replace(signature, 'false', 'falSe')")
+    m.sql("ALTER TABLE t ADD COLUMN z", "INSERT INTO t(k) VALUES ('new')")
+    before = m.core.rows("SELECT * FROM _replica_record")
+    for act in (m.store.absorb, m.store.rescan):
+        with pytest.raises(StoreError, match=r"definition of 't' makes no sense. Restore a backup"):
+            act()
+    assert m.core.rows("SELECT * FROM _replica_record") == before
+
+
 def test_a_damaged_node_id_is_found_and_a_rescan_takes_a_new_one(machine: Make) -> None:
     a, b = machine("a", T), machine("b", T)
     meet(a, b)

@@ -233,6 +233,14 @@ class Core:
         self.set_meta("schema_version", self._definitions())
 
     @contextmanager
+    def defining(self, really: object = True) -> Iterator[None]:
+        """The engine changes definitions here, if `really`. What somebody else changed before must still be followed."""
+        moved = not really or self.schema_moved
+        yield
+        if not moved:
+            self.schema_followed()
+
+    @contextmanager
     def trial(self) -> Iterator[None]:
         """Undo what is done here if it raises. A savepoint makes each statement that may fire a trigger copy its pages anew,
         which is slow and takes memory; so a `bold` transaction keeps none, and a collision ends it."""

@@ -255,12 +255,11 @@ def uncaptured(core: Core, table: Table, rows: int) -> Iterator[None]:
     row a third of its price, so for thousands of rows ours are dropped and made again, inside the transaction."""
     assert table.shape is not None
     ours = capture.triggers(table.tbl, table.shape) if rows >= UNCAPTURED_MIN else {}
-    for name in ours:
-        core.db.execute(f"DROP TRIGGER {quote(name)}")
-    core.mute()
-    yield
-    core.unmute()
-    for sql in ours.values():
-        core.db.execute(sql)
-    if ours:
-        core.schema_followed()
+    with core.defining(ours):
+        for name in ours:
+            core.db.execute(f"DROP TRIGGER {quote(name)}")
+        core.mute()
+        yield
+        core.unmute()
+        for sql in ours.values():
+            core.db.execute(sql)

@@ -79,15 +79,14 @@ def engine_writes(core: Core, tables: Sequence[Table]) -> Iterator[None]:
     for table in tables:
         if table.shape is not None:
             triggers += user_triggers(core, table)
-    for name, _ in triggers:
-        core.db.execute(f"DROP TRIGGER {quote(name)}")
-    core.mute()
-    yield
-    core.unmute()
-    for _, sql in triggers:
-        core.db.execute(sql)
-    if triggers:
-        core.schema_followed()
+    with core.defining(triggers):
+        for name, _ in triggers:
+            core.db.execute(f"DROP TRIGGER {quote(name)}")
+        core.mute()
+        yield
+        core.unmute()
+        for _, sql in triggers:
+            core.db.execute(sql)
 
 
 def user_triggers(core: Core, table: Table) -> list[tuple[str, str]]:

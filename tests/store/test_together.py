@@ -214,6 +214,46 @@ def test_a_write_after_a_definition_sees_it(machine: Make) -> None:
 
 
 @pytest.mark.parametrize("careful", [False, True])
+def test_a_definition_is_followed_though_the_engine_changes_triggers_after_it(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, careful: bool
+) -> None:
+    if careful:
+        monkeypatch.setattr(together, "_boldly", together._carefully)
+    monkeypatch.setattr(put, "UNCAPTURED_MIN", 2)
+    a, b = machine("a", TABLES), machine("b")
+    done = a.store.together([statement("ALTER TABLE t ADD COLUMN x"), Rows("n", [(i, 1) for i in range(9)])])
+    assert [one.error for one in done] == [None, None]
+    a.sql("INSERT INTO t(k, v, w, x) VALUES ('a', 1, '', 'new')")
+    meet(a, b)
+    assert b.rows("SELECT k, x FROM t") == [("a", "new")]
+    assert a.store.verify() == []
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_a_definition_is_followed_though_a_held_record_surfaces_after_it(
+    machine: Make, monkeypatch: pytest.MonkeyPatch, careful: bool
+) -> None:
+    if careful:
+        monkeypatch.setattr(together, "_boldly", together._carefully)
+    a, b = machine("a", TABLES), machine("b")
+    meet(a, b)
+    a.sql("INSERT INTO n VALUES (1, 1)")
+    b.sql("INSERT INTO n VALUES (1, 2)")
+    meet(a, b)
+    a.sql("CREATE TRIGGER mine AFTER INSERT ON n BEGIN SELECT 1; END")
+    a.store.absorb()
+    before = a.rows("SELECT v FROM n")
+    done = a.store.together([statement("DELETE FROM n WHERE k = 1"), statement("ALTER TABLE t ADD COLUMN x")])
+    assert [one.error for one in done] == [None, None]
+    assert [len(before), len(a.rows("SELECT v FROM n"))] == [1, 1]
+    assert a.rows("SELECT v FROM n") != before
+    a.sql("INSERT INTO t(k, v, w, x) VALUES ('a', 1, '', 'new')")
+    meet(a, b)
+    assert b.rows("SELECT k, x FROM t") == [("a", "new")]
+    assert a.store.verify() == []
+
+
+@pytest.mark.parametrize("careful", [False, True])
 def test_a_column_that_came_from_a_peer_outlives_a_refused_write(
     machine: Make, monkeypatch: pytest.MonkeyPatch, careful: bool
 ) -> None:

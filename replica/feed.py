@@ -2,7 +2,7 @@
 
 One test each:
 
-1. Each listener hears of each change, in order, as its program names it: by table and key.
+1. Each listener hears of each change, of one record in order, as its program names it: by table and key.
 2. What is too much for a queue is left out, and "missed" says so.
 """
 

@@ -81,9 +81,15 @@ def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def _header(headers: Headers, name: str) -> str:
+    """What a header says, if it stands there once."""
+    said = headers.get_all(name)
+    return said[0] if len(said) == 1 else ""
+
+
 def _decode(headers: Headers, name: str, size: int) -> bytes:
     try:
-        data = base64.b64decode(headers.get(name) or "", validate=True)
+        data = base64.b64decode(_header(headers, name), validate=True)
     except binascii.Error:
         data = b""
     return data if len(data) == size else b""
@@ -243,7 +249,7 @@ async def dial(
         theirs, proof = _decode(answer, _NONCE, NONCE_BYTES), _decode(answer, _PROOF, PROOF_BYTES)
         if not theirs or not proof:
             raise Malformed(f"{url} is not a replica node: it answered without a proof")
-        version = answer.get(_VERSION) or ""
+        version = _header(answer, _VERSION)
         their_minor = _minor(version)
         if their_minor is None:
             raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update the older")
@@ -252,7 +258,7 @@ async def dial(
             raise NotMember(
                 f"{url} belongs to another replication group, or the access key was changed: ask for an invite"
             )
-    except PeerFault:
+    except BaseException:
         await socket.close()
         raise
     return socket, handshake
@@ -287,8 +293,8 @@ async def listen(
     handshakes: WeakKeyDictionary[ServerConnection, Handshake] = WeakKeyDictionary()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
-        version = request.headers.get(_VERSION)
-        if version is None:
+        version = _header(request.headers, _VERSION)
+        if not version:
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "this is a replica node: use `replica sync`\n")
         their_minor = _minor(version)
         if their_minor is None:

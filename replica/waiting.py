@@ -123,3 +123,4 @@ def _tell(turn: _Turn, call: asyncio.Future[None]) -> None:
         call.exception()  # Each of the writes raises it.
     for ticket in turn.ran:
         ticket.tell()
+    turn.ran = []  # The last turn is remembered; its rows need not be.

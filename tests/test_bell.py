@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosedOK
 
 from replica import bell
 from replica.bell import LEAST, NEWS, Bell, Subscriber
@@ -21,14 +22,26 @@ class Socket:
 
     def __init__(self) -> None:
         self.close_code: int | None = None
-        self._closed = asyncio.Event()
+        self.slow_s = 0.0
+        self.transport = SimpleNamespace(abort=lambda: self._end(1006))
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    async def wait_closed(self) -> None:
-        await self._closed.wait()
+    async def recv(self) -> bytes:
+        frame = await self._frames.get()
+        if frame is None:
+            raise ConnectionClosedOK(None, None)
+        return frame
 
     async def close(self, code: int = 1000) -> None:
+        await asyncio.sleep(self.slow_s)
+        self._end(code)
+
+    def say(self, frame: bytes) -> None:
+        self._frames.put_nowait(frame)
+
+    def _end(self, code: int) -> None:
         self.close_code = self.close_code or code
-        self._closed.set()
+        self._frames.put_nowait(None)
 
 
 def session(peer: bytes, changed: int = 1) -> Any:
@@ -120,5 +133,34 @@ def test_4_so_many_listen_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
         assert at.listen(socket, session(b"a")) is None
         await second.leave()
         assert at.listen(socket, session(b"a")) is not None
+
+    virtually(run)
+
+
+def test_5_who_says_something_is_cut_off() -> None:
+    async def run(loop: Loop) -> None:
+        at = Bell()
+        served, there = listening(at, b"a")
+        serving = asyncio.create_task(there.serve())
+        dialled, subscriber = listening(at, b"b")
+        for socket in (served, dialled):
+            socket.say(b"x" * 4_000_000)
+        assert await met_again(loop, subscriber) == 60
+        await serving
+        assert [socket.close_code for socket in (served, dialled)] == [1006, 1006]
+        assert not at.subscribers
+
+    virtually(run)
+
+
+def test_6_all_are_left_at_once() -> None:
+    async def run(loop: Loop) -> None:
+        at = Bell()
+        for peer in (b"a", b"b", b"c"):
+            listening(at, peer)[0].slow_s = 5.0
+        began = loop.time()
+        await at.close()
+        assert loop.time() - began == 5
+        assert not at.subscribers
 
     virtually(run)

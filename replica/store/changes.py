@@ -1,6 +1,6 @@
 """What listeners will hear of a transaction once it is committed. One test each:
 
-1. They hear of each record that changed, in order, and of nothing that was taken back.
+1. They hear of each record that changed, of one record in order, and of nothing that was taken back.
 2. Of a transaction that changes very many, what waits to be told is bounded: then they hear that they missed some.
 """
 

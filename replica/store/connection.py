@@ -86,7 +86,7 @@ def begin(db: sqlite3.Connection, busy_ms: int) -> None:
                 db.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # BUSY_RECOVERY too, after a crash.
                     raise
         db.execute("BEGIN IMMEDIATE")
     finally:

@@ -54,6 +54,10 @@ def test_a_writer_without_pause_lets_others_in(tmp_path: Path) -> None:
     class Counted(sqlite3.Connection):
         def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
             asked.append(sql)
+            if sql == "BEGIN IMMEDIATE" and asked.count(sql) < 5:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY  # As after a crash of another program.
+                raise error
             if sql == "BEGIN IMMEDIATE" and asked.count(sql) == 90:
                 other.rollback()
             return super().execute(sql, *rest)

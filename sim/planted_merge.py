@@ -90,6 +90,11 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
                 "if not changed:\n",
                 "changed = changed and list(zip(table.names, table.at, packed, strict=True))\n    if not changed:\n",
             ),
+            (
+                "replica.store.retouch:retouch",
+                "if not old or not changed or",
+                "changed = changed and list(range(len(row)))\n        if not old or not changed or",
+            ),
         ),
     ),
     (

@@ -121,7 +121,7 @@ def test_a_probe_of_an_old_peer_is_refused() -> None:
         tell(side(SERVER, store, handshake=OLD), Probe(HELLO.proof, b"n" * 8, NOW_MS, store.root()[0]))
 
 
-@pytest.mark.parametrize("hint", [Cells(8, False, CELLS), More(8), Listing(()), Pick(())], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("hint", [Cells(7, False, CELLS), More(7), Listing(()), Pick(())], ids=lambda m: type(m).__name__)
 def test_a_short_way_of_an_old_peer_is_refused(hint: Message) -> None:
     server = side(SERVER, twins(20)[0], handshake=OLD)
     tell(server, HELLO)

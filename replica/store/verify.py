@@ -270,6 +270,21 @@ def _settings(core: Core) -> Iterator[str]:
     base = base_stamp(bytes(8))[:8]  # No clock ever sees these.
     if max(newest[:8], settings.get("issued") or b"") > max(settings["clock"], base):
         yield "the clock is damaged: it stands before what was written already"
+    if _last_own(core) > (settings.get("issued") or b""):
+        yield "the time of this node's last write is damaged: it wrote later than that; its next write sets it right"
+
+
+def _last_own(core: Core) -> bytes:
+    """Time of the newest stamp of this node's that any record has."""
+    node: bytes = core.meta("node")
+    found = b""
+    holds = " OR ".join(f"instr({column}, x'{node.hex()}')" for column in ("floor", "born", "stamps"))
+    for part in core.stream(f"SELECT floor, born, stamps FROM _replica_record WHERE {holds}", ROWS):
+        for stamps in chain.from_iterable(part):
+            for at in range(8, len(stamps), 16):
+                if stamps[at : at + 8] == node and stamps[at - 8 : at] > found:
+                    found = stamps[at - 8 : at]
+    return found
 
 
 def _trie(core: Core) -> Iterator[str]:

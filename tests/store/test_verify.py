@@ -325,6 +325,16 @@ def test_who_cannot_tell_what_changed_in_a_definition_changes_nothing(machine: M
     assert m.core.rows("SELECT * FROM _replica_record") == before
 
 
+def test_a_damaged_time_of_the_last_write_is_found_and_the_next_write_sets_it_right(machine: Make) -> None:
+    m = filled(machine, 3)
+    assert m.store.verify() == []
+    m.core.db.execute("UPDATE _replica_meta SET value = zeroblob(8) WHERE name = 'issued'")
+    m.reopen()
+    assert any("last write is damaged" in text for text in m.store.verify())
+    m.store.put_many("t", [("next", 1, 1.0)])
+    assert m.store.verify() == []
+
+
 def test_a_damaged_node_id_is_found_and_a_rescan_takes_a_new_one(machine: Make) -> None:
     a, b = machine("a", T), machine("b", T)
     meet(a, b)

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,12 @@ def test_a_part_that_is_not_what_its_sum_says_is_refused() -> None:
 
 
 def test_an_empty_row_is_no_header() -> None:
-    data = excel(lambda _, page: (page.write(0, 0, "My title"), page.write_row(2, 0, ["id", "name"]), page.write(3, 0, 1)))
+    def make(_: Any, page: Any) -> None:
+        page.write(0, 0, "My title")
+        page.write_row(2, 0, ["id", "name"])
+        page.write(3, 0, 1)
+
+    data = excel(make)
     with pytest.raises(UsageError, match="row 2 of the sheet is empty, so it is no header: check --header"):
         read(data, header=2)
     assert read(data, header=3)[:2] == (["id", "name"], [(1, "")])

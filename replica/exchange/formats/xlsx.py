@@ -4,7 +4,7 @@
    cell, booleans, a formula's value; an error is its text, and counted.
 2. Memory does not grow with the sheet, nor with the shared texts but for a few bytes a block of them.
 3. Only sheets of cells have rows; which of them are hidden is known.
-4. What is damaged is FileRefused; entities are never resolved. The workbook was weighed before.
+4. What is damaged is FileRefused; entities are never resolved. `xlsxparts` walks the parts, under limits.
 """
 
 from __future__ import annotations

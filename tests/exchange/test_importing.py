@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
+from replica.exchange.formats.footer import FOOTER
 from replica.exchange.importing import ledger, runs
 from replica.exchange.importing import run as importing
-from replica.exchange.rows import MISSING
+from replica.exchange.rows import MISSING, ReadOptions
 from tests.exchange.imports import CONTACTS, counts, cut, shown, take, write
+from tests.exchange.test_sheet import excel
 from tests.store.harness import Machine, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -32,6 +34,19 @@ def test_every_row_ends_in_exactly_one_bucket(machine: Make, tmp_path: Path) -> 
     assert "line 4" in reasons[6][0]
     assert "key" in reasons[7][0]
     assert "4" in reasons[8][0]
+
+
+def test_a_last_row_of_a_sheet_that_looks_like_a_total_is_told(machine: Make, tmp_path: Path) -> None:
+    path = tmp_path / "firms.xlsx"
+    path.write_bytes(excel(lambda _, page: page.add_table("A1:C3", {
+        "columns": [{"header": name} for name in ("id", "name", "mail")],
+        "data": [["A", "Ana", "a@x"], ["Total", "", ""]],
+    })))  # fmt: skip
+    a = machine("a")
+    outcome = take(a.store, path, read=ReadOptions(header=1))
+    assert counts(outcome) == (1, 0, 0, 0, 1)
+    assert [(row.line, row.reasons) for row in outcome.rejected] == [(3, (FOOTER,))]
+    assert outcome.as_json()["rejected"] == 1
 
 
 def test_an_import_of_what_is_here_already_writes_nothing(machine: Make, tmp_path: Path) -> None:

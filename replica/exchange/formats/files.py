@@ -267,7 +267,7 @@ def open_input(source: str | Path, stdin: IO[bytes] | None = None, *, unpacked_m
     text, member = str(source), None
     if text == "-":
         name = "standard input"
-        return _input(name, _spooled(stdin or sys.stdin.buffer, name, unpacked_max), None, None, unpacked_max)
+        return _input(name, _nameless_copy(stdin or sys.stdin.buffer, name, unpacked_max), None, None, unpacked_max)
     if "!" in text and not os.path.lexists(text):
         parts = text.split("!")
         heads = ("!".join(parts[:i]) for i in range(len(parts) - 1, 0, -1))
@@ -281,7 +281,7 @@ def open_input(source: str | Path, stdin: IO[bytes] | None = None, *, unpacked_m
         file: IO[bytes] = path.open("rb", buffering=0)
         if not stat.S_ISREG(mode):
             with file:
-                return _input(name, _spooled(file, name, unpacked_max), member, None, unpacked_max)
+                return _input(name, _nameless_copy(file, name, unpacked_max), member, None, unpacked_max)
     except FileNotFoundError as error:
         raise FileRefused(f"{name} is not there: check the name") from error
     except (OSError, ValueError) as error:
@@ -297,7 +297,7 @@ def _input(name: str, file: IO[bytes], member: str | None, path: Path | None, un
         raise
 
 
-def _spooled(source: IO[bytes], name: str, most: int) -> IO[bytes]:
+def _nameless_copy(source: IO[bytes], name: str, most: int) -> IO[bytes]:
     """All of a stream, in a temporary file without a name: nothing is left of it, however the process ends."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the Input)
     try:

@@ -284,7 +284,7 @@ class ParquetWriter:
             raise wrong_width(row, len(self._fields))
         cells = []
         for seen, value in zip(self._kinds, row, strict=True):
-            cell = "" if value is None or value is MISSING else _spooled(value)
+            cell = "" if value is None or value is MISSING else _spool_text(value)
             if cell and cell[0] not in seen:
                 seen.add(cell[0])
             if cell[:1] == "i" and len(cell) > 16 and abs(int(cell[1:])) > _EXACT:
@@ -333,7 +333,7 @@ class ParquetWriter:
             self._folder.cleanup()
 
 
-def _spooled(value: object) -> str:
+def _spool_text(value: object) -> str:
     """A value as a line of the spool holds it: its kind and a text of plain letters."""
     if isinstance(value, bool):
         return "b1" if value else "b0"

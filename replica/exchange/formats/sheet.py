@@ -73,8 +73,8 @@ class SheetReader:
             self.format = "xls" if head.startswith(_OLE) else "xlsx"
             path = self._stack.enter_context(on_disk(source, ".xls" if self.format == "xls" else ".xlsx"))
             self._size = path.stat().st_size
-            found = {} if self.format == "xls" else weigh(path, source.name)
-            if "content.xml" in found:
+            found = None if self.format == "xls" else weigh(path, source.name)
+            if found is not None:
                 self.format = "ods"
             self.findings = [Finding("format", self.format, 1.0, (), "--format")]
             self._rows = SheetRows(HEADER_WITHIN)
@@ -85,7 +85,7 @@ class SheetReader:
                     self._choose(book.names, book.hidden, book.rows, options)
                     self._tell_errors(book.errors)
             else:
-                self._load(path, options, found)
+                self._load(path, options, found or [])
             self._head(options.header)
         except BaseException:
             self._stack.close()
@@ -115,7 +115,7 @@ class SheetReader:
             sure = 1.0 if options.sheet else 0.8 if self._rows.tabular > 1 else 0.6
             self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
 
-    def _load(self, path: Path, options: ReadOptions, found: dict[str, Errors]) -> None:
+    def _load(self, path: Path, options: ReadOptions, found: list[Errors]) -> None:
         """A workbook of xls or ods, which the library holds whole."""
         with library("python-calamine"):
             import python_calamine
@@ -146,10 +146,10 @@ class SheetReader:
                 raise
             raise FileRefused(f"{self._source.name} is no workbook that can be read: {error}") from None
 
-    def _mend(self, rows: list[list[Any]], path: Path, number: int, found: dict[str, Errors]) -> None:
+    def _mend(self, rows: list[list[Any]], path: Path, number: int, found: list[Errors]) -> None:
         """Put in what the library shows otherwise: errors, as empty text or the number 0, and some cells of ods."""
         ods = self.format == "ods"
-        errors = found.get(f"content.xml#{number}", {}) if ods else xlserrors.errors(path, number)
+        errors = xlserrors.errors(path, number) if not ods else found[number] if number < len(found) else {}
         count = 0
         for (row, column), text in errors.items():
             if row < len(rows) and column < len(rows[row]) and (ods or rows[row][column] == ""):
@@ -177,7 +177,9 @@ class SheetReader:
             self.findings.append(Finding("header", str(told), sure, others, "--header"))
         if told > rows.last:
             raise UsageError(f"the sheet has {rows.last} rows, so none is number {told}: check --header")
-        head = next((row for line, row in rows if line >= told), []) if told else []
+        head = next((row for line, row in rows if line == told), None) if told else []
+        if head is None:
+            raise UsageError(f"row {told} of the sheet is empty, so it is no header: check --header")
         head = [*head, *[""] * (rows.width - len(head))]
         self._first = told
         self._footer = set(itertools.takewhile(lambda n: n > told, self._totals()))

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from replica.exchange.formats.footer import LINES_MAX
+from replica.exchange.rows import chars
 
-CHUNK_ROWS, CHUNK_CELLS = 1_000, 50_000
-"""Rows that are kept together, and their cells."""
+CHUNK_ROWS, CHUNK_CELLS, CHUNK_CHARS = 1_000, 50_000, 4 << 20
+"""Rows that are kept together, their cells and the characters of those."""
 
 
 class SheetRows:
@@ -32,7 +33,7 @@ class SheetRows:
     def fill(self, rows: Iterable[tuple[int, list[Any]]]) -> None:
         """Keep these rows; those that say nothing are left out."""
         chunk: list[tuple[int, list[Any]]] = []
-        cells = 0
+        cells = size = 0
         for line, row in rows:
             filled = [i for i, value in enumerate(row) if value != ""]
             if not filled:
@@ -45,10 +46,10 @@ class SheetRows:
                 self.first[line] = row
             self.end.append((line, row))
             chunk.append((line, row))
-            cells += len(row)
-            if len(chunk) >= CHUNK_ROWS or cells >= CHUNK_CELLS:
+            cells, size = cells + len(row), size + chars([tuple(row)])
+            if len(chunk) >= CHUNK_ROWS or cells >= CHUNK_CELLS or size >= CHUNK_CHARS:
                 self._keep(chunk)
-                chunk, cells = [], 0
+                chunk, cells, size = [], 0, 0
         self._keep(chunk)
         self.width = len(self.below)
 

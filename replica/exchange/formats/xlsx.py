@@ -4,7 +4,7 @@
    cell, booleans, a formula's value; an error is its text, and counted.
 2. Memory does not grow with the sheet, nor with the shared texts but for a few bytes a block of them.
 3. Only sheets of cells have rows; which of them are hidden is known.
-4. What is damaged is FileRefused; entities are never resolved. The workbook was weighed before.
+4. What is damaged is FileRefused; entities are never resolved. `xlsxparts` walks the parts, under limits.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ import zipfile
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from xml.parsers import expat
 from xml.parsers.expat import ExpatError
 
 from replica.errors import FileRefused
+from replica.exchange.formats.sheetguard import unpacked
+from replica.exchange.formats.xlsxparts import Rows, Texts, plain, walked
 from replica.libraries import library
 
-COLUMNS_MAX: Final = 16_384
-"""Of a sheet, as Excel has them."""
 BLOCK_TEXTS, BLOCK_CHARS, BLOCKS = 256, 1 << 16, 64
 """Shared texts that are read together, their characters, and such blocks that stay in memory."""
+LONG, LONG_MAX = 32_767, 1 << 30
+"""Characters of a text that Excel would not have, and of all cells that show such a text that is shared."""
+TREE_MAX: Final = 64 << 20
+"""Bytes of a part that is held whole: the list of the sheets, or the styles."""
 EXACT: Final = 1 << 53
 """Whole numbers up to here are what the sheet's floats say."""
 
 _SAFE: Final[dict[str, Any]] = {"resolve_entities": False, "no_network": True, "load_dtd": False}
 _RELATION: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
-_ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _BUILT_IN: Final = frozenset([*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)])
 """Formats with a number of their own that show a date or a time; 46 shows a duration."""
 _LITERAL: Final = re.compile(r'"[^"]*"?|\\.|[_*].|\[(?![hms]+\])[^\]]*\]', re.IGNORECASE)
@@ -77,114 +79,6 @@ def _number(value: float) -> float | int:
     return int(value) if value.is_integer() and abs(value) <= EXACT else value
 
 
-def _text(value: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value) if "_x" in value else value
-
-
-class _Local(dict[str, str]):
-    """Names of elements without their prefix."""
-
-    def __missing__(self, name: str) -> str:
-        found = self[name] = name.rpartition(":")[2]
-        return found
-
-
-class _Said:
-    """Takes the texts of shared strings: their own and those of their runs, not how they are pronounced."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self._local = _Local()
-        self._parts: list[str] = []
-        self._taking = self._aside = False
-
-    def start(self, name: str, _: dict[str, str]) -> None:
-        name = self._local[name]
-        if name == "t":
-            self._taking = not self._aside
-        elif name == "rPh":
-            self._aside = True
-
-    def text(self, data: str) -> None:
-        if self._taking:
-            self._parts.append(data)
-
-    def end(self, name: str) -> None:
-        name = self._local[name]
-        if name == "t":
-            self._taking = False
-        elif name == "rPh":
-            self._aside = False
-        elif name == "si":
-            self.done.append(_text("".join(self._parts)))
-            self._parts = []
-
-
-class _Rows:
-    """Takes the rows of a sheet: (line, values)."""
-
-    def __init__(self, value: Callable[[str, str | None, str | None], Any]) -> None:
-        self.done: list[tuple[int, list[Any]]] = []
-        self._value, self._local, self._columns = value, _Local(), dict[str, int]()
-        self._values: list[Any] = []
-        self._line = self._column = 0
-        self._kind: str | None = None
-        self._style: str | None = None
-        self._said: str | None = None
-        self._taking = self._aside = False
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        name = self._local[name]
-        if name == "c":
-            place = attributes.get("r")
-            self._column = self._place(place) if place else self._column + 1
-            self._kind, self._style, self._said = attributes.get("t"), attributes.get("s"), None
-        elif name == "v" or (name == "t" and self._kind == "inlineStr" and not self._aside):
-            self._taking = True
-        elif name == "rPh":
-            self._aside = True
-        elif name == "row":
-            self._line = max(self._line + 1, int(attributes.get("r", "0")))
-            self._values, self._column = [], -1
-
-    def text(self, data: str) -> None:
-        if self._taking:
-            self._said = data if self._said is None else self._said + data
-
-    def end(self, name: str) -> None:
-        name = self._local[name]
-        if name == "c":
-            if self._said is not None and (value := self._value(self._said, self._kind, self._style)) != "":
-                self._put(value)
-        elif name in {"v", "t"}:
-            self._taking = False
-        elif name == "rPh":
-            self._aside = False
-        elif name == "row" and self._values:
-            self.done.append((self._line, self._values))
-
-    def _put(self, value: Any) -> None:
-        values, column = self._values, self._column
-        if column < len(values):
-            values[column] = value
-            return
-        if column >= COLUMNS_MAX:
-            raise ValueError(f"a cell in column {column + 1:,}; {COLUMNS_MAX:,} at most")
-        if column > len(values):
-            values += [""] * (column - len(values))
-        values.append(value)
-
-    def _place(self, place: str) -> int:
-        letters = place.rstrip("0123456789")
-        found = self._columns.get(letters)
-        if found is None:
-            found = 0
-            for letter in letters.upper():
-                found = found * 26 + ord(letter) - 64
-            found = self._columns[letters] = found - 1
-        return found
-
-
 class _Texts:
     """The texts that cells share, in a temporary file. Those that were read last stay in memory."""
 
@@ -199,6 +93,11 @@ class _Texts:
         block: list[str] = []
         size = 0
         for text in texts:
+            if len(text) > LONG:  # Alone, so that no other text of its block must be read with it.
+                self._keep(block)
+                self._keep([text])
+                block, size = [], 0
+                continue
             block.append(text)
             size += len(text)
             if len(block) >= BLOCK_TEXTS or size >= BLOCK_CHARS:
@@ -219,9 +118,10 @@ class _Texts:
         if block is None:
             self._file.seek(self._at[number])
             block = marshal.loads(self._file.read(self._at[number + 1] - self._at[number]))
-            if len(self._cache) >= BLOCKS:
-                del self._cache[next(iter(self._cache))]
-            self._cache[number] = block
+            if len(block[0]) <= LONG:
+                if len(self._cache) >= BLOCKS:
+                    del self._cache[next(iter(self._cache))]
+                self._cache[number] = block
         return block[index - self._first[number]]
 
     def close(self) -> None:
@@ -236,15 +136,14 @@ class Workbook:
         with library("lxml"):
             from lxml import etree
 
-        self._etree, self._name = etree, name
+        self._etree, self._path, self._name = etree, path, name
         self.errors = 0
+        self._long = 0
+        """Characters of the long texts that cells showed."""
         self._texts = _Texts()
         try:
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            self._texts.close()
-            raise self._damaged(error) from None
-        try:
+            with zipfile.ZipFile(path) as archive:
+                self._entries = {entry.filename: entry for entry in archive.infolist()}
             self._open()
         except BaseException as error:
             self.close()
@@ -256,10 +155,14 @@ class Workbook:
         return FileRefused(f"{self._name} is a damaged workbook ({error}): get it again, or save it as CSV")
 
     def _tree(self, part: str) -> Any:
-        return self._etree.fromstring(self._archive.read(part), self._etree.XMLParser(**_SAFE))
+        entry = self._entries[part]
+        if entry.file_size > TREE_MAX:
+            raise FileRefused(f"{self._name} says {entry.file_size:,} bytes of its sheets or styles: that is a bomb")
+        with self._path.open("rb") as file:
+            said = b"".join(unpacked(file, entry, self._name))
+        return self._etree.fromstring(said, self._etree.XMLParser(**_SAFE))
 
     def _open(self) -> None:
-        parts = set(self._archive.namelist())
         book = self._tree("xl/workbook.xml")
         targets = {r.get("Id"): r for r in self._tree("xl/_rels/workbook.xml.rels")}
         found = [(sheet, targets.get(_relation(sheet))) for sheet in book.iterfind(".//{*}sheets/{*}sheet")]
@@ -270,41 +173,33 @@ class Workbook:
         self._since_1904 = properties is not None and properties.get("date1904", "0") in {"1", "true"}
         others = {r.get("Type", "").rpartition("/")[2]: _target(r) for r in targets.values()}
         styles = others.get("styles", "")
-        self._kinds = _kinds(self._tree(styles)) if styles in parts else []
-        if (shared := others.get("sharedStrings", "")) in parts:
-            self._texts.fill(self._walked(shared, _Said()))
-
-    def _walked(self, part: str, walk: Any) -> Iterator[Any]:
-        """What `walk` makes of a part, a piece at a time. Raises one of _FAULTS."""
-        parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = walk.start, walk.end, walk.text
-        parser.StartDoctypeDeclHandler = _refuse
-        with self._archive.open(part) as stream:
-            while piece := stream.read(1 << 16):
-                parser.Parse(piece)
-                yield from walk.done
-                walk.done.clear()
-        parser.Parse(b"", True)
-        yield from walk.done
+        self._kinds = _kinds(self._tree(styles)) if styles in self._entries else []
+        if (shared := others.get("sharedStrings", "")) in self._entries:
+            self._texts.fill(walked(self._path, self._entries[shared], Texts(self._name), self._name))
 
     def rows(self, number: int) -> Iterator[tuple[int, list[Any]]]:
         """(line, values) of the rows of a sheet that say something, in order. Raises FileRefused."""
         if self._parts[number]:
             try:
-                yield from self._walked(self._parts[number], _Rows(self._value))
+                entry = self._entries[self._parts[number]]
+                yield from walked(self._path, entry, Rows(self._name, self._value), self._name)
             except _FAULTS as error:
                 raise self._damaged(error) from None
 
     def _value(self, said: str, kind: str | None, style: str | None) -> Any:
         if kind == "s":
-            return self._texts[int(said)]
+            text = self._texts[int(said)]
+            if len(text) > LONG:
+                self._long += len(text)
+                if self._long > LONG_MAX:
+                    raise FileRefused(f"{self._name} shows a text of {len(text):,} characters too often: that is a bomb")
+            return text
         if kind is None or kind == "n":
             return self._shown(said, style)
         if kind == "b":
             return said.strip() in {"1", "true"}
         self.errors += kind == "e"
-        return _text(said)
+        return plain(said)
 
     def _shown(self, said: str, style: str | None) -> Any:
         try:
@@ -316,20 +211,14 @@ class Workbook:
         return moment(value, kind, self._since_1904) if kind else _number(value)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the shared texts."""
         self._texts.close()
-        if hasattr(self, "_archive"):
-            self._archive.close()
 
 
 _FAULTS = (
     KeyError, IndexError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError, ExpatError
 )  # fmt: skip
 """What the libraries raise over a damaged zip, or a part of it that is not what it should be."""
-
-
-def _refuse(*_: object) -> None:
-    raise ValueError("a DOCTYPE, which no workbook has")
 
 
 def _relation(sheet: Any) -> str:

@@ -178,7 +178,7 @@ class _Import:
         for source in self._sources:
             path = source.path
             if path == "-":
-                path = stack.enter_context(_spooled())
+                path = stack.enter_context(_stdin_as_file())
             self._paths.append(path)
             self._digests.append(_digest(path))
             parts += [self._digests[-1], source.map, repr(source.mapping), repr(source.options)]
@@ -391,7 +391,7 @@ def _iso(ms: int) -> str:
 
 
 @contextmanager
-def _spooled() -> Iterator[str]:
+def _stdin_as_file() -> Iterator[str]:
     """Standard input as a file, which can be read twice."""
     with tempfile.TemporaryDirectory(prefix="replica-import-") as folder:
         path = Path(folder) / "standard-input"

@@ -57,7 +57,7 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
             progress("verifying records", done, count)
     for table in core.tables.values():
         if table.shape is not None:
-            for look in (_definitions, _uncaptured, _numbered, _hidden):
+            for look in (_definitions, _uncaptured, numbered, _hidden):
                 yield from _told(table.label, look(core, table))
     yield from _told("held records", _held(core))
     yield from _told("trie", _trie(core))
@@ -211,7 +211,7 @@ def _shown(core: Core, table: Table, keys: list[bytes]) -> Iterator[tuple[bytes,
         yield key, unpack_id(id_)[0]
 
 
-def _numbered(core: Core, table: Table) -> Iterator[str]:
+def numbered(core: Core, table: Table) -> Iterator[str]:
     """Each row number stands for the record that is shown under it."""
     assert table.shape is not None
     if not table.shape.rowid_alias:

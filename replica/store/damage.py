@@ -13,14 +13,26 @@ import struct
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from protocol.errors import ReplicaError
 from protocol.record import unpack_id
 from replica.errors import Reporting, StoreError
+from replica.store.catalog import Table
 
-if TYPE_CHECKING:
-    from replica.store.core import Core
+
+class Core(Protocol):
+    """What is needed of an open store."""
+
+    path: str
+    tables: dict[int, Table]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of a query; text that is not UTF-8 comes all the same."""
+
+    def stream(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """They in parts."""
+
 
 Place = tuple[Any, Any, Any]
 """Key, table and id of a record, as they are stored: of any type."""

@@ -85,7 +85,7 @@ def _mend(core: Core, key: object, tbl: object, id_: object) -> str:
     for small in ("record", "extra", "held"):
         core.db.execute(sql.format(small), (key,))
     table = _table(core, key, tbl, id_)
-    if table is not None and _take_row(core, table, id_):
+    if table is not None and isinstance(id_, bytes) and _take_row(core, table, id_):
         return f"{named(core, key, table.tbl, id_)}: what was stored about it made no sense: its row is an edit of now"
     core.db.execute(sql.format("row"), (key,))
     return (
@@ -96,13 +96,11 @@ def _mend(core: Core, key: object, tbl: object, id_: object) -> str:
 
 def _table(core: Core, key: object, tbl: object, id_: object) -> Table | None:
     """Whose record it is: its key tells, else its number of a table, if that makes it a record which is not there."""
-    if not isinstance(id_, bytes):
-        return None
+    keys = {t.tbl: key_of(core, t, id_) for t in core.tables.values()} if isinstance(id_, bytes) else {}
     for table in core.tables.values():
-        if key_of(core, table, id_) == key:
+        if keys.get(table.tbl) == key or (table.tbl == tbl and keys and not load_shadows(core, [keys[table.tbl]])):
             return table
-    table = next((t for t in core.tables.values() if t.tbl == tbl), None)
-    return table if table is not None and not load_shadows(core, [key_of(core, table, id_)]) else None
+    return None
 
 
 def _take_row(core: Core, table: Table, id_: bytes) -> bool:

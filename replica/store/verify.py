@@ -18,6 +18,7 @@ from protocol.values import IllFormedText, pack_values
 from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.damage import named, unsound
 from replica.store.fresh import records
 from replica.store.identity import introduced
 from replica.store.refit import triggers_of
@@ -45,16 +46,20 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
     if ok != "ok":
         yield f"the file is damaged: {ok}"
     (count,) = core.db.execute("SELECT count(*) FROM _replica_record").fetchone()
-    done, sizes = 0, _Sizes()
+    done, sizes, told = 0, _Sizes(), False
     for part in core.stream("SELECT key FROM _replica_record ORDER BY key", ROWS):
         at = 0
         while at < len(part):
             some = [key for (key,) in part[at : at + sizes.next()]]
-            yield from _readable(core, some, sizes)
+            for text in _readable(core, some, sizes):
+                told = True
+                yield text
             at += len(some)
         done += len(part)
         if progress:
             progress("verifying records", done, count)
+    for place in () if told else unsound(core):
+        yield f"{named(core, *place)}: what is stored about it makes no sense"
     for table in core.tables.values():
         if table.shape is not None:
             for look in (_definitions, _uncaptured, numbered, _hidden):

@@ -100,11 +100,11 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
     terminal.run("rescan", hq)
     terminal.run("verify", hq)
     with program(hq) as db:
-        db.execute("UPDATE _replica_record SET born = 'abc' WHERE key = (SELECT key FROM _replica_row LIMIT 1) OR id IN "
-                   "(SELECT id FROM _replica_record WHERE id LIKE '%c000002%')")  # fmt: skip
+        db.execute("UPDATE _replica_record SET born = 'abc' WHERE instr(hex(id), hex('c000002'))")
         db.execute("UPDATE contacts SET phone = '1' WHERE id = 'c000002'")
-    assert 'contacts ["c000002"] makes no sense' in terminal.run("status", hq, code=FILE)
-    assert 'contacts ["c000002"]' in terminal.run("verify", hq, code=FILE)
+    for command in ("status", "verify"):
+        terminal.run(command, hq, code=FILE)
+        assert 'contacts ["c000002"] makes no sense' in terminal.err
     assert 'contacts ["c000002"]: what was stored about it made no sense' in terminal.run("rescan", hq)
     assert "nothing had been missed" in terminal.run("rescan", hq)
     assert terminal.json("rescan", hq)["differences"] == []

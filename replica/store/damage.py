@@ -101,5 +101,5 @@ class Decoding(Reporting):
         if found is not None:
             raise StoreError(
                 f"{self._core.path} is damaged: what is stored of {named(self._core, *found)} makes no sense; `replica "
-                "verify` says what else does, `replica rescan` takes its row as it stands"
+                "rescan` takes its row as it stands, or drops it if it has none: then peers bring it back"
             ) from error

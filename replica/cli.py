@@ -23,7 +23,7 @@ from protocol.outcome import CHANGING
 from protocol.session import Session
 from replica import invite as invites
 from replica import show
-from replica.errors import MapRefused, StoreError, UsageError
+from replica.errors import MapRefused, StoreError, UsageError, hopeless
 from replica.late import COMMANDS, Parser
 from replica.progress import Bar
 from replica.store.store import Store, initialize
@@ -229,16 +229,21 @@ def _literal(text: str) -> object:
 
 
 def _rescan(options: argparse.Namespace) -> None:
-    with Store(options.file) as store:
+    with Store(options.file) as store, Bar(options.json) as bar:
         before = None
-        with contextlib.suppress(StoreError):  # A damaged trie is what it mends; anything else is told again.
+        with contextlib.suppress(ReplicaError):  # What is damaged is what it mends; anything else is told again.
             before = store.root()
-        store.rescan()
-        after = store.root()
+        mended = store.rescan()
+        after, left = store.root(), store.verify(bar.at)
     if options.json:
-        _print_json({"changed": before != after, "root": after[0].hex(), "count": after[1]})
+        found = {"mended": mended, "differences": left}
+        _print_json({"changed": before != after, "root": after[0].hex(), "count": after[1], **found})
+    elif mended or left:
+        print("\n".join(map(clean, [*mended, *left])))
     else:
         print("took what no trigger had seen" if before != after else "nothing had been missed")
+    if left:
+        raise hopeless(options.file, f"a rescan leaves {len(left)} differences")
 
 
 def _sql(options: argparse.Namespace) -> None:

@@ -76,6 +76,11 @@ class UsageError(OurFault):
     """An argument that makes no sense."""
 
 
+def hopeless(where: str, what: str) -> StoreError:
+    """What to say of damage that nothing in the file can mend."""
+    return StoreError(f"{where} is damaged: {what}. Restore a backup, or join anew with an invite")
+
+
 def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     """The error of ours that says what an SQLite error means for its user; SQLite's own for a mistake in SQL."""
     name = getattr(error, "sqlite_errorname", "") or ""

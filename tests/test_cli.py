@@ -99,6 +99,15 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
     assert "root: 'nonsense' is stored" in terminal.run("verify", hq, code=1)
     terminal.run("rescan", hq)
     terminal.run("verify", hq)
+    with program(hq) as db:
+        db.execute("UPDATE _replica_record SET born = 'abc' WHERE instr(hex(id), hex('c000002'))")
+        db.execute("UPDATE contacts SET phone = '1' WHERE id = 'c000002'")
+    for command in ("status", "verify"):
+        terminal.run(command, hq, code=FILE)
+        assert 'contacts ["c000002"] makes no sense' in terminal.err
+    assert 'contacts ["c000002"]: what was stored about it made no sense' in terminal.run("rescan", hq)
+    assert "nothing had been missed" in terminal.run("rescan", hq)
+    assert terminal.json("rescan", hq)["differences"] == []
     assert terminal.json("verify", hq) == {"ok": True, "differences": []} | {
         key: terminal.json("status", hq)[key]  # type: ignore[index]
         for key in ("root", "count")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from protocol import limits
 from protocol.record import array_header, fold
 from protocol.values import IllFormedText, pack_any
-from replica.errors import TableRefused
+from replica.errors import StoreError, TableRefused, hopeless
 from replica.store.schema import PREFIX
 
 
@@ -269,14 +269,18 @@ class Table:
 
 def load(db: sqlite3.Connection, shapes: dict[str, Shape | str]) -> dict[int, Table]:
     """All collections by number. `shapes`: of local tables, or why they are refused, as far as the caller knows them; the
-    others are added."""
+    others are added. Raises StoreError for names that are none."""
     fields: dict[int, list[str]] = {}
-    for tbl, name in db.execute("SELECT tbl, name FROM _replica_field ORDER BY tbl, pos"):
-        fields.setdefault(tbl, []).append(name)
+    for tbl, pos, name in _stored(db, "SELECT tbl, pos, name FROM _replica_field ORDER BY tbl, pos"):
+        if type(name) is not str or pos != len(fields.setdefault(tbl, [])):
+            raise _damaged()
+        fields[tbl].append(name)
     tables = {}
-    for tbl, collection, local, surrogate, state, leap in db.execute(
-        "SELECT tbl, collection, local, surrogate, state, leap FROM _replica_table"
-    ).fetchall():
+    for tbl, collection, local, surrogate, state, leap in _stored(
+        db, "SELECT tbl, collection, local, surrogate, state, leap FROM _replica_table"
+    ):
+        if (*map(type, (collection, state, surrogate, leap)), type(local or "")) != (str, str, int, int, str):
+            raise _damaged()
         if local and local not in shapes:
             try:
                 shapes[local] = shape(db, local)
@@ -287,6 +291,19 @@ def load(db: sqlite3.Connection, shapes: dict[str, Shape | str]) -> dict[int, Ta
             here, state = None, here
         tables[tbl] = Table(tbl, collection, bool(surrogate), state, leap, fields.get(tbl, []), here)
     return tables
+
+
+def _stored(db: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
+    try:
+        return db.execute(sql).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" in str(error):
+            raise _damaged() from error
+        raise
+
+
+def _damaged() -> StoreError:
+    return hopeless("the file", "what is stored of the names of its tables and columns makes no sense")
 
 
 def load_names(db: sqlite3.Connection, tbl: int) -> frozenset[str]:

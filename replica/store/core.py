@@ -20,10 +20,11 @@ from protocol.errors import ReplicaError
 from protocol.hlc import Clock
 from protocol.keys import Keys, Secrets
 from protocol.values import IllFormedText
-from replica.errors import NotAStore, Reporting, StoreError
+from replica.errors import NotAStore, hopeless
 from replica.store import catalog, schema
 from replica.store.changes import Change, Changes
 from replica.store.connection import begin
+from replica.store.damage import Decoding
 from replica.store.dirty import Dirty
 from replica.store.lists import CHUNK, filled, length, places
 from replica.store.toggled import Toggled
@@ -55,12 +56,10 @@ class Core:
         """`follow_schema` is called in a write transaction when somebody changed a definition."""
         self._follow_schema = follow_schema
         self.db, self.path, self.now_ms, self.random = db, path, now_ms, random
-        self._reporting = Reporting(path)
+        self._reporting = Decoding(self)
         self.tables: dict[int, catalog.Table] = {}
         self.by_name: dict[str, catalog.Table] = {}
-        self.changes = Changes()
-        self.dirty = Dirty()
-        self.toggled = Toggled()
+        self.changes, self.dirty, self.toggled = Changes(), Dirty(), Toggled()
         """Items that came and went in this transaction."""
         self.bold = False
         """Run without savepoints: whoever sets this tries again without it after a Collision."""
@@ -86,10 +85,7 @@ class Core:
             self.keys = Keys(Secrets(*(self.meta(n) for n in ("group", "digest_secret", "access_key"))))
             self.clock = Clock(self.meta("node"), self.meta("clock"))
         except (ReplicaError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{path} is damaged: its node id or the secrets of its group make no sense. Restore a backup, or join anew "
-                "with an invite"
-            ) from error
+            raise hopeless(path, "its node id or the secrets of its group make no sense") from error
 
     def _migrate(self) -> None:
         begin(self.db, self._busy_ms)

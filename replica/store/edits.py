@@ -41,7 +41,7 @@ def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[byt
     plain = {e.key: e for e in edits if times[e.key] == 1 and e.delta.names and not e.delta.floor}
     sql = (
         "SELECT key, id, born, stamps, which FROM _replica_record "
-        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND length(checks) = ? AND key IN ("
+        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born > x'' AND length(checks) = ? AND key IN ("
     )
     shadows = list(core.select_in(sql, list(plain), table.tbl, 4 * len(table.fields)))
     rows = fetch_rows(core, table, [plain[shadow[0]].pk for shadow in shadows])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.record import fold
-from replica.errors import StoreError, TableRefused
+from replica.errors import TableRefused, hopeless
 from replica.store import capture, catalog, ddl
 from replica.store.absorb import full_diff, pending, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
@@ -71,10 +71,7 @@ def _same_key(core: Core, signature: str, shape: Shape) -> None:
     try:
         before = catalog.key_of_signature(signature)
     except (TypeError, ValueError, LookupError) as error:
-        raise StoreError(
-            f"{core.path} is damaged: what is stored of the definition of {shape.name!r} makes no sense. Restore a backup, "
-            "or join anew with an invite"
-        ) from error
+        raise hopeless(core.path, f"what is stored of the definition of {shape.name!r} makes no sense") from error
     if before != catalog.key_of_signature(shape.signature):
         raise TableRefused(
             f"the primary key of {shape.name!r} changed, so its rows are other records now: adopt it again"

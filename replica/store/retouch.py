@@ -44,9 +44,9 @@ def retouch(core: Core, table: Table, found: Sequence[Found], rows: Mapping[byte
     if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
         return done
     known = {key: (entry, id_) for entry, id_, key in found if key is not None and not entry.left and id_ in rows}
-    sql = (
+    sql = (  # Of all that may stand there in its place, only a BLOB comes after x''.
         "SELECT key, id, born, stamps, which, checks FROM _replica_record "
-        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born <> x'' AND length(checks) = ? AND key IN ("
+        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born > x'' AND length(checks) = ? AND key IN ("
     )
     for key, id_, born, stamps, which, checks in core.select_in(sql, list(known), table.tbl, 4 * len(table.fields)):
         entry, row_id = known[key]

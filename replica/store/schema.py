@@ -10,7 +10,7 @@ A step of MIGRATIONS and the record of it are one transaction. A file from a new
 
 import sqlite3
 
-from replica.errors import NewerStore, StoreError
+from replica.errors import NewerStore, StoreError, hopeless
 
 PREFIX = "_replica_"
 
@@ -72,12 +72,15 @@ FORMAT = len(MIGRATIONS)
 
 
 def installed(db: sqlite3.Connection) -> int:
-    """Format of the store in this file; 0: none. Raises StoreError for a table of somebody else's that has our name."""
+    """Format of the store in this file; 0: none. Raises StoreError for a table of somebody else's that has our name, and
+    for a format that is none."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = '_replica_meta'").fetchone():
         return 0
     if {name for (name,) in db.execute("SELECT name FROM pragma_table_info('_replica_meta')")} != {"name", "value"}:
         raise StoreError("a table _replica_meta here is not the engine's: names that begin with _replica_ are its own")
     row = db.execute("SELECT value FROM _replica_meta WHERE name = 'format'").fetchone()
+    if row and (type(row[0]) is not int or row[0] < 1):
+        raise hopeless("the file", "the format of its store makes no sense")
     return int(row[0]) if row else 0
 
 

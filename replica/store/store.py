@@ -28,6 +28,7 @@ from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import StorePort, reporting
 from replica.store.put import Row
+from replica.store.repair import repair
 from replica.store.verify import verify
 
 
@@ -109,11 +110,12 @@ class Store(StorePort):
         with self.transaction() as core:
             ddl.introduce(core)
 
-    def rescan(self) -> None:
+    def rescan(self) -> list[str]:
         """Compare every row with what is known of it, and take what no trigger saw as local writes. A node whose id is
-        damaged takes a new one."""
+        damaged takes a new one. Returns what was damaged and is mended, a sentence each."""
         core = self._core
         with core.transaction(index.flush):  # Nothing is flushed before: the trie may be what is damaged.
+            mended = repair(core)
             absorb.absorb_all(core)
             follow_schema(core)
             for table in core.tables.values():
@@ -124,6 +126,7 @@ class Store(StorePort):
                 renew(core, core.name)
             index.rebuild(core)
             self._sketched.forget()
+        return mended
 
     @reporting
     def adopt(

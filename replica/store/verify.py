@@ -18,6 +18,7 @@ from protocol.values import IllFormedText, pack_values
 from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.damage import named, unsound
 from replica.store.fresh import records
 from replica.store.identity import introduced
 from replica.store.refit import triggers_of
@@ -45,19 +46,23 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
     if ok != "ok":
         yield f"the file is damaged: {ok}"
     (count,) = core.db.execute("SELECT count(*) FROM _replica_record").fetchone()
-    done, sizes = 0, _Sizes()
+    done, sizes, told = 0, _Sizes(), False
     for part in core.stream("SELECT key FROM _replica_record ORDER BY key", ROWS):
         at = 0
         while at < len(part):
             some = [key for (key,) in part[at : at + sizes.next()]]
-            yield from _readable(core, some, sizes)
+            for text in _readable(core, some, sizes):
+                told = True
+                yield text
             at += len(some)
         done += len(part)
         if progress:
             progress("verifying records", done, count)
+    for place in () if told else unsound(core):
+        yield f"{named(core, *place)}: what is stored about it makes no sense"
     for table in core.tables.values():
         if table.shape is not None:
-            for look in (_definitions, _uncaptured, _numbered, _hidden):
+            for look in (_definitions, _uncaptured, numbered, _hidden):
                 yield from _told(table.label, look(core, table))
     yield from _told("held records", _held(core))
     yield from _told("trie", _trie(core))
@@ -211,7 +216,7 @@ def _shown(core: Core, table: Table, keys: list[bytes]) -> Iterator[tuple[bytes,
         yield key, unpack_id(id_)[0]
 
 
-def _numbered(core: Core, table: Table) -> Iterator[str]:
+def numbered(core: Core, table: Table) -> Iterator[str]:
     """Each row number stands for the record that is shown under it."""
     assert table.shape is not None
     if not table.shape.rowid_alias:

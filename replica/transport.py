@@ -37,6 +37,7 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongV
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
+from replica.parting import Callers
 from replica.words import log
 
 Call = Callable[..., Awaitable[Any]]
@@ -112,6 +113,7 @@ class Listener:
     """A running server: where it listens, and how to stop it."""
 
     server: Server
+    callers: Callers
     scheme: str
     sockets: list[tuple[str, int]] = field(default_factory=list)
 
@@ -123,8 +125,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end the sessions: what they applied stays."""
-        self.server.close()
-        await self.server.wait_closed()
+        await self.callers.part(self.server)
 
 
 # --- either side ------------------------------------------------------------------------------------------------------
@@ -288,8 +289,9 @@ async def listen(
     full: Callable[[], bool],
     tls: ssl.SSLContext | None = None,
     minor: int = limits.MINOR,
-) -> Server:
+) -> tuple[Server, Callers]:
     """Accept peers; each gets `handler`. `full`: turn newcomers away for now; `minor`: what we speak. Raises UsageError."""
+    callers = Callers()
     handshakes: WeakKeyDictionary[ServerConnection, Handshake] = WeakKeyDictionary()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
@@ -317,15 +319,20 @@ async def listen(
         return response
 
     async def handle(socket: ServerConnection) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        callers.handlers.add(task)
+        task.add_done_callback(callers.handlers.discard)
         await handler(socket, handshakes.pop(socket))
 
     try:
-        return await serve(
+        server = await serve(
             handle,
             host,
             port,
             process_request=check,
             process_response=prove,
+            create_connection=callers.kind,
             server_header=None,
             ssl=tls,
             logger=_quiet,
@@ -333,6 +340,7 @@ async def listen(
         )
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return server, callers
 
 
 _quiet = logging.getLogger("replica.websockets")

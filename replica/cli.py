@@ -1,8 +1,8 @@
 """The command line: the library's operations, one command each.
 
 Exit codes: 0 done, in sync, or all well · 1 the copies differ, or verify found something · 2 wrong usage · 3 the peer or
-the network failed · 4 the file or the disk failed · 130 interrupted (143 by SIGTERM, 129 by SIGHUP). With `--json`, standard output is one JSON document
-and nothing else; messages and progress go to standard error.
+the network failed · 4 the file or the disk failed · 130 interrupted (143 by SIGTERM, 129 by SIGHUP). With `--json`,
+standard output is one JSON document and nothing else; messages and progress go to standard error.
 """
 
 from __future__ import annotations

@@ -108,6 +108,12 @@ def _minor(version: str) -> int | None:
     return int(minor)
 
 
+def _is_newer(version: str) -> bool:
+    """Whether a version that we do not speak came after ours; a bare "2" was before there were minor ones."""
+    major = version.partition(".")[0]
+    return major.isascii() and major.isdigit() and int(major[:4]) > limits.VERSION
+
+
 @dataclass(slots=True, eq=False)
 class Listener:
     """A running server: where it listens, and how to stop it."""
@@ -228,6 +234,8 @@ async def dial(
         body = (error.response.body or b"")[:200].decode(errors="replace").strip()
         if error.response.status_code not in {400, 426, 503}:
             raise Unreachable(f"{url} is not a replica node: it answered {error.response.status_code}") from None
+        if error.response.status_code == http.HTTPStatus.UPGRADE_REQUIRED:
+            body += f". If that is an older version than {_spoken(minor)}, update the program at {url}, else this one"
         raise PeerRefused(str(error.response.status_code), body or "no reason given") from None
     except TimeoutError:
         raise Unreachable(f"{url} did not answer within {OPEN_SECONDS} s") from None
@@ -253,7 +261,8 @@ async def dial(
         version = _header(answer, _VERSION)
         their_minor = _minor(version)
         if their_minor is None:
-            raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update the older")
+            where = "this program" if _is_newer(version) else "the program there"
+            raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update {where}")
         handshake = Handshake(mine, theirs, minor, their_minor)
         if not keys.proves(proof, SERVER, handshake):
             raise NotMember(
@@ -300,7 +309,8 @@ async def listen(
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "this is a replica node: use `replica sync`\n")
         their_minor = _minor(version)
         if their_minor is None:
-            text = f"this node speaks protocol version {_spoken(minor)}, you speak {version[:8]}: update the older one\n"
+            whose = "the program of this node" if _is_newer(version) else "yours"
+            text = f"this node speaks protocol version {_spoken(minor)}, you speak {version[:8]}: update {whose}\n"
             return socket.respond(http.HTTPStatus.UPGRADE_REQUIRED, text)
         if full():
             return socket.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many sessions at once: try again later\n")

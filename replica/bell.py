@@ -25,6 +25,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from protocol.session import Session
+from replica.parting import part
 
 NEWS = 4000
 """Close code, of those that are free for applications (RFC 6455, section 7.4.2)."""
@@ -56,7 +57,7 @@ class Subscriber:
     async def leave(self) -> None:
         """Close the connection."""
         self._bell.subscribers.pop(self, None)
-        await self._socket.close()
+        await part(self._socket)
 
     async def wait(self, seconds: float, late_s: float = 0.0) -> None:
         """Wait for news, here or there, for so long, and then leave; `late_s` after news: many are called at once."""

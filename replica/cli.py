@@ -1,8 +1,8 @@
 """The command line: the library's operations, one command each.
 
 Exit codes: 0 done, in sync, or all well · 1 the copies differ, or verify found something · 2 wrong usage · 3 the peer or
-the network failed · 4 the file or the disk failed · 130 interrupted. With `--json`, standard output is one JSON document
-and nothing else; messages and progress go to standard error.
+the network failed · 4 the file or the disk failed · 130 interrupted (143 by SIGTERM, 129 by SIGHUP). With `--json`,
+standard output is one JSON document and nothing else; messages and progress go to standard error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -31,6 +32,8 @@ from replica.sync_report import SyncReport
 from replica.words import clean
 
 if TYPE_CHECKING:
+    import asyncio
+
     from replica.node import Node
 
 OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -295,10 +298,7 @@ def _serve(options: argparse.Namespace) -> int:
         show.session(report, options.json)
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        stop = _stop_signal()
         async with Node(options.file) as node:
             node.on_session = show_report
             listener = await node.serve(host, port, tls=tls, plaintext=options.plaintext)
@@ -316,11 +316,33 @@ def _serve(options: argparse.Namespace) -> int:
             done, _ = await asyncio.wait([ended, *keepers], return_when=asyncio.FIRST_COMPLETED)
             for keeper in keepers:
                 keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
             for task in done - {ended}:
                 task.result()  # A wrong address, say: that ends the command.
 
     asyncio.run(serve())
     return OK
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP; another one then ends the process where it is."""
+    import asyncio
+
+    stop = asyncio.Event()
+
+    def heard(number: int) -> None:
+        if stop.is_set():
+            os.write(sys.stderr.fileno(), b"ended at once: what was finished is kept, nothing is lost\n")
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # It is, under nohup.
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, heard, number)
+    return stop
 
 
 def _sync(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from replica.errors import UsageError
 from replica.feed import Feed, RecordChange
 from replica.host import Host
 from replica.invite import Invite
+from replica.parting import part
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.changes import Change
@@ -257,7 +258,7 @@ class Node:
         try:
             session, first = await self._session(CLIENT, handshake, url, sample=not accept_different)
         except BaseException:
-            await socket.close()
+            await part(socket)
             raise
         try:
             call = self.call if watch is None else self._watched(session, watch)
@@ -266,6 +267,9 @@ class Node:
             if stay is not None and (subscriber := self._bell.listen(socket, session)) is not None:
                 stay(subscriber)
                 kept = True
+        except asyncio.CancelledError:
+            await part(socket)
+            raise
         finally:
             self._ended(session)
             if not kept:
@@ -332,9 +336,11 @@ class Node:
         def full() -> bool:
             return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
 
-        server = await transport.listen(host, port, keys, self._nonce, self._meet, full=full, tls=tls, minor=self._minor)
+        server, callers = await transport.listen(
+            host, port, keys, self._nonce, self._meet, full=full, tls=tls, minor=self._minor
+        )
         sockets = [s.getsockname()[:2] for s in server.sockets]
-        listener = Listener(server, "wss" if tls else "ws", sockets)
+        listener = Listener(server, callers, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
         self._watch()
         return listener

@@ -37,6 +37,7 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongV
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
+from replica.parting import Callers
 from replica.words import log
 
 Call = Callable[..., Awaitable[Any]]
@@ -107,11 +108,18 @@ def _minor(version: str) -> int | None:
     return int(minor)
 
 
+def _is_newer(version: str) -> bool:
+    """Whether a version that we do not speak came after ours; a bare "2" was before there were minor ones."""
+    major = version.partition(".")[0]
+    return major.isascii() and major.isdigit() and int(major[:4]) > limits.VERSION
+
+
 @dataclass(slots=True, eq=False)
 class Listener:
     """A running server: where it listens, and how to stop it."""
 
     server: Server
+    callers: Callers
     scheme: str
     sockets: list[tuple[str, int]] = field(default_factory=list)
 
@@ -123,8 +131,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end the sessions: what they applied stays."""
-        self.server.close()
-        await self.server.wait_closed()
+        await self.callers.part(self.server)
 
 
 # --- either side ------------------------------------------------------------------------------------------------------
@@ -227,6 +234,8 @@ async def dial(
         body = (error.response.body or b"")[:200].decode(errors="replace").strip()
         if error.response.status_code not in {400, 426, 503}:
             raise Unreachable(f"{url} is not a replica node: it answered {error.response.status_code}") from None
+        if error.response.status_code == http.HTTPStatus.UPGRADE_REQUIRED:
+            body += f". If that is an older version than {_spoken(minor)}, update the program at {url}, else this one"
         raise PeerRefused(str(error.response.status_code), body or "no reason given") from None
     except TimeoutError:
         raise Unreachable(f"{url} did not answer within {OPEN_SECONDS} s") from None
@@ -252,7 +261,8 @@ async def dial(
         version = _header(answer, _VERSION)
         their_minor = _minor(version)
         if their_minor is None:
-            raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update the older")
+            where = "this program" if _is_newer(version) else "the program there"
+            raise WrongVersion(f"{url} speaks version {version[:8]!r}, this node {_spoken(minor)}: update {where}")
         handshake = Handshake(mine, theirs, minor, their_minor)
         if not keys.proves(proof, SERVER, handshake):
             raise NotMember(
@@ -288,8 +298,9 @@ async def listen(
     full: Callable[[], bool],
     tls: ssl.SSLContext | None = None,
     minor: int = limits.MINOR,
-) -> Server:
+) -> tuple[Server, Callers]:
     """Accept peers; each gets `handler`. `full`: turn newcomers away for now; `minor`: what we speak. Raises UsageError."""
+    callers = Callers()
     handshakes: WeakKeyDictionary[ServerConnection, Handshake] = WeakKeyDictionary()
 
     def check(socket: ServerConnection, request: Request) -> Response | None:
@@ -298,7 +309,8 @@ async def listen(
             return socket.respond(http.HTTPStatus.BAD_REQUEST, "this is a replica node: use `replica sync`\n")
         their_minor = _minor(version)
         if their_minor is None:
-            text = f"this node speaks protocol version {_spoken(minor)}, you speak {version[:8]}: update the older one\n"
+            whose = "the program of this node" if _is_newer(version) else "yours"
+            text = f"this node speaks protocol version {_spoken(minor)}, you speak {version[:8]}: update {whose}\n"
             return socket.respond(http.HTTPStatus.UPGRADE_REQUIRED, text)
         if full():
             return socket.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many sessions at once: try again later\n")
@@ -317,15 +329,20 @@ async def listen(
         return response
 
     async def handle(socket: ServerConnection) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        callers.handlers.add(task)
+        task.add_done_callback(callers.handlers.discard)
         await handler(socket, handshakes.pop(socket))
 
     try:
-        return await serve(
+        server = await serve(
             handle,
             host,
             port,
             process_request=check,
             process_response=prove,
+            create_connection=callers.kind,
             server_header=None,
             ssl=tls,
             logger=_quiet,
@@ -333,6 +350,7 @@ async def listen(
         )
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return server, callers
 
 
 _quiet = logging.getLogger("replica.websockets")

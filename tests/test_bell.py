@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosedOK
 
 from replica import bell
 from replica.bell import LEAST, NEWS, Bell, Subscriber
+from replica.parting import GRACE_SECONDS
 from sim.loop import Loop
 
 
@@ -160,7 +161,7 @@ def test_6_all_are_left_at_once() -> None:
             listening(at, peer)[0].slow_s = 5.0
         began = loop.time()
         await at.close()
-        assert loop.time() - began == 5
+        assert loop.time() - began == GRACE_SECONDS
         assert not at.subscribers
 
     virtually(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import http
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +15,12 @@ import msgpack
 import pytest
 import zstandard
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request, Response
 
 from protocol import frames, limits, messages
-from protocol.errors import NotMember, PeerFault
+from protocol.errors import NotMember, PeerFault, PeerRefused, WrongVersion
 from protocol.keys import CLIENT
 from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
 from replica import Node, system, transport
@@ -104,9 +107,9 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
     ("headers", "status", "words"),
     [
         ({}, 400, b"use `replica sync`"),
-        ({"X-Replica-Version": "1"}, 426, b"protocol version 2.1, you speak 1"),
-        ({"X-Replica-Version": "3.1"}, 426, b"protocol version 2.1, you speak 3.1"),
-        ({"X-Replica-Version": "2"}, 426, b"protocol version 2.1, you speak 2:"),
+        ({"X-Replica-Version": "1"}, 426, b"protocol version 2.1, you speak 1: update yours"),
+        ({"X-Replica-Version": "3.1"}, 426, b"protocol version 2.1, you speak 3.1: update the program of this node"),
+        ({"X-Replica-Version": "2"}, 426, b"protocol version 2.1, you speak 2: update yours"),
         ({"X-Replica-Version": "2.x"}, 426, b"protocol version 2.1, you speak 2.x"),
         ({"X-Replica-Version": "2.12345"}, 426, b"protocol version 2.1, you speak 2.12345"),
         ({"X-Replica-Version": "2.1"}, 400, b"no nonce"),
@@ -122,6 +125,43 @@ async def test_a_wrong_upgrade_is_answered_in_words(
             await connect(url, additional_headers=headers, proxy=None)
     assert refused.value.response.status_code == status
     assert words in (refused.value.response.body or b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        # What a node of before minor versions says.
+        (426, PeerRefused, "this node speaks protocol version 2, you speak 2.1: update the older one. If that is an older "
+         "version than 2.1, update the program at ws://127.0.0.1:{port}, else this one"),
+        ("2", WrongVersion, "speaks version '2', this node 2.1: update the program there"),
+        ("3.0", WrongVersion, "speaks version '3.0', this node 2.1: update this program"),
+    ],
+)  # fmt: skip
+async def test_who_meets_another_version_hears_which_program_to_update(
+    tmp_path: Path, answer: int | str, error: type[PeerFault], words: str
+) -> None:
+    def refuse(socket: ServerConnection, request: Request) -> Response | None:
+        theirs = request.headers["X-Replica-Version"]
+        text = f"this node speaks protocol version 2, you speak {theirs}: update the older one\n"
+        return socket.respond(http.HTTPStatus.UPGRADE_REQUIRED, text) if answer == 426 else None
+
+    def say(_: ServerConnection, __: Request, response: Response) -> None:
+        said = base64.b64encode(bytes(16)).decode(), base64.b64encode(bytes(32)).decode()
+        response.headers["X-Replica-Version"] = str(answer)
+        response.headers["X-Replica-Nonce"], response.headers["X-Replica-Proof"] = said
+
+    async def idle(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    _, laptop = make_pair(tmp_path)
+    async with (
+        serve(idle, "127.0.0.1", 0, process_request=refuse, process_response=say) as other,
+        Node(laptop) as node,
+    ):
+        port = next(iter(other.sockets)).getsockname()[1]
+        with pytest.raises(error) as told:
+            await node.sync(f"ws://127.0.0.1:{port}")
+    assert words.format(port=port) in str(told.value)
 
 
 @asynccontextmanager

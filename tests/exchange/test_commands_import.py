@@ -256,3 +256,22 @@ def test_a_country_that_nobody_knows_is_refused(
     code, _, err = run(capsys, "import", store, file, "--map", map, "--country", "XX")
     assert (code, "'XX' is no country" in err) == (2, True)
     assert run(capsys, "import", store, file, "--map", map, "--max-errors", "1", "--country", "at")[0] == 2  # no "born"
+
+
+def test_columns_that_the_map_does_not_read_are_told_once(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_ = write(
+        tmp_path / "m.toml",
+        'version = 1\n[[collection]]\nname = "people"\nkey = "id"\n[collection.fields]\nid = { from = "id" }\n',
+    )
+    file = write(tmp_path / "c.csv", "id,name,changed\n" + "".join(f"{n},Ana,2024-01-02\n" for n in range(3)))
+    note = "columns that nothing reads: name"
+    code, out, _ = run(capsys, "import", store, file, "--map", map_, "--as-of", "changed", "--dry-run", "--json")
+    assert (code, json.loads(out)["notes"]) == (0, [note])
+    code, out, _ = run(capsys, "import", store, file, "--map", map_, "--as-of", "changed")
+    assert (code, out.count(note)) == (0, 1)
+    code, out, _ = run(capsys, "import", store, file, file, "--map", map_, "--json")
+    assert json.loads(out)["notes"] == [f"{file}: {note}, changed"] * 2
+    code, out, _ = run(capsys, "import", store, file, "--collection", "all", "--key", "id", "--json")
+    assert (code, json.loads(out)["notes"]) == (0, [])

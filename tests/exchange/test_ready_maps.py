@@ -23,6 +23,15 @@ Make = Callable[..., Machine]
 FILES = {path.stem: path for path in Path(__file__).with_name("ready").iterdir()}
 FOUND: dict[str, list[dict[str, Any]]] = json.loads(FILES["expected"].read_text(encoding="utf-8"))
 
+UNREAD = {
+    name: [f"columns that nothing reads: {columns}"]
+    for name, columns in (
+        ("hubspot-contacts", "Last Activity Date, Marketing contact status, Associated Company IDs"),
+        ("hubspot-companies", "Last Activity Date, Associated Contact IDs"),
+        ("espocrm-contacts", "deleted, name, createdById, createdByName, emailAddressData, teamsIds"),
+    )
+}
+
 
 def bring(machine: Machine, *names: str) -> tuple[tuple[int, ...], list[str]]:
     """Import the files of these maps in one run; counts and notes."""
@@ -60,9 +69,16 @@ def test_people_may_come_before_their_firms(system: str, people: str, firms: str
     first, notes = bring(a, f"{system}-{people}")
     assert first[0] > 0
     told = f"{people}: {field} refers to {firms}, which is not here yet; an import of it from '{system}' brings "
-    assert notes == [f"{told}what it means"]
-    assert bring(a, f"{system}-{firms}")[1] == []
+    assert notes == [*UNREAD.get(f"{system}-{people}", []), f"{told}what it means"]
+    assert bring(a, f"{system}-{firms}")[1] == UNREAD.get(f"{system}-{firms}", [])
     bring(b, f"{system}-{firms}", f"{system}-{people}")
     sql = f"SELECT p.id, f.name FROM {people} AS p JOIN {firms} AS f ON f.record_id = p.{field}"
     assert len(a.rows(sql)) == 1
     assert a.rows(sql) == b.rows(sql)
+
+
+def test_a_contact_of_salesforce_reports_to_another(machine: Make) -> None:
+    a = machine("a")
+    bring(a, "salesforce-accounts", "salesforce-contacts")
+    sql = "SELECT p.first_name, c.first_name FROM contacts AS p JOIN contacts AS c ON c.record_id = p.reports_to"
+    assert a.rows(sql) == [("Rose", "Sean")]

@@ -18,7 +18,7 @@ from replica.errors import FileRefused
 from replica.exchange.formats import sheet, xlsx, xlsxparts
 from replica.exchange.formats.sheet import SheetReader, _cell
 from replica.exchange.formats.xlsx import Workbook, kind_of, moment
-from replica.exchange.rows import ReadOptions
+from replica.exchange.rows import Finding, ReadOptions
 from tests.exchange.sources import Bytes
 from tests.exchange.test_sheet import excel, read
 
@@ -111,7 +111,7 @@ READ = """
 import re, sys
 from pathlib import Path
 from replica.exchange.formats.opening import open_reader
-from replica.exchange.rows import ReadOptions
+from replica.exchange.rows import Finding, ReadOptions
 reader = open_reader(sys.argv[1], ReadOptions())
 rows = sum(len(batch.rows) for batch in reader.batches())
 print(rows, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -164,7 +164,23 @@ def test_3_a_hidden_sheet_is_taken_only_if_there_is_no_other() -> None:
     fields, rows, findings = read(excel(make))
     assert (fields, rows) == (["id", "name"], [(1, "Ana"), (2, "陈")])
     assert [f.value for f in findings if f.what == "sheet"] == ["people"]
+    assert not [f for f in findings if f.what == "hidden sheet"]
     assert read(excel(make), sheet="Sheet1", header=1)[0] == ["list"]
+
+
+def test_3_that_the_only_sheet_with_rows_is_hidden_is_told() -> None:
+    def make(book: Any, page: Any) -> None:
+        page.write_column(0, 0, ["id", 1, 2])
+        page.write_column(0, 1, ["name", "Ana", "陈"])
+        page.very_hidden()
+        book.add_worksheet("empty").activate()
+
+    data = excel(make)
+    fields, rows, findings = read(data)
+    assert (fields, rows) == (["id", "name"], [(1, "Ana"), (2, "陈")])
+    told = [f for f in findings if f.what == "hidden sheet"]
+    assert told == [Finding("hidden sheet", "Sheet1: no other says anything", 1.0)]
+    assert not [f for f in read(data, sheet="Sheet1")[2] if f.what == "hidden sheet"]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ class SheetReader:
             # A page with a title or some advice before the others is no table.
             sure = 1.0 if options.sheet else 0.8 if self._rows.tabular > 1 else 0.6
             self.findings.append(Finding("sheet", names[number], sure, others, "--sheet"))
+        if options.sheet is None and self._rows.last and hidden[number]:
+            self.findings.append(Finding("hidden sheet", f"{names[number]}: no other says anything", 1.0))
 
     def _load(self, path: Path, options: ReadOptions, found: list[Errors]) -> None:
         """A workbook of xls or ods, which the library holds whole."""

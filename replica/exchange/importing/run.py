@@ -264,6 +264,9 @@ class _Import:
         theirs = mapping.mapper([f for f in reader.fields if not f.startswith(ledger.PREFIX)])
         mapper = Theirs(theirs, reader, deletes)
         stamp, column = bytes.fromhex(run.stamp), self._options.as_of
+        if unused := [name for name in theirs.unused if name != column]:
+            where = f"{source.path}: " if len(self._sources) > 1 else ""
+            self._outcome.notes.append(f"{where}columns that nothing reads: {', '.join(unused)}")
 
         def of_run(batch: Batch) -> tuple[list[bytes], dict[int, str]]:
             return [stamp] * len(batch.rows), {}
@@ -279,14 +282,9 @@ class _Import:
                 deletes.check(core)
             for target in mapper.targets:
                 made = place(
-                    core,
-                    target,
-                    self._source,
-                    text=reader.format in _TEXT,
-                    new_columns=self._options.new_columns,
-                    before=earlier.get(fold(target.collection)),
-                    mapped=bool(source.map),
-                )
+                    core, target, self._source, text=reader.format in _TEXT, new_columns=self._options.new_columns,
+                    before=earlier.get(fold(target.collection)), mapped=bool(source.map),
+                )  # fmt: skip
                 if deletes is not None and made.id is not None:
                     made.told = next((i for i, f in enumerate(target.fields) if fold(f.name) == fold(made.id)), None)
                 found[fold(target.collection)] = made

@@ -68,6 +68,11 @@ def base_stamp(content: bytes) -> bytes:
     return pack(BASE_MILLIS, 1, content)
 
 
+def lowest(floor: bytes) -> bytes:
+    """The first stamp that a register above `floor` (b"": none) can have: every write and every adopted row is above it."""
+    return (int.from_bytes(floor, "big") + 1).to_bytes(16, "big") if floor else base_stamp(bytes(8))
+
+
 def is_base(stamp: bytes) -> bool:
     """Whether the stamp was given by adoption, not by a write."""
     return stamp[:8] == b"\0\0\0\0\0\0\0\1"

@@ -31,7 +31,7 @@ from replica.store.outbox import Entry
 from replica.store.retouch import Found, Retouched, retouch
 from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
 from replica.store.show import UNKNOWN, engine_writes, settle
-from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, trim
+from replica.store.state import State, check, fetch_rows, key_of, light, load, new, row_id, save, speak, trim
 
 ENTRIES_MAX = 32_768
 """Outbox entries absorbed in one transaction: about half a second, for which other programs wait for the write lock."""
@@ -305,6 +305,8 @@ class _Looking:
             if not changed and self._core.keys.digest(state.record.encode()) != shadow.digest:
                 changed = list(zip(table.names, table.at, packed, strict=True))
         if not changed:
+            if speak(self._core, state, packed):
+                self._changed[state.key] = state
             return
         if not state.shown and table.shape is not None and table.shape.rowid_alias:
             self._shown_rows.append((table.tbl, entry.pk[0], state.key))

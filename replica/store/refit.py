@@ -21,7 +21,7 @@ from replica.store.core import Core
 from replica.store.leap import leap
 from replica.store.shadow import SHOWN
 from replica.store.show import engine_writes, settle, settle_anew, stored
-from replica.store.state import State, check, fetch_rows, load, save, trim
+from replica.store.state import State, check, fetch_rows, load, save, speak, trim
 
 
 def take(core: Core, table: Table, shape: Shape) -> None:
@@ -86,8 +86,8 @@ def _recheck(core: Core, table: Table, fresh: dict[str, int | None], states: lis
     now = core.now_ms()
     for state in states:
         seen = state.shadow.checks if state.shadow else []
-        stamp = b""
-        for name, pos, value in zip(table.names, table.at, pack_values(rows[pack_id(state.pk)]), strict=True):
+        stamp, packed = b"", pack_values(rows[pack_id(state.pk)])
+        for name, pos, value in zip(table.names, table.at, packed, strict=True):
             default = fresh.get(name)
             last = default if name in fresh else seen[pos] if pos < len(seen) else check(value)
             if default is not None:
@@ -96,6 +96,7 @@ def _recheck(core: Core, table: Table, fresh: dict[str, int | None], states: lis
                 stamp = stamp or core.clock.tick(now)
                 state.checks.pop(pos, None)
                 state.record.registers[name] = (stamp, value)
+        speak(core, state, packed)
         if stamp:
             trim(core, state, stamp)
             core.note(Change(table.collection, state.record.id, "update", False))

@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol import limits
 from protocol.errors import OurFault
-from protocol.hlc import is_base, unpack
+from protocol.hlc import is_base, lowest, unpack
 from protocol.record import fold, pack_id, unpack_id
 from protocol.values import IllFormedText, Value, check, pack_value, unpack_value
 from replica.errors import UsageError
@@ -193,7 +193,8 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
 def _stamp(core: Core, stamp: bytes) -> Json:
     millis, counter, node = unpack(stamp)
     if is_base(stamp):
-        return {"stamp": stamp.hex(), "millis": 0, "counter": counter, "node": "", "by": "its adoption"}
+        by = "its column's default" if stamp == lowest(b"") else "its adoption"
+        return {"stamp": stamp.hex(), "millis": 0, "counter": counter, "node": "", "by": by}
     mine = node == core.clock.node
     return {
         "stamp": stamp.hex(),

@@ -25,7 +25,7 @@ from replica.store.leap import leap
 from replica.store.rivals import Rivals
 from replica.store.schema import PREFIX
 from replica.store.shadow import SHOWN
-from replica.store.state import State, check, fetch_rows, key_of, load, row_id, save
+from replica.store.state import State, check, fetch_rows, key_of, load, row_id, save, speak
 
 SAFE: dict[str, frozenset[type]] = {
     "TEXT": frozenset({str, bytes, type(None)}),
@@ -307,12 +307,13 @@ class _Placing:
     # --- reading back -------------------------------------------------------------------------------------------------
 
     def _read_back(self, states: list[State]) -> None:
-        """Note where the row shows something else than the register holds, or holds no register at all."""
+        """Note where the row shows something else than the register holds. A default becomes state."""
         doubtful = [s for s in states if self._doubtful(s)]
         rows = fetch_rows(self._core, self._table, [s.pk for s in doubtful])
         for state in doubtful:
-            row = rows[pack_id(state.pk)]
-            for name, pos, value in zip(self._table.names, self._table.at, pack_values(row), strict=True):
+            packed = pack_values(rows[pack_id(state.pk)])
+            speak(self._core, state, packed)
+            for name, pos, value in zip(self._table.names, self._table.at, packed, strict=True):
                 register = state.record.registers.get(name)
                 if register is None or register[1] != value:
                     state.checks[pos] = check(value)

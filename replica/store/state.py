@@ -15,12 +15,15 @@ from typing import Any
 
 from protocol import limits
 from protocol.errors import ValueRefused
+from protocol.hlc import lowest
 from protocol.record import Delta, Record, Register, pack_id, pack_ids, unpack_id
-from protocol.values import IllFormedText, Value, pack_values
+from protocol.values import IllFormedText, Value, pack_value, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.lists import CHUNK, length, places
 from replica.store.shadow import EXTRA, SHOWN, Shadow, ShadowRow, load_shadows, store_form, write
+
+NIL = pack_value(None)
 
 
 @dataclass(slots=True)
@@ -259,6 +262,21 @@ def trim(core: Core, state: State, stamp: bytes) -> None:
         reason = f"{name}: {len(value)} bytes do not fit into a record of at most {limits.RECORD_BYTES_MAX}"
         note = (table.tbl, state.record.id, pos, reason)
         core.db.execute("INSERT OR REPLACE INTO _replica_local VALUES (?, ?, ?, ?)", note)
+
+
+def speak(core: Core, state: State, packed: Sequence[bytes]) -> bool:
+    """Give what a row shows without a register, the default of its column, one with the lowest stamp: nodes may have
+    other defaults, and equal state must show equal rows. NULL needs none. `packed`: the values of the local columns. Returns
+    whether there was any."""
+    record, table, stamp, spoken = state.record, state.table, lowest(state.record.floor), False
+    for name, pos, value in zip(table.names, table.at, packed, strict=True):
+        if value != NIL and name not in record.registers and pos not in state.local:
+            record.registers[name] = stamp, value
+            state.checks.pop(pos, None)
+            spoken = True
+    if spoken:
+        trim(core, state, stamp)
+    return spoken
 
 
 def light(values: Iterable[object]) -> bool:

@@ -23,7 +23,7 @@ from replica.store.fresh import records
 from replica.store.identity import introduced
 from replica.store.refit import triggers_of
 from replica.store.shadow import SHOWN, Shadow, load_shadows
-from replica.store.state import check, fetch_rows, load, row_id
+from replica.store.state import NIL, check, fetch_rows, load, local_cells, row_id
 
 ROWS = 4_096
 """Records between two reports of progress."""
@@ -141,7 +141,7 @@ def _records(core: Core, keys: list[bytes], sizes: _Sizes) -> Iterator[str]:
 
 
 def _unspoken(core: Core, shadows: list[Shadow]) -> Iterator[str]:
-    """Cells of which no register speaks show what was last seen in them."""
+    """Cells of which no register speaks show what was last seen in them: NULL, or a value that stays here."""
     by_table: dict[int, list[Shadow]] = {}
     for shadow in shadows:
         table = core.tables[shadow.tbl]
@@ -150,12 +150,16 @@ def _unspoken(core: Core, shadows: list[Shadow]) -> Iterator[str]:
     for tbl, some in by_table.items():
         table = core.tables[tbl]
         pks = [unpack_id(shadow.id)[0] for shadow in some]
-        rows = fetch_rows(core, table, pks)
+        rows, local = fetch_rows(core, table, pks), local_cells(core, [shadow.id for shadow in some])
         for shadow, pk in zip(some, pks, strict=True):
             cells = zip(table.names, table.at, pack_values(rows[pack_id(pk)]), strict=True)
             for name, at, value in cells:
-                if at < len(shadow.checks) and not shadow.stamps[at] and shadow.checks[at] != check(value):
+                if at >= len(shadow.checks) or shadow.stamps[at]:
+                    continue
+                if shadow.checks[at] != check(value):
                     yield f"{label(table, shadow.id)}: {name} differs from what was seen: written unseen, or damaged"
+                elif value != NIL and at not in local.get((tbl, shadow.id), ()):
+                    yield f"{label(table, shadow.id)}: {name} shows its column's default here, and no other node knows of it"
 
 
 def _differing(core: Core, table: Table, pk: tuple[object, ...], checks: list[int]) -> list[str]:

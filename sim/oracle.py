@@ -225,6 +225,8 @@ class Oracle:
         own = node is not None and item.stamp[8:] in node.ids
         if self.truth.knows(rid, item) or rid[0] in SYSTEM or is_base(item.stamp) or own or self._hostile:
             return True
+        if self.truth.shown_by_default(rid, item):
+            return True
         for other_name, other in self._nodes.items():
             if other_name == name or item.stamp[8:] not in other.ids:
                 continue

@@ -88,6 +88,11 @@ class Truth:
         """Whether this update was learnt."""
         return item in self.known.get(rid, ())
 
+    def shown_by_default(self, rid: Rid, item: Item) -> bool:
+        """Whether this is no write: what a column's default showed, just above a delete that is known (SPEC section 8)."""
+        below = (int.from_bytes(item.stamp, "big") - 1).to_bytes(len(item.stamp), "big")
+        return item.part not in {FLOOR, BORN} and self.knows(rid, Item(FLOOR, below))
+
     def learn(self, rid: Rid, item: Item, *, sure: bool = True) -> None:
         """Take an update in; a sure one stays sure."""
         mine = self.known.setdefault(rid, {})

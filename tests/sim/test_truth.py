@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from protocol.hlc import pack
+from protocol.hlc import lowest, pack
 from protocol.record import Record
 from protocol.values import pack_value
 from sim.truth import BORN, FLOOR, Item, Truth
@@ -49,3 +49,15 @@ def test_a_register_at_the_floor_is_not_missed() -> None:
     assert [name for name, text in truth.judge(rid, low) if f"b of {above.stamp.hex()} is lost" in text] == ["I2"]
     low.registers["b"] = above[1:]
     assert truth.judge(rid, low) == []
+
+
+def test_what_a_default_shows_above_a_delete_is_no_write() -> None:
+    truth, rid = Truth(), ("t", b"\x91\x01")
+    delete = item(5, FLOOR)
+    shown = Item("a", lowest(delete.stamp), b"\xc0")
+    assert not truth.shown_by_default(rid, shown)
+    truth.learn(rid, delete)
+    assert truth.shown_by_default(rid, shown)
+    assert not truth.shown_by_default(rid, item(6))
+    assert not truth.shown_by_default(("t", b"\x91\x02"), shown)
+    assert not truth.shown_by_default(rid, shown._replace(part=FLOOR))

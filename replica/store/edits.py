@@ -18,8 +18,8 @@ from protocol.values import Value, pack_values
 from replica.store.catalog import Table
 from replica.store.changes import Change
 from replica.store.core import Core
-from replica.store.fresh import shadow_row, spread
-from replica.store.shadow import SHOWN, ShadowRow, write
+from replica.store.fresh import shadow_row, spread, whole_shadows
+from replica.store.shadow import ShadowRow, write
 from replica.store.show import PlainRows
 from replica.store.state import fetch_rows
 
@@ -34,19 +34,15 @@ class Edit(NamedTuple):
 
 def join_edits(core: Core, table: Table, edits: Sequence[Edit]) -> tuple[set[bytes], list[bytes]]:
     """Join the plain ones of these. Returns their keys, and those of the records that changed."""
-    if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
-        return set(), []
     times = Counter(edit.key for edit in edits)
     times.update(key for (key,) in core.select_in("SELECT blocker FROM _replica_held WHERE blocker IN (", list(times)))
     plain = {e.key: e for e in edits if times[e.key] == 1 and e.delta.names and not e.delta.floor}
-    sql = (
-        "SELECT key, id, born, stamps, which FROM _replica_record "
-        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born > x'' AND length(checks) = ? AND key IN ("
-    )
-    shadows = list(core.select_in(sql, list(plain), table.tbl, 4 * len(table.fields)))
+    shadows = whole_shadows(core, table, list(plain))
+    if not shadows:
+        return set(), []
     rows = fetch_rows(core, table, [plain[shadow[0]].pk for shadow in shadows])
     joining = _Joining(core, table)
-    for key, id_, born, stamps, which in shadows:
+    for key, id_, born, stamps, which, _ in shadows:
         edit = plain[key]
         row = rows.get(pack_id(edit.pk) if table.surrogate else id_)
         if row is not None and edit.delta.born in {b"", born}:

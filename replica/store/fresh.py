@@ -176,3 +176,15 @@ def plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any
         pairs = [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]
         found.append((table, [shadow for shadow, _ in pairs], [row for _, row in pairs]))
     return found, others
+
+
+def whole_shadows(core: Core, table: Table, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """(key, id, born, stamps, which, checks) of those of these records that stand in the table, were never deleted, and of
+    which all fields were seen; none, if the table is not plain or keeps something to itself."""
+    if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
+        return []
+    sql = (  # Of all that may stand there in its place, only a BLOB comes after x''.
+        "SELECT key, id, born, stamps, which, checks FROM _replica_record "
+        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born > x'' AND length(checks) = ? AND key IN ("
+    )
+    return list(core.select_in(sql, keys, table.tbl, 4 * len(table.fields)))

@@ -15,9 +15,9 @@ from protocol.values import pack_values
 from replica.store.catalog import Table
 from replica.store.changes import Change
 from replica.store.core import Core
-from replica.store.fresh import shadow_row, spread
+from replica.store.fresh import shadow_row, spread, whole_shadows
 from replica.store.outbox import Entry
-from replica.store.shadow import SHOWN, ShadowRow, write
+from replica.store.shadow import ShadowRow, write
 from replica.store.state import light
 
 Found = tuple[Entry, bytes, bytes | None]
@@ -41,14 +41,8 @@ class Retouched(NamedTuple):
 def retouch(core: Core, table: Table, found: Sequence[Found], rows: Mapping[bytes, Sequence[Any]]) -> Retouched:
     """Stamp the plain ones of these, whose `rows` are by packed key. Nothing is stored yet."""
     done = Retouched({}, {})
-    if not table.plain or core.db.execute("SELECT 1 FROM _replica_local WHERE tbl = ? LIMIT 1", (table.tbl,)).fetchone():
-        return done
     known = {key: (entry, id_) for entry, id_, key in found if key is not None and not entry.left and id_ in rows}
-    sql = (  # Of all that may stand there in its place, only a BLOB comes after x''.
-        "SELECT key, id, born, stamps, which, checks FROM _replica_record "
-        f"WHERE tbl = ? AND flags = {SHOWN} AND floor = x'' AND born > x'' AND length(checks) = ? AND key IN ("
-    )
-    for key, id_, born, stamps, which, checks in core.select_in(sql, list(known), table.tbl, 4 * len(table.fields)):
+    for key, id_, born, stamps, which, checks in whole_shadows(core, table, list(known)):
         entry, row_id = known[key]
         row = rows[row_id]
         old, packed = spread(stamps, which, len(row)), pack_values(row)

@@ -4,6 +4,7 @@ One test each:
 
 1. A rebuild leaves the rows and indexes that there were.
 2. A table is not rebuilt where views or triggers stand in the way.
+3. Two nodes may add one column with other defaults.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from random import Random
 from typing import NamedTuple
 
 from replica.store.catalog import quote, user_tables
@@ -18,6 +20,10 @@ from sim.scenario import Scenario
 from sim.theirs import theirs
 
 MAKING = re.compile(r'\s*CREATE\s+TABLE\s+("(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]|\w+)', re.IGNORECASE)
+
+
+DEFAULTS = ("", "", " DEFAULT 'usual'", " DEFAULT '{}''s'", " NOT NULL DEFAULT ''")
+"""What a new column shows in the rows that there are: nothing, or what everybody, only this node, or a form says."""
 
 
 class Alterable(NamedTuple):
@@ -53,3 +59,8 @@ def alterable(world: Scenario) -> list[Alterable]:
             rebuild = [making, copying, f"DROP TABLE {old}", f'ALTER TABLE "extra_new" RENAME TO {old}', *after]
             found.append(Alterable(name, [n for n, _, _ in info], key, rebuild if done and not hangs else []))
     return found
+
+
+def adding(table: str, column: str, node: str, random: Random) -> str:
+    """The statement by which this node adds a column."""
+    return f"ALTER TABLE {quote(table)} ADD COLUMN {column} TEXT{random.choice(DEFAULTS).format(node)}"

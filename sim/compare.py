@@ -4,6 +4,7 @@ One test each:
 
 1. Roots are equal if and only if the contents are.
 2. Equal records show as equal rows, where the tables have equal definitions.
+3. Where they have not, a row that both show has equal values in the columns that both have.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Protocol
 from replica.store import index
 from replica.store.core import Core
 from replica.store.store import Store
-from sim.truth import Look, look, quiet, rows_of, schema_of
+from sim.truth import Look, columns_of, look, quiet, rows_of, schema_of
 
 Row = tuple[tuple[str, object], ...]
 """Of a user's table: each value with its type."""
+_Shown = tuple[str, tuple[str, ...], list[tuple[str, bool]], list[Row]]
+"""A machine's name, the SQL of a table there, its columns (name, whether it is in the key), and its rows."""
 Broken = tuple[str, str, str]
 """Invariant, node, and what is wrong."""
 
@@ -40,7 +43,7 @@ def differing(
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
     seen: list[tuple[str, bytes, list[bytes]]] = []
-    shown: dict[tuple[bytes, str, tuple[str, ...]], tuple[str, list[Row]]] = {}
+    shown: dict[tuple[bytes, str, tuple[str, ...]], _Shown] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
@@ -56,11 +59,30 @@ def differing(
             for collection, sql in sorted(schema_of(core).items()):
                 if _private(core, collection):
                     continue
-                rows = rows_of(core, collection)
-                name, others = shown.setdefault((b"".join(contents), collection, sql), (machine.name, rows))
-                if rows != others:
-                    text = f"equal records, but {name} and {machine.name} show other rows of {collection}"
-                    yield "I1", machine.name, text
+                mine = (machine.name, sql, [c[:2] for c in columns_of(core, collection)], rows_of(core, collection))
+                where = b"".join(contents), collection
+                for other in (shown.setdefault((*where, ()), mine), shown.setdefault((*where, sql), mine)):
+                    if not _alike(mine, other):
+                        text = f"equal records, but {other[0]} and {machine.name} show other rows of {collection}"
+                        yield "I1", machine.name, text
+                        break
+
+
+def _alike(mine: _Shown, other: _Shown) -> bool:
+    """Whether two copies of a table show the same, as far as their definitions let them."""
+    if mine[1] == other[1]:
+        return mine[3] == other[3]
+    both = [column for column in mine[2] if column in other[2]]
+    if [name for name, key in mine[2] if key] != [name for name, key in other[2] if key]:
+        return True
+    ours, theirs = _by_key(mine, both), _by_key(other, both)
+    return all(ours[key] == theirs[key] for key in ours.keys() & theirs.keys())
+
+
+def _by_key(table: _Shown, columns: Sequence[tuple[str, bool]]) -> dict[str, list[object]]:
+    places = [table[2].index(column) for column in columns]
+    keys = [place for place, (_, key) in enumerate(table[2]) if key]
+    return {repr([row[k] for k in keys]): [row[p] for p in places] for row in table[3]}
 
 
 def _private(core: Core, collection: str) -> bool:

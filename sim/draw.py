@@ -26,7 +26,7 @@ from typing import Any
 
 from replica.errors import UsageError
 from replica.store.catalog import quote
-from sim.alter import Alterable, alterable
+from sim.alter import Alterable, adding, alterable
 from sim.chance import stream
 from sim.drafts import literal
 from sim.minors import mixed
@@ -394,7 +394,7 @@ class _Faults:
             if any(entry[1:] == (table.name, column) for entry in added):
                 column = f"extra_{self._n}"
             added.append((at, table.name, column))
-            sql = [f"ALTER TABLE {quote(table.name)} ADD COLUMN {column} TEXT"]
+            sql = [adding(table.name, column, node, stream(self._world.seed, f"default {self._n}"))]
             if table.name == "account" and not self._world.db:
                 self._put(at + rng.uniform(0.1, 30), "write", node, **self._write(node, column))
         self._put(at, "schema", node, sql=sql)

@@ -171,5 +171,15 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
             ),
         ),
     ),
+    (
+        "default-unspoken",
+        "What a column's default shows is state; else nodes with other defaults show other rows under equal roots.",
+        ("schema",),
+        ("I1", "I5"),
+        (
+            ("replica.store.refit:_recheck", "speak(core, state, packed)", "pass"),
+            ("replica.store.show:_Placing._read_back", "speak(self._core, state, packed)", "pass"),
+        ),
+    ),
 )
 """Name, what is lost, faults, invariants, and what is changed: (place, old words, new words)."""

@@ -212,13 +212,19 @@ class _Text(bytes):
     __slots__ = ()
 
 
-def rows_of(core: Core, collection: str) -> list[tuple[Any, ...]]:
-    """The user's rows of a collection: each value with its type, columns by name. A whole number in a key is an integer,
-    and -0.0 is 0.0, since copies may differ in that."""
+def columns_of(core: Core, collection: str) -> list[tuple[str, bool, str]]:
+    """The columns of a user's table by name: (folded name, whether it is in the key, quoted name)."""
     shape = core.by_name[collection].shape
     assert shape is not None
     info = core.db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1", (shape.name,)).fetchall()
-    columns = sorted((fold(n), bool(pk), catalog.quote(n)) for n, pk in info)
+    return sorted((fold(n), bool(pk), catalog.quote(n)) for n, pk in info)
+
+
+def rows_of(core: Core, collection: str) -> list[tuple[Any, ...]]:
+    """The user's rows of a collection: each value with its type, columns as in `columns_of`. A whole number in a key is an
+    integer, and -0.0 is 0.0, since copies may differ in that."""
+    shape, columns = core.by_name[collection].shape, columns_of(core, collection)
+    assert shape is not None
     core.db.text_factory = _Text
     try:
         sql = f"SELECT {', '.join(c for _, _, c in columns)} FROM {catalog.quote(shape.name)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from sim.alter import alterable
+from sim.alter import DEFAULTS, adding, alterable
+from sim.chance import stream
 from sim.scenario import Place, Scenario
 
 SCHEMA = """
@@ -35,3 +36,14 @@ def test_a_rebuild_keeps_everything() -> None:
 def test_what_stands_in_the_way_of_a_rebuild() -> None:
     (table,) = alterable(world(SCHEMA + "CREATE VIEW v AS SELECT a FROM t;"))
     assert table.rebuild == []
+
+
+def test_two_nodes_add_one_column_with_other_defaults() -> None:
+    shown = set()
+    for seed in range(40):
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.executescript(SCHEMA)
+            db.execute(adding("t", "more", "n1", stream(seed, "default")))
+            shown.update(db.execute("SELECT more FROM t").fetchall())
+    assert shown == {(None,), ("usual",), ("n1's",), ("",)}
+    assert len(set(DEFAULTS)) == len(shown)

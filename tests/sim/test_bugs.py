@@ -54,6 +54,7 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
     "number-not-freed": (None, 0),
     "numbers-reused": (None, 1),
     "not-read-back": (("schema",), 1),
+    "default-unspoken": (("schema",), 3),
     "root-not-compared": (None, 0),
     "silence-borne": (("crash", "suspend", "deaf"), 11),
     "sessions-not-released": (None, 0),

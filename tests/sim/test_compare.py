@@ -10,7 +10,7 @@ import pytest
 from protocol.record import Record
 from sim.compare import differing
 from sim.truth import look
-from tests.sim.test_oracle import World
+from tests.sim.test_oracle import Judged, World
 from tests.store.harness import meet
 
 
@@ -51,13 +51,35 @@ def test_a_record_that_was_read_before_is_one_for_all_copies_and_a_damaged_one_i
     assert look(a.store._core, known=known).records[rid] is first.records[rid]
 
 
+KEEP = "INSERT INTO _replica_extra SELECT key, pos, x'01' FROM _replica_record JOIN _replica_field USING (tbl)"
+"""The value is kept aside: what the row shows is no matter of the record."""
+
+
+def _show(machine: Judged, change: str) -> None:
+    machine.sql("INSERT INTO _replica_mute VALUES (1)", f"UPDATE t SET {change}", "DELETE FROM _replica_mute")
+
+
 def test_records_and_rows(world: World) -> None:
     a, b = world.machines
-    keep = "INSERT INTO _replica_extra SELECT key, pos, x'01' FROM _replica_record JOIN _replica_field USING (tbl)"
     for machine in (a, b):
-        machine.sql(f"{keep} WHERE name IN ('a', 'b')", "UPDATE _replica_record SET flags = flags | 2")
-    b.sql("INSERT INTO _replica_mute VALUES (1)", "UPDATE t SET a = 9", "DELETE FROM _replica_mute")
+        machine.sql(f"{KEEP} WHERE name IN ('a', 'b')", "UPDATE _replica_record SET flags = flags | 2")
+    _show(b, "a = 9")
     assert list(differing([a, b])) == [("I1", "b", "equal records, but a and b show other rows of t")]
-    b.sql("CREATE INDEX i ON t(a)")
+
+
+def test_rows_under_other_definitions(world: World) -> None:
+    a, b = world.machines
+    b.sql("CREATE INDEX i ON t(a)", "ALTER TABLE t ADD COLUMN c")
     b.store.absorb()
+    meet(a, b)
+    assert a.rows("SELECT c FROM t") == [(None,)]
+    a.sql("ALTER TABLE t DROP COLUMN c")
+    a.store.absorb()
+    meet(a, b)
     assert list(differing([a, b])) == []
+    _show(b, "c = 9")
+    assert list(differing([a, b])) == []
+    for machine in (a, b):
+        machine.sql(f"{KEEP} WHERE name IN ('a', 'b')", "UPDATE _replica_record SET flags = flags | 2")
+    _show(b, "b = 9")
+    assert list(differing([a, b])) == [("I1", "b", "equal records, but a and b show other rows of t")]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from protocol import limits
-from protocol.hlc import is_base, millis
+from protocol.hlc import is_base, lowest, millis
 from protocol.record import Record
 from replica.store.changes import Change
 from replica.store.core import Core
@@ -300,8 +300,9 @@ class Oracle:
         for item in fresh:
             if item not in own and not self._explained(name, rid, item):
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
-        # Of others, what surfaced may have been changed by a peer before.
-        if local and self._watches(rid) and not own and not self._twins.intersection(node.ids):
+        # What surfaces shows its columns' defaults; of others, it may have been changed by a peer before.
+        new = own or [item for item in fresh if item.stamp == lowest(record.floor)]
+        if local and self._watches(rid) and not new and not self._twins.intersection(node.ids):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
             whose = self.truth.stamps.get(item.stamp)

@@ -13,15 +13,16 @@ from sim.world import World
 SEEDS = 200
 AT_ONCE = 10
 FAILED = [
-    int(line.split()[0])
+    line.split()
     for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
     if line and not line.startswith("#")
 ]
 
 
-def check(seed: int) -> str:
-    result = World(draw(seed), keep=False).run()
-    assert result.ok, f"{result.violation}\nagain: python -m sim run --seed {seed}"
+def check(seed: int, *faults: str) -> str:
+    result = World(draw(seed, faults=faults or None), keep=False).run()
+    again = f"python -m sim run --seed {seed}{' --faults ' * bool(faults)}{','.join(faults)}"
+    assert result.ok, f"{result.violation}\nagain: {again}"
     return result.digest
 
 
@@ -31,9 +32,9 @@ def test_no_promise_breaks(first: int) -> None:
         check(seed)
 
 
-@pytest.mark.parametrize("seed", FAILED)
-def test_what_failed_once_fails_no_more(seed: int) -> None:
-    check(seed)
+@pytest.mark.parametrize("line", FAILED, ids=lambda line: line[0])
+def test_what_failed_once_fails_no_more(line: list[str]) -> None:
+    check(int(line[0]), *(line[2].split(",") if line[1] == "--faults" else ()))
 
 
 @pytest.mark.parametrize("seed", [2, 12])

@@ -35,6 +35,7 @@ from replica.feed import Feed, RecordChange
 from replica.host import Host
 from replica.invite import Invite
 from replica.parting import part
+from replica.soon import Soon
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.changes import Change
@@ -87,6 +88,7 @@ class Node:
         self._opening = asyncio.Lock()
         self._store: Store | None = None
         self._waiting = Waiting(self._post, lambda writes: self.store.together(writes))  # noqa: PLW0108
+        self._soon = Soon(lambda: self._queue(self.store.absorb))
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
@@ -137,6 +139,7 @@ class Node:
         await self._bell.close()
         if self._reader is not None:
             await self._reader.close()
+        await self._soon.close()
         if self._thread is not None:
             await self._thread.close()
 
@@ -175,8 +178,9 @@ class Node:
     # --- data ---------------------------------------------------------------------------------------------------------
 
     async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
-        """Run one SQL statement that may write; returns its rows."""
+        """Run one SQL statement that may write; returns its rows when it is on the disk. Its changes are told soon after."""
         _, rows = await self._waiting.write(together.statement(sql, parameters))
+        self._soon.wrote()
         return rows
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -211,7 +215,7 @@ class Node:
         return await self.call(lambda: Invite(self.store.secrets(), url, self.store.name))
 
     async def changes(self) -> AsyncIterator[RecordChange]:
-        """Changes of records as they are committed, by this process, other programs and peers."""
+        """Changes of records soon after they are committed, by this process, other programs and peers."""
         queue = self._feed.add()
         self.store.listen(self._listen)
         self._watch()

@@ -151,7 +151,8 @@ class Store(StorePort):
         return done
 
     def together(self, writes: Sequence[together.Write]) -> list[together.Done]:
-        """Group commit: run these writes, each as if alone, in as few transactions as may be."""
+        """Group commit: run these writes, each as if alone, in as few transactions as may be. What statements wrote waits to
+        be absorbed."""
         return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:

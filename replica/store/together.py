@@ -1,13 +1,15 @@
 """Group commit: writes that wait for the store at one moment share a transaction, and so one sync of the disk.
 
-They run one after the other; what they wrote is stamped and digested together, before the one commit. If one of them is
-refused, all is undone and done again with each behind a savepoint, so that it leaves the others alone. One test each:
+They run one after the other. A statement is what any other program's is: it leaves its rows in the outbox, and is
+acknowledged when they are on the disk; who needs their stamps absorbs first. If a write is refused, all is undone and done
+again with each behind a savepoint, so that it leaves the others alone. One test each:
 
 1. Each write returns or raises what it would alone, and nobody hears of his before it is committed.
 2. A refused write leaves nothing: no row, no stamp, no change that anybody is told of.
-3. If the disk ends the transaction under all of them, or something cannot be absorbed, each is tried alone.
+3. If the disk ends the transaction under all of them, or what waits cannot be absorbed for one of them, each is tried alone.
 4. A statement that changed a definition ends its group: the next one begins with what the definitions are now.
 5. Root and count are right after many changes too, when the trie is brought up to date before the end.
+6. Statements stamp nothing, and what waits is not in their way; rows are put when nothing waits.
 """
 
 from __future__ import annotations
@@ -15,15 +17,19 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from protocol.errors import OurFault
 from replica.errors import StoreBusy, UsageError
+from replica.store import index
 from replica.store.absorb import absorb_all
+from replica.store.connection import late_checkpoint
 from replica.store.core import Core
 from replica.store.put import Row, put_many
+
+_Transaction = Callable[[], AbstractContextManager[Core]]
 
 Write = Callable[[Core], Any]
 """One write, in a transaction that somebody else began. It leaves its plain SQL to be absorbed."""
@@ -69,11 +75,10 @@ class Done(NamedTuple):
     error: BaseException | None = None
 
 
-def together(
-    core: Core, writes: Sequence[Write], transaction: Callable[[], AbstractContextManager[Core]]
-) -> list[Done]:
-    """Run these writes, in order, each as if alone, in as few transactions as may be. `transaction` makes one in which
-    nothing waits to be absorbed. Errors of a write are returned; everything else is raised."""
+def together(core: Core, writes: Sequence[Write], transaction: _Transaction) -> list[Done]:
+    """Run these writes, in order, each as if alone, in as few transactions as may be. What statements wrote is left to be
+    absorbed. `transaction` makes a transaction in which nothing waits for that. Errors of a write are returned; everything
+    else is raised."""
     done: list[Done] = []
     while len(done) < len(writes):
         done += _some(core, writes[len(done) :], transaction)
@@ -84,21 +89,30 @@ class _Ended(Exception):
     """The whole transaction is lost."""
 
 
-def _some(core: Core, writes: Sequence[Write], transaction: Callable[[], AbstractContextManager[Core]]) -> list[Done]:
+@contextmanager
+def _begin(core: Core, writes: Sequence[Write], transaction: _Transaction) -> Iterator[None]:
+    """A transaction for these writes. Whoever absorbs what statements left copies the log too."""
+    if any(isinstance(write, Rows) for write in writes):
+        with transaction():
+            yield
+    else:
+        with late_checkpoint(core.db), core.transaction(index.flush):
+            yield
+
+
+def _some(core: Core, writes: Sequence[Write], transaction: _Transaction) -> list[Done]:
     """The first few of these, at least one."""
     if len(writes) == 1:
-        return [_alone(writes[0], transaction)]
+        return [_alone(core, writes[0], transaction)]
     for run in (_boldly, _carefully):
         try:
-            with transaction():
-                done = run(core, writes)
-                _absorb(core)
-            return done
+            with _begin(core, writes, transaction):
+                return run(core, writes)
         except StoreBusy as error:  # Each would wait as long again.
             return [Done(error=error)] * len(writes)
         except (OurFault, sqlite3.Error, _Ended):  # Nothing was committed: there is another way.
             continue
-    return [_alone(write, transaction) for write in writes]
+    return [_alone(core, write, transaction) for write in writes]
 
 
 def _boldly(core: Core, writes: Sequence[Write]) -> list[Done]:
@@ -124,15 +138,16 @@ def _carefully(core: Core, writes: Sequence[Write]) -> list[Done]:
     """Each behind a savepoint, up to one that changes a definition."""
     done: list[Done] = []
     for alike in _groups(writes):
-        done += _alike(core, alike)
-        if core.schema_moved:
-            break
+        for some in [alike] if isinstance(alike[0], Rows) else [[write] for write in alike]:
+            done += _alike(core, some)
+            if core.schema_moved:
+                return done
     return done
 
 
 def _groups(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Rows of one table that follow each other, and each other write by itself."""
-    for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else write):
+    """Rows of one table that follow each other, and other writes that do."""
+    for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else None):
         yield list(some)
 
 
@@ -142,11 +157,10 @@ def _rows(alike: Sequence[Write]) -> Rows | None:
     return Rows(rows[0].table, [row for write in rows for row in write.rows]) if rows else None
 
 
-def _alone(write: Write, transaction: Callable[[], AbstractContextManager[Core]]) -> Done:
+def _alone(core: Core, write: Write, transaction: _Transaction) -> Done:
     try:
-        with transaction() as core:
+        with _begin(core, [write], transaction):
             value = write(core)
-            absorb_all(core)
     except Exception as error:
         return Done(error=error)
     return Done(value)

@@ -125,6 +125,8 @@ def test_a_refused_write_leaves_nothing_and_hurts_nobody(machine: Make) -> None:
     assert str(done[3].error).startswith("row 1: ")
     assert commits.number == 1
     assert m.rows("SELECT k FROM t ORDER BY k") == [("a",), ("g",)]
+    assert [change.kind for change in heard] == ["insert"]
+    m.store.absorb()
     assert [change.kind for change in heard] == ["insert", "insert"]
     assert len(m.records("t")) == 2
     assert m.store.verify() == []
@@ -140,7 +142,7 @@ def test_if_the_transaction_ends_under_them_each_is_tried_alone(machine: Make) -
         Rows("t", [("c", 3, "")]),
     ])  # fmt: skip
     assert [type(one.error) for one in done] == [type(None), type(None), RowRefused, type(None)]
-    assert commits.number == 3
+    assert commits.number == 4, "three writes, and what the second left"
     assert m.rows("SELECT k, w FROM t ORDER BY k") == [("a", "x"), ("c", "")]
 
 
@@ -176,7 +178,7 @@ def test_root_and_count_are_right_after_many_changes(machine: Make, monkeypatch:
 
 
 @pytest.mark.parametrize("error", [StoreBusy, RuntimeError])
-def test_what_cannot_be_absorbed_is_told_to_whoever_wrote_it(
+def test_what_cannot_be_absorbed_fails_those_who_need_it_absorbed_and_no_statement(
     machine: Make, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     m = machine("m", TABLES)
@@ -187,16 +189,58 @@ def test_what_cannot_be_absorbed_is_told_to_whoever_wrote_it(
             raise error("cannot be absorbed")
         look(core, table, entries)
 
-    monkeypatch.setattr(absorb, "look", fails)
-    done = m.store.together([
-        statement("INSERT INTO t VALUES ('a', 1, '')"),
-        statement("INSERT INTO t VALUES ('bad', 2, '')"),
-        Rows("t", [("c", 3, "")]),
-        Rows("n", [(1, 1)]),
-    ])  # fmt: skip
-    assert [type(one.error) for one in done] == [type(None), error, type(None), type(None)]
-    assert m.rows("SELECT k FROM t") == [("a",), ("c",)]
+    with monkeypatch.context() as patched:
+        patched.setattr(absorb, "look", fails)
+        done = m.store.together([
+            Rows("n", [(1, 1)]),
+            statement("INSERT INTO t VALUES ('a', 1, '')"),
+            statement("INSERT INTO t VALUES ('bad', 2, '')"),
+            Rows("t", [("c", 3, "")]),
+            statement("INSERT INTO t VALUES ('d', 4, '')"),
+        ])  # fmt: skip
+        assert [type(one.error) for one in done] == [type(None)] * 3 + [error, type(None)]
+        with pytest.raises(error, match="cannot be absorbed"):
+            m.store.root()
+    assert m.rows("SELECT k FROM t") == [("a",), ("bad",), ("d",)]
     assert m.store.verify() == []
+    assert len(m.records("t")) == 3
+
+
+def test_statements_stamp_nothing_and_rows_are_put_when_nothing_waits(machine: Make) -> None:
+    m = machine("m", TABLES)
+    m.store.put_many("t", [("a", 0, "")])
+    before, commits = m.store.root(), Commits(m)
+    update = statement("UPDATE t SET v = v + 1")
+    for some in ([update], [update] * 3):
+        assert [one.error for one in m.store.together(some)] == [None] * len(some)
+    assert (absorb.backlog(m.core), commits.number) == (4, 2)
+    assert index.root(m.core) == before
+    stamped: list[Write] = [Rows("t", [("b", 9, "")]), update]
+    assert [one.error for one in m.store.together(stamped)] == [None, None]
+    assert absorb.backlog(m.core) == 2, "of the last update alone"
+    assert len(m.records("t")) == 2
+    assert m.store.verify() == []
+    assert m.rows("SELECT v FROM t ORDER BY k") == [(5,), (10,)]
+
+
+def test_the_log_is_copied_when_what_waits_is_absorbed_or_when_it_is_very_long(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CHECKPOINT_PAGES", 4)
+    monkeypatch.setattr(connection, "LATE_CHECKPOINT_PAGES", 30)
+    m = machine("m", TABLES)
+    m.store.put_many("t", [(f"k{i}", i, "x" * 2_000) for i in range(60)])
+
+    def copies(work: Callable[[], object]) -> bool:
+        before = m.path.read_bytes()
+        work()
+        return m.path.read_bytes() != before
+
+    update: list[Write] = [statement("UPDATE t SET w = w || '.' WHERE v < 5")] * 2
+    assert not copies(lambda: m.store.together(update))
+    assert copies(m.store.absorb)
+    assert not copies(lambda: m.store.together(update))
+    assert copies(lambda: m.store.together([statement("UPDATE t SET w = w || ':'")]))
 
 
 def test_a_write_after_a_definition_sees_it(machine: Make) -> None:
@@ -243,8 +287,10 @@ def test_a_definition_is_followed_though_a_held_record_surfaces_after_it(
     a.sql("CREATE TRIGGER mine AFTER INSERT ON n BEGIN SELECT 1; END")
     a.store.absorb()
     before = a.rows("SELECT v FROM n")
-    done = a.store.together([statement("DELETE FROM n WHERE k = 1"), statement("ALTER TABLE t ADD COLUMN x")])
-    assert [one.error for one in done] == [None, None]
+    some: list[Write] = [statement("DELETE FROM n WHERE k = 1"), statement("ALTER TABLE t ADD COLUMN x")]
+    done = a.store.together([*some, Rows("n", [(2, 2)])])  # What waits is absorbed before the rows: then it surfaces.
+    assert [one.error for one in done] == [None, None, None]
+    a.sql("DELETE FROM n WHERE k = 2")
     assert [len(before), len(a.rows("SELECT v FROM n"))] == [1, 1]
     assert a.rows("SELECT v FROM n") != before
     a.sql("INSERT INTO t(k, v, w, x) VALUES ('a', 1, '', 'new')")
@@ -304,7 +350,8 @@ def test_what_a_listener_raises_is_no_reason_to_write_twice(machine: Make) -> No
 
     m.store.listen(broken)
     with pytest.raises(RuntimeError, match="a listener"):
-        m.store.together([statement("UPDATE t SET v = v + 1"), statement("UPDATE t SET v = v + 1")])
+        update = statement("UPDATE t SET v = v + 1")
+        m.store.together([update, update, Rows("n", [(1, 1)])])
     assert m.rows("SELECT v FROM t") == [(3,)]
 
 

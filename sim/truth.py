@@ -250,6 +250,7 @@ def wrong_inside(core: Core) -> list[str]:
     checks = (
         ("SELECT * FROM _replica_mute", "capture is switched off"),
         ("SELECT * FROM _replica_outbox", "something waits"),
+        ("SELECT seq FROM _replica_young", "rows that were put wait"),
         ("SELECT key FROM _replica_extra EXCEPT SELECT key FROM _replica_record", "values of no record"),
         ("SELECT key FROM _replica_past EXCEPT SELECT key FROM _replica_record", "lost values of no record"),
         ("SELECT key FROM _replica_held EXCEPT SELECT key FROM _replica_record", "no record is held"),

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 from replica.errors import StoreBusy, StoreError, from_sqlite
+from replica.store import absorb
 from replica.store.adopt import Progress
 from replica.store.connection import connect
 from replica.store.store import Store
@@ -52,7 +53,7 @@ def _begin(store: Store, db: sqlite3.Connection) -> None:
     for _ in range(TRIES):
         store.absorb()
         db.execute("BEGIN")
-        (waiting,) = db.execute("SELECT EXISTS(SELECT 1 FROM _replica_outbox)").fetchone()
+        (waiting,) = db.execute(absorb.WAITS).fetchone()
         (known,) = db.execute("SELECT value FROM _replica_meta WHERE name = 'schema_version'").fetchone()
         if not waiting and known == db.execute("PRAGMA schema_version").fetchone()[0]:
             return

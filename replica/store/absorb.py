@@ -1,8 +1,8 @@
 """Absorption: what other programs wrote becomes stamped state.
 
 The outbox says which rows to look at; the row itself is the witness. Row gone and record shown: a delete. Row there and
-record not live: an insert. Both: an update of the fields whose check differs. No difference: nothing happened. One test
-each:
+record not live: an insert. Both: an update of the fields whose check differs. No difference: nothing happened. The young
+generation is older than what the outbox says, and is merged first. One test each:
 
 1. stamp = max(last + 1, min(captured wall, wall now)), in captured order, one stamp for all fields of a row's event.
 2. Where SQLite made up the key, a row deleted and inserted anew under one number is another record.
@@ -22,7 +22,7 @@ from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, pack_id, pack_ids, unpack_id
 from protocol.values import IllFormedText, pack_values
-from replica.store import outbox
+from replica.store import outbox, young
 from replica.store.catalog import Table, marks
 from replica.store.changes import Change
 from replica.store.core import Core
@@ -39,6 +39,9 @@ ENTRIES_MAX = 32_768
 AT_ONCE = 4_096
 """Rows that are looked at together: what is made of them still fits into the processor's cache."""
 
+WAITS = "SELECT EXISTS(SELECT 1 FROM _replica_outbox) OR EXISTS(SELECT 1 FROM _replica_young)"
+"""Whether anything waits, of what other programs wrote or of the young generation."""
+
 _ROW, _ROWS = -1, -2
 """Instead of a field's position: a row that cannot travel, or any number of rows with NULL in the key."""
 
@@ -50,6 +53,11 @@ def backlog(core: Core) -> int:
 
 def pending(core: Core) -> bool:
     """Whether anything waits."""
+    return bool(core.db.execute(WAITS).fetchone()[0])
+
+
+def captured(core: Core) -> bool:
+    """Whether something waits that other programs wrote."""
     return core.db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone() is not None
 
 
@@ -58,6 +66,8 @@ def absorb(core: Core, limit: int = ENTRIES_MAX) -> int:
     """Absorb up to `limit` outbox entries, in the caller's transaction. Returns how many are left at least (0: none)."""
     if not pending(core):
         return 0
+    if young.merge(core):
+        return int(pending(core))
     stamp_outbox(core, limit)
     if pending(core):
         return 1

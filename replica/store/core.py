@@ -134,8 +134,9 @@ class Core:
         return self._reporting
 
     @contextmanager
-    def transaction(self, flush: Callable[[Core], None]) -> Iterator[None]:
-        """One write transaction: all or nothing. `flush` brings the trie up to date before the commit."""
+    def transaction(self, flush: Callable[[Core], None], *, follow: bool = True) -> Iterator[None]:
+        """One write transaction: all or nothing. `flush` brings the trie up to date before the commit. `follow`: definitions
+        that somebody changed."""
         if self.in_transaction:
             yield
             return
@@ -143,7 +144,7 @@ class Core:
             begin(self.db, self._busy_ms)
             self.in_transaction = True
             try:
-                self._refresh(follow=True)
+                self._refresh(follow=follow)
                 yield
                 flush(self)
                 if self.clock.last != self._last_saved:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from protocol.record import fold
 from replica.errors import TableRefused, hopeless
-from replica.store import capture, catalog, ddl
+from replica.store import capture, catalog, ddl, young
 from replica.store.absorb import full_diff, pending, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
@@ -25,6 +25,7 @@ from replica.store.refit import refit, reveal, triggers_of
 def follow_schema(core: Core) -> None:
     """Compare every adopted table with what was installed, and mend what differs. Raises StoreError if what is stored of
     that makes no sense: then nobody knows which columns are new."""
+    young.merge(core)
     rows = core.db.execute("SELECT tbl, local, signature FROM _replica_table WHERE local IS NOT NULL").fetchall()
     changed: list[tuple[Table, Shape]] = []
     for tbl, local, signature in rows:

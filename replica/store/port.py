@@ -64,7 +64,7 @@ class StorePort:
         """`durable=False` gives up FULL durability: a power cut may lose the last commits, never consistency. Raises
         NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
         self.path = str(path)
-        self._cautious = 0
+        self._cautious = self._updating = 0
         self._settled: tuple[int, int, int] | None = None
         self._db = db or connect(path, durable=durable)
         try:

@@ -2,7 +2,7 @@
 
 A new row that its table stores as it is goes straight into rows, state and trie; every other row goes in as an UPSERT
 that the triggers capture, and is absorbed in the same transaction. So defaults, the user's triggers and constraints hold
-as in plain SQL. A test holds both ways equal.
+as in plain SQL. A test holds both ways equal. State and trie of a batch of new rows may wait for more: see `young`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from protocol.errors import ValueRefused
 from protocol.record import Birth, fold, pack_id, pack_ids
 from protocol.values import INT_MAX, INT_MIN, check
 from replica.errors import RowRefused, UsageError
-from replica.store import capture, index
-from replica.store.absorb import absorb
+from replica.store import absorb, capture, index, young
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
-from replica.store.core import Core
+from replica.store.core import Collision, Core
 from replica.store.fresh import BLOCK, fresh_rows
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
@@ -45,12 +44,7 @@ _Columns = list[tuple[Any, ...]]
 def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
     Returns how many. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
-    table = core.by_name.get(fold(name))
-    if table is None or table.shape is None:
-        raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
-    info = core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (table.shape.name,)).fetchall()
-    order = [n for (n,) in info]
-    put = _Put(core, table, order)
+    put = _prepare(core, name)
     done = 0
     source = iter(rows)
     while chunk := list(itertools.islice(source, ROWS)):
@@ -59,6 +53,21 @@ def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
         if len(core.dirty) > FLUSH_AT:
             index.catch_up(core)
     return done
+
+
+def put_young(core: Core, name: str, rows: list[Row]) -> bool:
+    """Insert a batch of rows, in the caller's transaction, and leave what is known of them to the young generation. False,
+    and nothing is written, if that is not for these rows. Raises Collision if one is there already, or cannot be: then
+    nothing may be kept, not even the stamps."""
+    return not absorb.captured(core) and _prepare(core, name).young(rows)
+
+
+def _prepare(core: Core, name: str) -> _Put:
+    table = core.by_name.get(fold(name))
+    if table is None or table.shape is None:
+        raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
+    info = core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (table.shape.name,)).fetchall()
+    return _Put(core, table, [n for (n,) in info])
 
 
 class _Put:
@@ -83,8 +92,35 @@ class _Put:
             slow = self._chunk_fast(rows, first)
         for columns, some in _by_columns(self._values(number, row) for number, row in slow):
             self._upsert(columns, some)
-        while slow and absorb(self._core):
+        while slow and absorb.absorb(self._core):
             pass
+
+    @uncollected()
+    def young(self, rows: list[Row]) -> bool:
+        """See `put_young`."""
+        core, table = self._core, self._table
+        if not (self._fast and table.columns):
+            return False
+        picked = self._pick_all(rows) if self._whole(rows) else list(map(self._pick, rows))
+        blocks = _blocks(picked) if all(picked) else []
+        if not (blocks and all(map(self._fit, blocks))):
+            return False
+        try:
+            shadows = self._shadows(blocks)
+            if young.hidden(core, [shadow[0] for shadow in shadows]):
+                raise Collision
+            if not young.room(core, len(rows)):
+                young.merge(core)
+            self._insert_rows(picked)
+        except (ValueRefused, UnicodeEncodeError, sqlite3.IntegrityError) as error:
+            raise Collision from error  # The careful way says which row it is, and why.
+        young.keep(core, table, shadows)
+        core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
+        return True
+
+    def _whole(self, rows: Sequence[Row]) -> bool:
+        """Whether all are tuples of all columns."""
+        return self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
 
     def _values(self, number: int, row: Row) -> tuple[int, dict[str, object]]:
         if isinstance(row, Mapping):
@@ -108,7 +144,7 @@ class _Put:
 
     def _chunk_fast(self, rows: list[Row], first: int) -> list[tuple[int, Row]]:
         """Insert the rows that are new and stored as they are. Returns the others."""
-        whole = self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
+        whole = self._whole(rows)
         picked = self._pick_all(rows) if whole else list(map(self._pick, rows))
         numbers = list(range(len(rows))) if whole else [i for i, values in enumerate(picked) if values]
         found = picked if whole else [values for values in picked if values]

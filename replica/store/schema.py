@@ -2,8 +2,8 @@
 
 All names begin with `_replica_`. `record` is ordered by the 16-byte record key, which is the leaf level of the Merkle
 trie; `trie` holds the levels above. Values live in the user's tables; only those that a row does not reproduce byte for
-byte stand in `extra`. The outbox is written by triggers in whatever program writes the user's tables, so it is untyped,
-has no constraint, and its SQL parses on SQLite 3.7.17.
+byte stand in `extra`. What is known of rows that were put last may wait in `young`. The outbox is written by triggers
+in whatever program writes the user's tables, so it is untyped, has no constraint, and its SQL parses on SQLite 3.7.17.
 
 A step of MIGRATIONS and the record of it are one transaction. A file from a newer version is refused, unread.
 """
@@ -65,6 +65,15 @@ CREATE TABLE _replica_import_known(mark BLOB, part INTEGER, run TEXT, content BL
 CREATE TABLE _replica_history(seq INTEGER PRIMARY KEY, root BLOB NOT NULL, came BLOB NOT NULL, went BLOB NOT NULL);
 CREATE TABLE _replica_sketch(seq INTEGER PRIMARY KEY, cells BLOB NOT NULL);
 ALTER TABLE _replica_peer ADD COLUMN agreed BLOB;
+""",
+    """
+CREATE TABLE _replica_young(
+    seq INTEGER PRIMARY KEY,
+    total INTEGER NOT NULL,  -- rows that wait, with these
+    digest BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX _replica_hidden ON _replica_record(key) WHERE NOT flags & 1;
 """,
 )
 

@@ -28,6 +28,9 @@ _FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
 _KEY_AND_BIRTH = itemgetter(0, 3)
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
+FreshRow = tuple[bytearray, int, bytearray, bytearray, bytearray, bytearray, bytearray]
+"""Key, table, id, birth, the same as the stamp of all fields, checks and digest of a record that is shown, whole and written
+by one event, as they are bound."""
 
 
 @dataclass(slots=True)
@@ -108,24 +111,34 @@ def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[byte
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
     """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
-    every, mark = sorted(rows, key=itemgetter(0)), core.toggled.mark()
-    for start in range(0, len(every), NEW_ROWS):
-        fresh, others = _stored(every[start : start + NEW_ROWS])
+    every = sorted(rows, key=itemgetter(0))
+    return _write_new(core, (_stored(every[start : start + NEW_ROWS]) for start in range(0, len(every), NEW_ROWS)))
+
+
+def write_fresh(core: Core, parts: Iterable[list[FreshRow]]) -> bool:
+    """The same, of what is ready for SQLite, in key order, about NEW_ROWS at a time."""
+    return _write_new(core, ((part, []) for part in parts))
+
+
+def _write_new(core: Core, parts: Iterable[tuple[list[FreshRow], list[ShadowRow]]]) -> bool:
+    mark, written = core.toggled.mark(), list[tuple[Any, ...]]()
+    for fresh, others in parts:
         before = core.db.total_changes
         try:
             core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
             core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
         except sqlite3.IntegrityError:
-            written = [*every[:start], *[*fresh, *others][: core.db.total_changes - before]]
-            core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [row[:1] for row in written])
+            written += [row[:1] for row in [*fresh, *others][: core.db.total_changes - before]]
+            core.db.executemany("DELETE FROM _replica_record WHERE key = ?", written)
             core.toggled.back(mark)
             return False
+        written += [row[:1] for row in (*fresh, *others)]
         _toggle(core, fresh, others, {})
     return True
 
 
 def _toggle(
-    core: Core, fresh: list[tuple[Any, ...]], others: list[tuple[Any, ...]], before: Mapping[bytes, set[bytes]]
+    core: Core, fresh: list[FreshRow], others: list[ShadowRow], before: Mapping[bytes, set[bytes]]
 ) -> None:
     if not before:
         core.toggled.born(map(_KEY_AND_BIRTH, fresh))
@@ -136,14 +149,14 @@ def _toggle(
         core.toggled.changed(key, before.get(key, set()), distinct(floor, born, stamps))
 
 
-def _stored(rows: Iterable[ShadowRow]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def _stored(rows: Iterable[ShadowRow]) -> tuple[list[FreshRow], list[ShadowRow]]:
     """Shadows as they are bound, in key order: (fresh ones, all others). Half of what a fresh one says is not new.
 
     Python's sqlite3 looks for an adapter of every `bytes`, which takes longer than to store it; of a `bytearray` it asks
     nothing."""
     own = bytearray
-    fresh: list[tuple[Any, ...]] = []
-    others: list[tuple[Any, ...]] = []
+    fresh: list[FreshRow] = []
+    others: list[ShadowRow] = []
     for row in sorted(rows, key=itemgetter(0)):
         key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
         if floor or which or stamps != born or flags != SHOWN:

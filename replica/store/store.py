@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from protocol.outcome import Outcome
 from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, schema, together
+from replica.store import absorb, ddl, index, put, report, schema, together, young
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.changes import Change
 from replica.store.connection import bulk, connect
+from replica.store.core import Collision
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
-from replica.store.port import StorePort, reporting
+from replica.store.port import CAUTIOUS, StorePort, reporting
 from replica.store.put import Row
 from replica.store.repair import repair
 from replica.store.verify import verify
@@ -114,8 +116,11 @@ class Store(StorePort):
         """Compare every row with what is known of it, and take what no trigger saw as local writes. A node whose id is
         damaged takes a new one. Returns what was damaged and is mended, a sentence each."""
         core = self._core
+        with core.transaction(index.flush, follow=False):  # To follow would be to read them.
+            mended = young.drop_damaged(core)
         with core.transaction(index.flush):  # Nothing is flushed before: the trie may be what is damaged.
-            mended = repair(core)
+            young.merge(core)
+            mended += repair(core)
             absorb.absorb_all(core)
             follow_schema(core)
             for table in core.tables.values():
@@ -140,8 +145,26 @@ class Store(StorePort):
     @reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows; all or nothing. Raises RowRefused."""
-        with bulk(self._db), self.transaction() as core:
-            return put.put_many(core, table, rows)
+        with bulk(self._db):
+            source = iter(rows)
+            few = list(islice(source, young.BATCH_MAX + 1))
+            fit = young.BATCH_MIN <= len(few) <= young.BATCH_MAX and not self._core.in_transaction
+            if fit and self._put_young(table, few):
+                return len(few)
+            with self.transaction() as core:
+                return put.put_many(core, table, chain(few, source))
+
+    def _put_young(self, table: str, rows: list[Row]) -> bool:
+        """Whether the rows are in, all of them new. Where one is not, the next are often not either."""
+        if self._updating:
+            self._updating -= 1
+            return False
+        try:
+            with self._core.transaction(index.flush):
+                return put.put_young(self._core, table, rows)
+        except Collision:
+            self._updating = CAUTIOUS
+            return False
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""

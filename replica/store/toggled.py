@@ -13,8 +13,8 @@ from itertools import chain
 from protocol.hlc import STAMP_BYTES
 from protocol.prints import ITEM_BYTES
 
-ITEMS_MAX = 32_768
-"""Items of one transaction that are remembered: 1 MB."""
+ITEMS_MAX = 65_536
+"""Items of one transaction that are remembered: 2 MB."""
 
 
 def distinct(floor: bytes, born: bytes, stamps: bytes) -> set[bytes]:

@@ -211,6 +211,7 @@ def check_inside(machine: Machine) -> None:
     for sql, what in (
         ("SELECT * FROM _replica_mute", "capture is switched off"),
         ("SELECT * FROM _replica_outbox", "something waits"),
+        ("SELECT seq FROM _replica_young", "rows that were put wait"),
         ("SELECT key FROM _replica_extra EXCEPT SELECT key FROM _replica_record", "values of no record"),
         ("SELECT key FROM _replica_past EXCEPT SELECT key FROM _replica_record", "lost values of no record"),
         (f"SELECT key FROM _replica_record WHERE (flags & {extra} > 0) <> "

@@ -65,6 +65,7 @@ def test_a_refused_row_is_no_failure_of_the_file(machine: Make) -> None:
 def test_a_node_of_the_trie_that_is_missing_is_told_and_a_rescan_makes_it_anew(machine: Make, damage: str) -> None:
     m = machine("m", T)
     m.store.put_many("t", [(f"k{n}", n) for n in range(400)])
+    m.store.absorb()
     m.sql(damage, "INSERT INTO t VALUES ('one more', -1)")
     with pytest.raises(StoreError, match=r"the root of the trie is missing or broken; .*`replica rescan`"):
         m.store.root()

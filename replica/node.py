@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -161,10 +162,7 @@ class Node:
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run a function in the store's thread."""
         self._waiting.stand_back()
-        return await self._queue(function, *args)
-
-    async def _queue(self, function: Callable[..., _T], *args: Any) -> _T:
-        return await self._open_thread.call(function, *args)
+        return await self._post(partial(function, *args))
 
     def _post(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
         return self._open_thread.post(function)
@@ -298,7 +296,7 @@ class Node:
         """A session, and what it says first."""
 
         def make() -> tuple[Session, bytes | None]:
-            me = Self(self.store.node_id, self.store.name)
+            me = Self(*self.store.me)
             agreed = self.store.agreed(url) if url else b""
             session = self._speaks(role, self.store.group_keys, self.store, me, handshake, sample=sample, agreed=agreed)
             return session, session.open(self.host.now_ms()) if role == CLIENT else None

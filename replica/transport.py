@@ -47,6 +47,8 @@ Call = Callable[..., Awaitable[Any]]
 OPEN_SECONDS = 10
 HELLO_SECONDS = 15
 SEND_SECONDS = 30
+AT_ONCE = 8_192
+"""Bytes under way up to which a transport takes more without a wait: websockets lets senders go on below as many."""
 RECEIVE_SECONDS = 120
 """A peer may be applying a batch, or hashing a million rows that were written since it last looked."""
 
@@ -178,8 +180,11 @@ async def converse(
 
 async def _send(socket: ClientConnection | ServerConnection, frame: bytes, traffic: Traffic) -> None:
     try:
-        async with asyncio.timeout(SEND_SECONDS):
+        if socket.transport.get_write_buffer_size() + len(frame) <= AT_ONCE:
             await socket.send(frame)
+        else:
+            async with asyncio.timeout(SEND_SECONDS):
+                await socket.send(frame)
     except TimeoutError:
         socket.transport.abort()
         raise Unreachable(f"the peer did not read for {SEND_SECONDS} s: dropped") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _DATES = {name: (name, 0) for name in ("julianday", "date", "time", "datetime", 
 }
 """SQL functions that know of now -> what they call, and which argument is the time."""
 
+ASKED = 64
+"""Answers that are remembered: a statement asks for the same now with each row."""
+
 _execute, _executemany = sqlite3.Connection.execute, sqlite3.Connection.executemany
 _cursor_execute, _cursor_executemany = sqlite3.Cursor.execute, sqlite3.Cursor.executemany
 
@@ -36,6 +39,7 @@ class SqlClock:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._sql = sqlite3.connect(":memory:", check_same_thread=False)
+        self._asked = lru_cache(ASKED, typed=True)(self._ask)
 
     def call(self, function: str, place: int, *arguments: Any) -> Any:
         """A date function of SQL, as the machine's clock has it."""
@@ -45,6 +49,9 @@ class SqlClock:
             if function == "julianday" and len(arguments) < 2:
                 return at
             arguments = (*arguments[:place], at, *arguments[place + 1 :])
+        return self._asked(function, *arguments)
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
         marks = ", ".join("?" * len(arguments))
         return self._sql.execute(f"SELECT {function}({marks})", arguments).fetchone()[0]
 

@@ -19,7 +19,7 @@ import itertools
 import socket
 import threading
 import time
-from asyncio import events
+from asyncio import events, format_helpers
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from random import Random
@@ -92,8 +92,10 @@ class _Timer(_Handle, asyncio.TimerHandle):
     __slots__ = ()
 
     def __init__(self, when: float, callback: Any, args: Any, loop: Loop, context: Context | None) -> None:
-        super().__init__(callback, args, loop, context)
         place: Any = self
+        place._context = copy_context() if context is None else context
+        place._loop, place._callback, place._args = loop, callback, args
+        place._cancelled, place._source_traceback = False, None
         place._when, place._scheduled = when, False
 
 
@@ -195,7 +197,18 @@ class Loop(asyncio.BaseEventLoop):
             if process.steps == process.dies_at and process.die is not None:
                 process.die()
                 return
-        handle._run()
+        try:
+            handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._failed(handle, error)
+
+    def _failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        """As asyncio tells it."""
+        place: Any = handle
+        said = format_helpers._format_callback_source(place._callback, place._args)
+        self.call_exception_handler({"message": f"Exception in callback {said}", "exception": error, "handle": handle})
 
     def resume(self, process: Process) -> None:
         """Let a stopped process go on."""

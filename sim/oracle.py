@@ -383,10 +383,14 @@ class Oracle:
             for text in self.pending(machine.name):
                 self._fail("I2", machine.name, f"{text}: never absorbed")
         honest = [m for m in looked_at if m.name not in self._hostile]
+        judged: dict[tuple[Rid, int], list[tuple[str, str]]] = {}  # Copies are one object, where they are equal.
         for machine in honest:
             with machine.store._core.reading():
                 found = self._all(machine.name, machine.store._core).records
             for rid in self.truth.known:
-                for invariant, text in self.truth.judge(rid, found.get(rid)):
+                record = found.get(rid)
+                if (rid, id(record)) not in judged:
+                    judged[rid, id(record)] = self.truth.judge(rid, record)
+                for invariant, text in judged[rid, id(record)]:
                     self._fail(invariant, machine.name, text)
         self._equal(honest)

@@ -88,6 +88,8 @@ class _Batch:
         self.changed: dict[bytes, None] = {}
         """Keys of the records that changed."""
         self.refused: list[Refusal] = []
+        self._names: dict[bytes, str] = {}
+        """What the group calls nodes: one with a wrong clock is named for each of its writes."""
 
     @property
     def held(self) -> int:
@@ -187,7 +189,7 @@ class _Batch:
         stamps = delta.register_stamps()
         ahead = max(s for s in (*stamps, delta.floor, delta.born) if s[:8] > self._horizon)
         minutes = (millis(ahead) - self._now_ms) // 60_000
-        name = ddl.node_name(self._core, ahead[8:])
+        name = self._names.get(ahead[8:]) or self._names.setdefault(ahead[8:], ddl.node_name(self._core, ahead[8:]))
         shown = clean(", ".join(map(str, unpack_id(delta.id)[0])))
         reason = (
             f"{name} is {minutes} min ahead of this node's clock: its write to {clean(delta.collection)} {shown} waits "

@@ -68,7 +68,8 @@ class Core:
         self.in_transaction = False
         self.began = (-1, -1, -1)
         """`versions` when this transaction began."""
-        self._seen = self._known = _NEVER
+        self._seen = self.known = _NEVER
+        """Of definitions, and of what others committed: what was read in, and what was seen last."""
         self._shapes: dict[str, catalog.Shape | str] = {}
         self._shapes_at = -1
         self._meta: dict[str, Any] | None = None
@@ -154,10 +155,10 @@ class Core:
                 # Before the commit: what another process commits right after it must not pass for seen.
                 seen = self._definitions(), self.began[1]
                 self.db.execute("COMMIT")
-                self._seen = self._known = seen
+                self._seen = self.known = seen
                 self.in_transaction = False
             except BaseException:
-                self._seen, self._known, self._meta = _NEVER, _NEVER, None
+                self._seen, self.known, self._meta = _NEVER, _NEVER, None
                 self.changes.clear()
                 self.dirty.clear()
                 self.toggled.clear()
@@ -188,15 +189,15 @@ class Core:
         """Of the definitions; of what other connections committed; of what this one wrote. Definitions are read again only
         where others committed something: this connection's own change in `transaction`, at whose end they are read."""
         (others,) = self.db.execute("PRAGMA data_version").fetchone()
-        if others != self._known[1]:
-            self._known = self._definitions(), others
+        if others != self.known[1]:
+            self.known = self._definitions(), others
         if others != self._meta_at:
             self._meta, self._meta_at = None, others
-        return *self._known, self.db.total_changes
+        return *self.known, self.db.total_changes
 
     def unsure(self) -> None:
         """A statement of somebody else's was run outside of a transaction: it may have changed definitions."""
-        self._known = _NEVER
+        self.known = _NEVER
 
     def _definitions(self) -> int:
         return int(self.db.execute("PRAGMA schema_version").fetchone()[0])

@@ -93,9 +93,14 @@ class StorePort:
     def transaction(self) -> Iterator[Core]:
         """One write transaction, in which nothing waits to be absorbed: for rooms that compose what is below a store."""
         self._catch_up()
-        with self._core.transaction(index.flush):
-            absorb.absorb_all(self._core)
-            yield self._core
+        core = self._core
+        inner, quiet = core.in_transaction, False
+        with core.transaction(index.flush):
+            absorb.absorb_all(core)
+            yield core
+            quiet = not inner and not absorb.pending(core)
+        if quiet and core.known[0] == core.remembered().get("schema_version"):
+            self._settled = *core.known, core.db.total_changes
 
     def absorb(self) -> None:
         """Stamp whatever other programs wrote."""

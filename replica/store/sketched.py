@@ -86,8 +86,8 @@ class Sketched:
             yield "the history has holes, or says what makes no sense: syncs are longer; `replica rescan` begins it anew"
         if any(root != index.root(self._core)[0] or seq > history.SEQ_MAX for root, seq in rows):
             yield "the history does not end at the root of now: syncs are longer; `replica rescan` begins it anew"
-        followed = self.now().to_bytes()
-        if followed != self._build().to_bytes():
+        followed = self.now()
+        if not followed.equals(self._build()):
             yield "the sketch is not that of the records: syncs are longer; `replica rescan` makes it anew"
 
     def keep(self) -> None:

@@ -85,6 +85,13 @@ class Store(StorePort):
 
     @property
     @reporting
+    def me(self) -> tuple[bytes, str]:
+        """This node's id and name, of one moment."""
+        settings = self._core.settings()
+        return settings["node"], str(settings["name"])
+
+    @property
+    @reporting
     def node_id(self) -> bytes:
         """This node's id. It changes when the file is found to be a clone."""
         node: bytes = self._core.meta("node")

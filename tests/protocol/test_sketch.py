@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from protocol import limits, prints
 from protocol.errors import Malformed
 from protocol.prints import SUBTABLES
-from protocol.sketch import FULL_BYTES, Sketch, estimate, fits, peel, size_for, widen, wider
+from protocol.sketch import FEW, FULL_BYTES, Sketch, estimate, fits, peel, size_for, widen, wider
 from tests.protocol.test_prints import FAMILY, schema_items
 from tests.vectors import vectors
 
@@ -89,6 +89,27 @@ def test_1_the_same_set_gives_the_same_sketch_by_any_history(some: set[int], gon
     assert made.to_bytes() == of(some).to_bytes()
     made.remove(list(some))
     assert made.to_bytes() == bytes(FULL_BYTES)
+
+
+def test_1_cells_that_were_asked_for_follow_what_comes_and_goes() -> None:
+    random = Random(1)
+    pool = list(FAMILY.prints(random.randbytes(32 * 2 * FEW)))
+    made, there = Sketch(FAMILY), set[int]()
+    for _ in range(60):
+        come = random.sample([p for p in pool if p not in there], 40)
+        made.add(come)
+        there.update(come)
+        gone = random.sample(sorted(there), 10)
+        made.remove(gone)
+        there.difference_update(gone)
+        for width in (7, random.choice([8, 13, 24, 96, 97])):
+            assert made.cells(width) == plain_cells(there, width)
+        if len(there) == 30:
+            assert made.equals(of(there))
+            assert not made.equals(of(there - {max(there)}))
+    assert len(there) > FEW
+    assert made.equals(of(there))
+    assert not made.equals(of(there ^ {pool[0]}))
 
 
 @given(sets, sets, widths)

@@ -336,3 +336,26 @@ def test_the_note_of_a_value_that_stays_here_goes_with_its_column(machine: Make)
     a.sql("ALTER TABLE t ADD COLUMN v", "UPDATE t SET v = 'small'")
     assert a.store.verify() == []
     assert unpack_value(a.record("t", "k").registers["v"][1]) == "small"
+
+
+def test_after_a_transaction_it_is_known_whether_something_waits(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY);")
+    with a.store.transaction():
+        pass
+    asked: list[str] = []
+    a.core.db.set_trace_callback(asked.append)
+    before = a.store.root()
+    assert asked == ["PRAGMA data_version"]
+    with a.store.transaction() as core:
+        core.db.execute("INSERT INTO t VALUES ('captured')")
+    with_one = a.store.root()
+    assert with_one[1] == before[1] + 1
+    with a.store.transaction():
+        pass
+    a.sql("INSERT INTO t VALUES ('by another program')")
+    assert a.store.root()[1] == with_one[1] + 1
+    with a.store.transaction() as core:
+        core.db.execute("CREATE TABLE other(k TEXT PRIMARY KEY)")
+    a.store.root()
+    assert not a.core.schema_moved
+    a.core.db.set_trace_callback(None)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from protocol.collector import uncollected
-from protocol.descent import Applied, Items
+from protocol.descent import Applied
 from protocol.keys import Keys
+from protocol.reading import Items
 from protocol.record import Delta, Record
 from protocol.trie import Entry, Node
 from replica import system

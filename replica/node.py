@@ -29,6 +29,7 @@ from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.session import Self, Session
 from replica import transport
+from replica.ahead import Ahead
 from replica.bell import Bell, Subscriber
 from replica.errors import UsageError
 from replica.feed import Feed, RecordChange
@@ -97,6 +98,7 @@ class Node:
         self._listeners: list[Listener] = []
         self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
+        self._ahead = Ahead(lambda: self._queue(self.store.make_sketch), lambda: len(self.sessions) > self._strangers)
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
         """Called after each session that a peer began."""
@@ -111,7 +113,7 @@ class Node:
             await asyncio.to_thread(thread.join)
             raise
         try:
-            self._store = await thread.call(self._open, thread)
+            self._store, due = await thread.call(lambda: ((store := self._open(thread)), store.sketch_due()))
         except BaseException:
             await thread.close()
             raise
@@ -121,17 +123,24 @@ class Node:
             loop.call_soon_threadsafe(self._feed.tell, changes)
 
         self._listen = publish
+        if due:
+            self._ahead.begin()
         return self
 
     def _open(self, thread: StoreThread) -> Store:
         host = self.host
         return Store(self.path, now_ms=host.now_ms, random=host.random_bytes, db=thread._conn)
 
+    def _look(self) -> bool:
+        self.store.absorb()
+        return self.store.sketch_due()
+
     async def close(self) -> None:
         """Stop serving and close the file."""
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
+        await self._ahead.close()
         for listener in self._listeners:
             await listener.close()
         await self._bell.close()
@@ -231,7 +240,8 @@ class Node:
         while True:
             await asyncio.sleep(self._poll_seconds)
             try:
-                await self.call(self.store.absorb)
+                if await self.call(self._look):
+                    self._ahead.begin()
             except ReplicaError as error:
                 log.warning("%s", error)
             except Exception:

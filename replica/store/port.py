@@ -220,6 +220,18 @@ class StorePort:
         """The estimator of the items here, or of those that came and went since that was the root."""
         return self._read(lambda: self._sketched.now(since).counters())
 
+    def sketch_due(self) -> bool:
+        """Whether the sketch is better made before a session wants it, by `make_sketch`."""
+        return self._read(self._sketched.due)
+
+    def make_sketch(self) -> bool:
+        """Make a part of it, in some 12 ms, and keep it when it is whole. Returns whether there is more to do."""
+        if self._read(self._sketched.part):
+            return True
+        with self._core.transaction(index.flush):
+            self._sketched.keep()
+        return False
+
     @uncollected()
     def cells(self, width: int, since: bytes = b"") -> bytes:
         """The sketch of the same, folded to a width."""

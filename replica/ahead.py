@@ -1,6 +1,7 @@
 """Work that is better done before anybody waits for it: while a node is open and has no session, in short parts.
 
-It is what a first meeting with a stranger needs of a large store (`store.sketched`). One test each:
+It is what a first meeting with a stranger needs of a large store (`store.sketched`), and to copy SQLite's log into the file
+after syncs. One test each:
 
 1. It is done in parts, between which the store's thread serves whoever waits; while there is a session none is begun, but
    for one whose peer has not greeted: that may be a stranger, who needs it.
@@ -26,10 +27,11 @@ class Ahead:
         """`part` does some of it and says whether there is more; `busy` says whether somebody else wants something."""
         self._part, self._busy = part, busy
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def begin(self) -> None:
-        """Do it, unless it is being done."""
-        if self._task is None or self._task.done():
+        """Do it, unless it is being done or was ended."""
+        if not self._closed and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -43,7 +45,8 @@ class Ahead:
             log.warning("%s", error)
 
     async def close(self) -> None:
-        """End it."""
+        """End it for good."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

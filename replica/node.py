@@ -98,7 +98,7 @@ class Node:
         self._listeners: list[Listener] = []
         self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
-        self._ahead = Ahead(lambda: self._queue(self.store.make_sketch), lambda: len(self.sessions) > self._strangers)
+        self._ahead = Ahead(lambda: self._queue(self.store.tidy), lambda: len(self.sessions) > self._strangers)
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
         """Called after each session that a peer began."""
@@ -140,10 +140,10 @@ class Node:
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
-        await self._ahead.close()
         for listener in self._listeners:
             await listener.close()
         await self._bell.close()
+        await self._ahead.close()
         if self._reader is not None:
             await self._reader.close()
         if self._thread is not None:
@@ -285,7 +285,8 @@ class Node:
             if not kept:
                 await socket.close()
             with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
-                await self.call(self.store.remember, session.outcome, url)
+                if await self.call(self.store.remember, session.outcome, url):
+                    self._ahead.begin()
         notices, session.outcome.held = await self.call(lambda: (self.store.notices(), self.store.held_count()))
         session.outcome.reasons.extend(notices)
         return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
@@ -382,7 +383,8 @@ class Node:
             self._strangers -= int(stranger)
             self._ended(session)
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
-                await self.call(self.store.remember, session.outcome, None)
+                if await self.call(self.store.remember, session.outcome, None):
+                    self._ahead.begin()
             if self.on_session is not None:
                 self.on_session(
                     SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)

@@ -35,6 +35,22 @@ def bulk(db: sqlite3.Connection) -> Iterator[None]:
         db.execute(f"PRAGMA cache_size = {before}")
 
 
+@contextmanager
+def unhurried(db: sqlite3.Connection) -> Iterator[None]:
+    """For commits inside for which somebody waits: the log is copied into the file only if it is four times as long as
+    otherwise. The next commit does it, or `copy_log` before that."""
+    db.execute(f"PRAGMA wal_autocheckpoint = {4 * CHECKPOINT_PAGES}")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+
+def copy_log(db: sqlite3.Connection) -> None:
+    """Copy the write-ahead log into the file, as far as no reader needs what stands there."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
 def connect(
     path: str | Path,
     *,

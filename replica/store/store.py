@@ -23,10 +23,10 @@ from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, index, put, report, schema, together
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.changes import Change
-from replica.store.connection import bulk, connect
+from replica.store.connection import bulk, connect, unhurried
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
-from replica.store.port import StorePort, reporting
+from replica.store.port import COPY_AFTER, StorePort, reporting
 from replica.store.put import Row
 from replica.store.repair import repair
 from replica.store.verify import verify
@@ -225,12 +225,12 @@ class Store(StorePort):
         row = self._db.execute(sql, (url,)).fetchone()
         return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
-    def remember(self, outcome: Outcome, url: str | None) -> None:
-        """Keep how a session went, for `status`."""
+    def remember(self, outcome: Outcome, url: str | None) -> bool:
+        """Keep how a session went, for `status`. Returns whether it left something for `tidy`."""
         peer = outcome.peer
         if peer is None:
-            return
-        with self._core.transaction(index.flush) as _:
+            return False
+        with unhurried(self._db), self._core.transaction(index.flush):
             now = self._core.now_ms()
             if outcome.misled:
                 self._sketched.forget()
@@ -245,3 +245,4 @@ class Store(StorePort):
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
                  outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip
+        return self._joined >= COPY_AFTER

@@ -169,6 +169,7 @@ class StorePort:
         """The same as they travel, whole."""
         return self._read(lambda: deltas(self._core, keys))
 
+    @reporting
     @uncollected()
     def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""

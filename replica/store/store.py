@@ -225,6 +225,7 @@ class Store(StorePort):
         row = self._db.execute(sql, (url,)).fetchone()
         return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
+    @reporting
     def remember(self, outcome: Outcome, url: str | None) -> bool:
         """Keep how a session went, for `status`. Returns whether it left something for `tidy`."""
         peer = outcome.peer

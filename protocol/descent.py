@@ -9,25 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple, Protocol, TypeVar
 
 from protocol import limits, messages
 from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
+from protocol.reading import SCAN, Items, Reader, Sized, batches
 from protocol.record import Delta, Record
 from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
 _T = TypeVar("_T")
-
-_Sized = tuple[Delta, int]
-"""A fragment as it travels, and its canonical size."""
-
-SCAN = 512
-"""Records read from the store at a time: few calls for SQLite, and little memory unless each is huge."""
-
-
 class Refusal(NamedTuple):
     """A record (or part of one) that was not taken, and why. `digest`: of what the peer offered, if it was whole."""
 
@@ -42,10 +36,6 @@ class Applied(NamedTuple):
     changed: int
     held: int
     refused: list[Refusal]
-
-
-Items = dict[bytes, set[bytes]]
-"""Record key -> stamps: what the events of these stamps wrote in these records."""
 
 
 class Port(Protocol):
@@ -111,6 +101,7 @@ class Agenda:
 
     def __init__(self, store: Port, keys: Keys) -> None:
         self._store, self._keys, self._hash = store, keys, keys.trie
+        self._reader = Reader(store, keys)
         self._frontier: list[str] = []
         self._absent: deque[str] = deque()
         self._asks: dict[bytes, bool] = {}
@@ -120,7 +111,10 @@ class Agenda:
         self._whole: dict[bytes, None] = {}
         self._streams: dict[str, frozenset[bytes]] = {}
         self._items: Items = {}
-        self._at_once = 16
+        self._begun: Items = {}
+        self._ahead: Iterator[Records] = iter(())
+        """Batches of what these items are, of which the first was read."""
+        self._heard_of = False
         self._asked: set[bytes] = set()
         self._answered: set[tuple[bool, bytes]] = set()
         self._heard = self._nodes_heard = self._leaves_wanted = self._stamps_seen = self._stamps_left = 0
@@ -135,7 +129,8 @@ class Agenda:
         """Nothing to say."""
         return not (
             self._frontier or self._absent or self._asks or self._answers or self._wants
-            or self._deltas or self._streams or self._whole or self._items
+            or self._deltas or self._streams or self._whole
+            or any(self._items.values()) or any(self._begun.values())
         )  # fmt: skip
 
     def hear_nodes(self, count: int) -> None:
@@ -169,7 +164,24 @@ class Agenda:
     def send_items(self, items: Iterable[tuple[bytes, set[bytes]]]) -> None:
         """Send what these stamps wrote in these records."""
         for key, stamps in items:
-            self._items.setdefault(key, set()).update(stamps)
+            if more := stamps - self._begun.get(key, set()):
+                self._items.setdefault(key, set()).update(more)
+
+    def prepare(self) -> None:
+        """Read a first batch of these items now, since the peer is busy; so that it can be sent before ours are joined."""
+        if self._items and not self._begun:
+            self._begun, self._items, self._heard_of = self._items, {}, False
+            made = batches(self._reader.fragments(self._begun))
+            self._ahead = chain(list(islice(made, 1)), made)
+
+    def heard(self, records: Sequence[Delta]) -> None:
+        """Leave out of the items to be sent what the peer just said itself: it came to both by other ways."""
+        for delta in records if self._items or self._begun else ():
+            key = self._key(delta)
+            for items in (self._items, self._begun):
+                if key in items:
+                    self._heard_of = True
+                    items[key] -= delta.seen()
 
     def ask(self, keys: Sequence[bytes]) -> None:
         """Ask what the peer has of these records that we have not."""
@@ -279,7 +291,13 @@ class Agenda:
         wants, self._wants = self._wants, []
         for leaves in _chunks(wants, limits.ITEMS_PER_FRAME_MAX):
             yield Want(attempt, tuple(leaves))
-        yield from _batches(self._outgoing(attempt))
+        for batch in self._ahead:
+            if not self._heard_of:
+                yield batch
+            elif rest := tuple([delta for delta in batch.records if delta.seen() & self._begun[self._key(delta)]]):
+                yield Records(rest)
+        self._begun, self._ahead = {}, iter(())
+        yield from batches(self._outgoing(attempt))
 
     def _questions(self, waiting: dict[bytes, bool], answer: bool, attempt: int) -> Iterator[Have]:
         for keys in _chunks(list(waiting), limits.QUESTIONS_PER_FRAME):
@@ -311,22 +329,14 @@ class Agenda:
         if nodes:
             yield Nodes(attempt, tuple(nodes))
 
-    def _outgoing(self, attempt: int) -> Iterator[_Sized]:
+    def _outgoing(self, attempt: int) -> Iterator[Sized]:
         deltas, self._deltas = self._deltas, {}
-        for record in self._parted(list(deltas)):
+        for record in self._reader.parted(list(deltas)):
             yield from self._delta(record, deltas)
         items, self._items = self._items, {}
-        for part in _chunks(sorted(items), SCAN):  # The schema first.
-            known = self._store.stamps(part)
-            whole_ones = [key for key in part if known.get(key, set()) <= items[key]]
-            yield from self._read(whole_ones)
-            for record in self._parted([key for key in part if key in known and not known[key] <= items[key]]):
-                stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
-                if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
-                    delta = record.delta(stamps)
-                    yield delta, delta.size()
+        yield from self._reader.fragments(items)
         whole, self._whole = self._whole, {}
-        yield from self._read(list(whole))
+        yield from self._reader.whole(list(whole))
         streams, self._streams = self._streams, {}
         for prefix, but in streams.items():
             after = b""
@@ -335,31 +345,13 @@ class Agenda:
                 if but:
                     prints = self.prints(entries, attempt)
                     entries = [e for e, p in zip(entries, prints, strict=True) if p not in but]
-                yield from self._read([key for key, _ in entries])
+                yield from self._reader.whole([key for key, _ in entries])
 
-    def _read(self, keys: Sequence[bytes]) -> Iterator[_Sized]:
-        """Read records as they are sent, as many at a time as make about a batch: a few photos, or hundreds of contacts."""
-        while keys:
-            part, keys = keys[: self._at_once], keys[self._at_once :]
-            records = self._store.deltas(part)
-            sizes = [record.size() for record in records]
-            yield from zip(records, sizes, strict=True)
-            self._were_read(len(part), sum(sizes))
+    def _key(self, record: Record | Delta) -> bytes:
+        return self._keys.record_key(pack_plain(record.collection), record.id)
 
-    def _parted(self, keys: Sequence[bytes]) -> Iterator[Record]:
-        """Read records of which parts are sent: as many at a time, since each is read whole."""
-        while keys:
-            part, keys = keys[: self._at_once], keys[self._at_once :]
-            records = self._store.records(part)
-            yield from records
-            self._were_read(len(part), sum(map(Record.size, records)))
-
-    def _were_read(self, count: int, size: int) -> None:
-        """Learn how many to read next. Twice as many at most: behind small records of the schema come the photos."""
-        self._at_once = max(1, min(SCAN, 2 * self._at_once, count * limits.BATCH_BYTES_AIM // max(size, 1)))
-
-    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[_Sized]:
-        key = self._keys.record_key(pack_plain(record.collection), record.id)
+    def _delta(self, record: Record, asked: dict[bytes, bytes]) -> Iterator[Sized]:
+        key = self._key(record)
         theirs = Question(key, asked.get(key, b"")).slices()
         missing = {s for s in record.stamps() if messages.stamp_slice(s, self._hash) not in theirs}
         if missing or not theirs:
@@ -369,16 +361,3 @@ class Agenda:
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _batches(records: Iterator[_Sized]) -> Iterator[Records]:
-    batch: list[Delta] = []
-    size = 0
-    for record, more in records:
-        if batch and (size + more > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
-            yield Records(tuple(batch))
-            batch, size = [], 0
-        batch.append(record)
-        size += more
-    if batch:
-        yield Records(tuple(batch))

@@ -10,7 +10,7 @@ until both roots are equal. All of it happens before the first round of the trie
 2. Strangers find what differs in one message, whatever it is: a width too small is widened.
 3. A peer that estimates, sketches, lists or remembers falsely costs the trie's descent, never data.
 4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
-   picked in a turn is looked up at once, however many frames it takes.
+   picked in a turn is looked up twice at most, however many frames it takes.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Reconciler:
         self._waiting: list[Message] = []
         self._picked: set[bytes] = set()
         """What the peer picked in this turn: looked up together when ours comes."""
+        self._looked = False
+        """What was picked in this turn was looked up before its end."""
         self._theirs = b""
         """The peer's cells that were too few."""
         self._said_width, self._said_root = 0, b""
@@ -67,13 +69,22 @@ class Reconciler:
         """Nothing to say."""
         return not (self._waiting or self._picked)
 
+    @property
+    def apart(self) -> bool:
+        """Whether what is to be sent is known without the records that the peer sends."""
+        return self.way in {Way.NEWS, Way.SKETCH, Way.LISTING}
+
     def speech(self) -> Iterator[Message]:
         """What is to be said in this turn. What was picked goes to the agenda, whose speech follows."""
+        self._look_up()
+        self._looked = False
+        waiting, self._waiting = self._waiting, []
+        yield from waiting
+
+    def _look_up(self) -> None:
         if self._picked:
             picked, self._picked = sorted(self._picked), set()
             self._send(self._store.locate(picked))
-        waiting, self._waiting = self._waiting, []
-        yield from waiting
 
     # --- greeting -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +133,7 @@ class Reconciler:
             self._since = hello.agreed
         elif hello.agreed:
             self._send_news(hello.agreed)
+            self._agenda.prepare()
         elif hello.counters:
             self._compare(hello, count)
         elif self._named is not None and _lopsided(count, hello.count):
@@ -172,6 +184,18 @@ class Reconciler:
 
     # --- what the peer says -------------------------------------------------------------------------------------------
 
+    def hear(self, message: Cells | More | Listing | Pick) -> None:
+        """Take in one of these. Raises Malformed or LimitExceeded."""
+        match message:
+            case Cells():
+                self.on_cells(message)
+            case More():
+                self.on_more(message)
+            case Listing():
+                self.on_listing(message)
+            case Pick():
+                self.on_pick(message)
+
     def on_cells(self, message: Cells) -> None:
         """Peel the peer's sketch, or ask for more of it."""
         if message.extends:
@@ -220,10 +244,14 @@ class Reconciler:
         self._pick({head[:HEAD] for head in theirs - mine})
 
     def on_pick(self, message: Pick) -> None:
-        """Note what the peer lacks."""
+        """Note what the peer lacks. The last frame is not full: while the peer sends its records, ours are read."""
         self._agenda.hear(len(message.heads), 0)
         self._picked.update(message.heads)
         self.on_settled()
+        if len(message.heads) < limits.PICKED_PER_FRAME_MAX and not self._looked:
+            self._looked = True
+            self._look_up()
+            self._agenda.prepare()
 
     def on_settled(self) -> None:
         """The peer sends or picks something before the trie was asked: what we said told it what differs."""

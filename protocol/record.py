@@ -78,6 +78,11 @@ class Delta(NamedTuple):
         except TypeError:
             return len(self.encode())
 
+    def seen(self) -> set[bytes]:
+        """Every stamp in it."""
+        found = {self.stamps[at : at + STAMP_BYTES] for at in range(0, len(self.stamps), STAMP_BYTES)}
+        return found | {stamp for stamp in (self.floor, self.born) if stamp}
+
     def greatest(self) -> bytes:
         """The greatest stamp in it."""
         return max(self.floor, self.born, self.stamps[-STAMP_BYTES:])

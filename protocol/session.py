@@ -1,23 +1,25 @@
 """One sync conversation, without any I/O: frames in, frames out.
 
 The two sides take turns. A turn is any number of frames closed by END, so that reading never waits for writing, no
-matter how much is to be said. The listener applies records as they come and collects what it will say. First the short
-ways of `reconcile` are tried, from the server's first turn on; then, as long as the roots differ, the trie is descended:
-each side describes the nodes that differ, asks for what it lacks, and sends what the peer lacks. A round ends when both
-have nothing to say; the session ends when both roots are equal, or with the reason why they are not.
+matter how much is to be said. The listener applies records as they come, the last ones perhaps when it has sent its own
+(`intake`), and collects what it will say. First the short ways of `reconcile` are tried, from the server's first turn on;
+then, as long as the roots differ, the trie is descended: each side describes the nodes that differ, asks for what it
+lacks, and sends what the peer lacks. A round ends when both have nothing to say; the session ends when both roots are
+equal, or with the reason why they are not.
 
 The frames of a turn carry no memory of earlier ones: each trie node names its prefix, each question its record. A node
 that changed meanwhile is a miss, never an error; the next round finds it. One test each:
 
 1. Cut anywhere, even inside a frame: what was applied stays, and a new session goes on.
-2. Whatever a peer sends, `receive` raises only PeerFault, and a frame that is refused changes nothing in the store.
+2. Whatever a peer sends, `receive`, `pull` and `settle` raise only PeerFault, and a frame that is refused changes nothing
+   in the store.
 3. Nothing of ours leaves before the peer has proved membership, and nothing that a stranger says is believed.
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
-and the first pull.
+and the first pull. When the connection is gone: settle(now_ms).
 The table TRANSITIONS is the one in SPEC section 10; a test compares them.
 """
 
@@ -32,6 +34,7 @@ from protocol import frames, limits
 from protocol.compare import compare
 from protocol.descent import Agenda, Port
 from protocol.errors import DifferentRows, LimitExceeded, Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
+from protocol.intake import Intake
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake, Keys
 from protocol.messages import (
     Bye,
@@ -71,8 +74,6 @@ TRANSITIONS: dict[State, frozenset[type[Message]]] = {
 }
 """Which message may come in which state. Everything else is Malformed. END turns LISTENING into SPEAKING, our own END
 turns it back, HELLO and PROBE open, SAME and BYE close."""
-
-_SHORT = Cells | More | Listing | Pick
 
 HINTED = 1
 """The minor version from which there are hints: PROBE, what HELLO says of them, and the short ways."""
@@ -115,10 +116,9 @@ class Session:
         self._last: deque[Message] = deque()
         self._turns = 0
         self._round = -1
-        self._round_changed = 0
+        self._intake = Intake(store, self._agenda, self.outcome)
         self._proved = role == CLIENT  # The server proves itself in its 101 response, before there is a session.
         self._parted = False
-        self._refused, self._reasons = 0, list[str]()
         self._peer_refused, self._peer_reasons = 0, tuple[str, ...]()
 
     # --- the caller's side ------------------------------------------------------------------------------------------
@@ -153,6 +153,8 @@ class Session:
             raise Malformed(f"{type(message).__name__} while {self.state.value}")
         if not self._hinted and hints(message):
             raise Malformed(f"a hint at minor version 0: there is none before {limits.VERSION}.{HINTED}")
+        if not isinstance(message, Records | End):
+            self.settle(now_ms)
         match message:
             case Hello():
                 self._on_hello(message, now_ms)
@@ -161,7 +163,9 @@ class Session:
             case Same():
                 self._on_same(message, now_ms)
             case Cells() | More() | Listing() | Pick():
-                self._on_short(message)
+                if self._round >= 0:
+                    raise Malformed(f"{type(message).__name__} after the trie was asked")
+                self._short.hear(message)
             case Nodes():
                 self._on_nodes(message)
             case Have():
@@ -173,7 +177,7 @@ class Session:
             case Records():
                 self._on_records(message, now_ms)
             case End():
-                self._on_end(message)
+                self._on_end(message, now_ms)
             case Bye():
                 self._on_bye(message)
 
@@ -195,6 +199,10 @@ class Session:
         elif isinstance(message, End):
             self.state = State.LISTENING
         return frames.encode(message)
+
+    def settle(self, now_ms: int) -> None:
+        """Join what was heard and waits. For the caller: when nothing more will come. Raises Malformed."""
+        self._intake.settle(now_ms)
 
     def farewell(self, error: Exception) -> bytes | None:
         """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that
@@ -289,10 +297,12 @@ class Session:
     def _speeches(self) -> Iterator[Message]:
         yield from self._short.speech()
         yield from self._agenda.speech(self._round)
+        self.settle(self._now_ms)
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
         idle = self._agenda.empty
-        yield End(root, count, idle, self._round_changed, self._refused, tuple(self._reasons) if idle else ())
+        heard = self._intake
+        yield End(root, count, idle, heard.changed, heard.refused, tuple(heard.reasons) if idle else ())
 
     def _next_round(self) -> None:
         self._begin_round(self._round + 1)
@@ -300,21 +310,8 @@ class Session:
 
     def _begin_round(self, number: int) -> None:
         self._round = number
-        self._round_changed = 0
+        self._intake.changed = 0
         self.outcome.rounds = number + 1
-
-    def _on_short(self, message: _SHORT) -> None:
-        if self._round >= 0:
-            raise Malformed(f"{type(message).__name__} after the trie was asked")
-        match message:
-            case Cells():
-                self._short.on_cells(message)
-            case More():
-                self._short.on_more(message)
-            case Listing():
-                self._short.on_listing(message)
-            case Pick():
-                self._short.on_pick(message)
 
     def _on_nodes(self, message: Nodes) -> None:
         if self._role == SERVER and message.attempt == self._round + 1 < limits.ROUNDS_MAX:
@@ -328,25 +325,27 @@ class Session:
             raise Malformed(f"a frame of round {attempt} in round {self._round}")
 
     def _on_records(self, message: Records, now_ms: int) -> None:
-        applied = self._store.apply(message.records, now_ms)
         if self._round < 0:
             self._short.on_settled()
-        self.outcome.received += len(message.records)
-        self.outcome.changed += applied.changed
-        self.outcome.held += applied.held
-        self._round_changed += applied.changed
-        for refusal in applied.refused:
-            self._refused += self._agenda.refuse(refusal)
-            if len(self._reasons) < limits.REASONS_MAX and refusal.reason not in self._reasons:
-                self._reasons.append(refusal.reason)
+        self._agenda.heard(message.records)
+        self._intake.take(message, now_ms, later=self._round < 0 and self._short.apart and not self._done)
 
-    def _on_end(self, end: End) -> None:
+    @property
+    def _done(self) -> bool:
+        """Whether there is nothing to say, as far as is known."""
+        return self._agenda.empty and self._short.empty
+
+    def _on_end(self, end: End, now_ms: int) -> None:
         self._agenda.end_of_turn()
         self._peer_refused, self._peer_reasons = end.refused, end.reasons
+        if not self._intake.empty and not self._done:
+            self._speak()
+            return
+        self.settle(now_ms)
         root, _ = self._store.root()
         if root == end.root:
             self._say_bye(IN_SYNC, "", root)
-        elif end.idle and self._agenda.empty and self._short.empty and self._role == CLIENT:
+        elif end.idle and self._done and self._role == CLIENT:
             self._end_of_round(end, root)
         else:
             self._speak()
@@ -356,8 +355,8 @@ class Session:
             self._next_round()
             self._speak()
             return
-        progress = self._round_changed + end.applied > 0
-        refused = self._refused + end.refused
+        progress = self._intake.changed + end.applied > 0
+        refused = self._intake.refused + end.refused
         if progress and self._round + 1 == limits.ROUNDS_MAX:
             self._say_bye(CHANGING, "both sides kept writing", root)
         elif not progress and refused:
@@ -372,15 +371,15 @@ class Session:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _say_bye(self, code: str, text: str, root: bytes) -> None:
-        self._last.append(Bye(code, text, root, self._refused, tuple(self._reasons)))
+        self._last.append(Bye(code, text, root, self._intake.refused, tuple(self._intake.reasons)))
         self._close(code, text, root)
 
     def _close(self, code: str, text: str, root: bytes) -> None:
         self.state = State.CLOSED
         self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
         self.outcome.count, self.outcome.way = self._store.root()[1], self._short.way
-        self.outcome.refused = self._refused + self._peer_refused
-        self.outcome.reasons = [*self._reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
+        self.outcome.refused = self._intake.refused + self._peer_refused
+        self.outcome.reasons = [*self._intake.reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 
     def _on_bye(self, bye: Bye) -> None:
         if bye.code in ENDINGS and self.state is State.GREETING:

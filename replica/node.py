@@ -30,6 +30,7 @@ from protocol.errors import Busy, ReplicaError
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.session import Self, Session
 from replica import transport
+from replica.ahead import Ahead
 from replica.bell import Bell, Subscriber
 from replica.errors import UsageError
 from replica.feed import Feed, RecordChange
@@ -100,6 +101,7 @@ class Node:
         self._listeners: list[Listener] = []
         self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
+        self._ahead = Ahead(lambda: self._queue(self.store.tidy), lambda: len(self.sessions) > self._strangers)
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
         """Called after each session that a peer began."""
@@ -114,7 +116,7 @@ class Node:
             await asyncio.to_thread(thread.join)
             raise
         try:
-            self._store = await thread.call(self._open, thread)
+            self._store, due = await thread.call(lambda: ((store := self._open(thread)), store.sketch_due()))
         except BaseException:
             await thread.close()
             raise
@@ -124,11 +126,17 @@ class Node:
             loop.call_soon_threadsafe(self._feed.tell, changes)
 
         self._listen = publish
+        if due:
+            self._ahead.begin()
         return self
 
     def _open(self, thread: StoreThread) -> Store:
         host = self.host
         return Store(self.path, now_ms=host.now_ms, random=host.random_bytes, db=thread._conn)
+
+    def _look(self) -> bool:
+        self.store.absorb()
+        return self.store.sketch_due()
 
     async def close(self) -> None:
         """Stop serving and close the file."""
@@ -138,6 +146,7 @@ class Node:
         for listener in self._listeners:
             await listener.close()
         await self._bell.close()
+        await self._ahead.close()
         if self._reader is not None:
             await self._reader.close()
         await self._soon.close()
@@ -233,7 +242,8 @@ class Node:
         while True:
             await asyncio.sleep(self._poll_seconds)
             try:
-                await self.call(self.store.absorb)
+                if await self.call(self._look):
+                    self._ahead.begin()
             except ReplicaError as error:
                 log.warning("%s", error)
             except Exception:
@@ -277,7 +287,8 @@ class Node:
             if not kept:
                 await socket.close()
             with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
-                await self.call(self.store.remember, session.outcome, url)
+                if await self.call(self.store.remember, session.outcome, url):
+                    self._ahead.begin()
         notices, session.outcome.held = await self.call(lambda: (self.store.notices(), self.store.held_count()))
         session.outcome.reasons.extend(notices)
         return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
@@ -374,7 +385,8 @@ class Node:
             self._strangers -= int(stranger)
             self._ended(session)
             with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
-                await self.call(self.store.remember, session.outcome, None)
+                if await self.call(self.store.remember, session.outcome, None):
+                    self._ahead.begin()
             if self.on_session is not None:
                 self.on_session(
                     SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)

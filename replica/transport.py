@@ -22,6 +22,7 @@ import ipaddress
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,7 +34,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.http11 import Request, Response
 
 from protocol import limits
-from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
+from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, ReplicaError, WrongVersion
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
@@ -167,6 +168,8 @@ async def converse(
             frame = await call(session.answer, heard, now_ms())
     except Unreachable as error:
         session.farewell(error)
+        with suppress(ReplicaError):  # What cut the session off matters more than the records that wait.
+            await call(session.settle, now_ms())
         raise
     except Exception as error:
         farewell = session.farewell(error)

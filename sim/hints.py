@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from protocol import limits, messages
-from protocol.descent import Items
+from protocol.reading import Items
 from protocol.session import Session
 from replica.host import Host
 from replica.node import Node

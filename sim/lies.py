@@ -15,8 +15,9 @@ from dataclasses import replace
 from random import Random
 
 from protocol import frames, limits, messages, sketch
-from protocol.descent import Applied, Items
+from protocol.descent import Applied
 from protocol.messages import End
+from protocol.reading import Items
 from protocol.record import Delta, Record
 from protocol.trie import NIBBLES, Entry, Inner, Leaf, Node, key_range
 from replica.store.store import Store

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -76,6 +77,33 @@ async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goe
         assert await node.verify() == await server.verify() == []
     assert rows_of(hq) == rows_of(laptop)
     assert len(rows_of(hq, "SELECT * FROM visits")) == 500
+
+
+async def test_a_cut_before_the_turn_ends_keeps_the_records_that_came_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have something to send, so that the client keeps the last records waiting for the end of the turn."""
+    hq, laptop = make_pair(tmp_path, rows=60)
+    receive = transport._receive
+
+    async def until_records(socket: ClientConnection | ServerConnection, *more: Any) -> bytes:
+        frame = await receive(socket, *more)
+        if isinstance(socket, ClientConnection) and isinstance(frames.decode(frame), End):
+            raise Unreachable("the connection was cut")
+        return frame
+
+    async with serving(hq) as (server, url), Node(laptop) as node:
+        assert (await node.sync(url)).in_sync
+        await server.execute("UPDATE contacts SET phone = 'told' WHERE id = 'c000007'")
+        await node.execute("UPDATE contacts SET phone = 'not told' WHERE id = 'c000008'")
+        with monkeypatch.context() as cut:
+            cut.setattr(transport, "_receive", until_records)
+            with pytest.raises(Unreachable):
+                await node.sync(url)
+        told = [phone for (phone,) in rows_of(laptop, "SELECT phone FROM contacts WHERE phone LIKE '%told' ORDER BY id")]
+        assert told == ["told", "not told"]
+        assert (await node.sync(url)).in_sync
+    assert rows_of(hq) == rows_of(laptop)
 
 
 async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,8 +18,8 @@ turns, none took more than 1.1 s."""
 CHECKPOINT_PAGES = 4_096
 """The write-ahead log is copied into the file when it has 16 MB: a batch of scattered records writes more than SQLite's
 usual 4 MB, and most of its pages are written again by the next."""
-LATE_CHECKPOINT_PAGES = 4 * CHECKPOINT_PAGES
-"""Where a later transaction will do it, in nobody's way: if none does, the log has 64 MB at most."""
+UNHURRIED_PAGES = 4 * CHECKPOINT_PAGES
+"""Where somebody waits for the commit, and a later one can do it: if none does, the log has 64 MB at most."""
 CACHE_KB = 12_288
 """Pages that a connection keeps. A sync is as fast with these as with five times as many."""
 BULK_KB = 65_536
@@ -38,13 +38,19 @@ def bulk(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def late_checkpoint(db: sqlite3.Connection) -> Iterator[None]:
-    """Copying the log into the file, which takes some 30 ms, is left to a transaction after what is committed inside."""
-    db.execute(f"PRAGMA wal_autocheckpoint = {LATE_CHECKPOINT_PAGES}")
+def unhurried(db: sqlite3.Connection) -> Iterator[None]:
+    """For commits inside for which somebody waits: to copy the log into the file, which takes some 30 ms, is left to the
+    next commit outside, or to `copy_log` before that."""
+    db.execute(f"PRAGMA wal_autocheckpoint = {UNHURRIED_PAGES}")
     try:
         yield
     finally:
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+
+def copy_log(db: sqlite3.Connection) -> None:
+    """Copy the write-ahead log into the file, as far as no reader needs what stands there."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def connect(

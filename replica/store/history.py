@@ -96,8 +96,12 @@ def since(core: Core, seq: int) -> tuple[bytes, bytes, int]:
 
 def remembers(core: Core, seq: int) -> bool:
     """Whether every transaction after that one is there, and that one too."""
-    there = core.db.execute("SELECT 1 FROM _replica_history WHERE seq = ?", (seq,)).fetchone()
-    return there is not None and sound(core, seq)
+    return reaches(core, seq) and sound(core, seq)
+
+
+def reaches(core: Core, seq: int) -> bool:
+    """Whether that transaction is there, which seldom means less."""
+    return core.db.execute("SELECT 1 FROM _replica_history WHERE seq = ?", (seq,)).fetchone() is not None
 
 
 def count_since(core: Core, seq: int) -> int:
@@ -124,15 +128,16 @@ def _apart(items: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield items[at:stamp], items[stamp : at + ITEM_BYTES]
 
 
-def items(core: Core) -> Iterator[bytes]:
-    """All items there are, in the order of keys, about PART_BYTES at a time."""
-    cursor = core.db.execute("SELECT key, floor, born, stamps FROM _replica_record ORDER BY key")
+def items(core: Core, after: bytes = b"", size_bytes: int = 0) -> Iterator[bytes]:
+    """All items of records with keys above `after`, in the order of keys, about `size_bytes` at a time or PART_BYTES, and
+    not less but at the end."""
+    cursor = core.db.execute("SELECT key, floor, born, stamps FROM _replica_record WHERE key > ? ORDER BY key", (after,))
     parts: list[bytes] = []
     size = 0
     while rows := cursor.fetchmany(ROWS_AT_ONCE):
         parts.append(items_of(core, rows))
         size += len(parts[-1])
-        if size >= PART_BYTES:
+        if size >= (size_bytes or PART_BYTES):
             yield b"".join(parts)
             parts, size = [], 0
     if parts:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from protocol.collector import uncollected
-from protocol.descent import Applied, Items
+from protocol.descent import Applied
 from protocol.keys import Keys
+from protocol.reading import Items
 from protocol.record import Delta, Record
 from protocol.trie import Entry, Node
 from replica import system
 from replica.store import absorb, ddl, history, index, sample
 from replica.store.apply import apply
-from replica.store.connection import connect
+from replica.store.connection import connect, copy_log, unhurried
 from replica.store.core import Collision, Core
 from replica.store.fresh import deltas, records
 from replica.store.mend import follow_schema
@@ -33,6 +34,10 @@ from replica.store.sketched import Sketched
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
+FEW = 2_048
+"""Records of a batch that is no part of a large sync: it does not wait until the log is copied into the file."""
+COPY_AFTER = 2_048
+"""Records that were joined so, each of which is some two pages of the log, after which it is copied when nobody waits."""
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
 
@@ -64,7 +69,7 @@ class StorePort:
         """`durable=False` gives up FULL durability: a power cut may lose the last commits, never consistency. Raises
         NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
         self.path = str(path)
-        self._cautious = self._updating = 0
+        self._cautious = self._updating = self._joined = 0
         self._settled: tuple[int, int, int] | None = None
         self._db = db or connect(path, durable=durable)
         try:
@@ -169,6 +174,7 @@ class StorePort:
         """The same as they travel, whole."""
         return self._read(lambda: deltas(self._core, keys))
 
+    @reporting
     @uncollected()
     def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
@@ -182,10 +188,13 @@ class StorePort:
         return self._apply(records, now_ms, bold=False)
 
     def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
-        with self.transaction() as core:
+        few = len(deltas) <= FEW
+        with unhurried(self._db) if few else nullcontext(), self.transaction() as core:
             core.bold, core.remote = bold, True
             try:
-                return apply(core, deltas, now_ms)
+                applied = apply(core, deltas, now_ms)
+                self._joined += few * applied.changed
+                return applied
             finally:
                 core.bold = core.remote = False
 
@@ -223,6 +232,28 @@ class StorePort:
     def counters(self, since: bytes = b"") -> bytes:
         """The estimator of the items here, or of those that came and went since that was the root."""
         return self._read(lambda: self._sketched.now(since).counters())
+
+    def sketch_due(self) -> bool:
+        """Whether the sketch is better made before a session wants it, by `make_sketch`."""
+        return self._read(self._sketched.due)
+
+    def make_sketch(self) -> bool:
+        """Make a part of it, in some 12 ms, and keep it when it is whole. Returns whether there is more to do."""
+        if not self.sketch_due():
+            return False
+        if self._read(self._sketched.part):
+            return True
+        with self._core.transaction(index.flush):
+            self._sketched.keep()
+        return False
+
+    @reporting
+    def tidy(self) -> bool:
+        """Do some of what is better done while nobody waits. Returns whether there is more to do."""
+        if self._joined >= COPY_AFTER:
+            self._joined = 0
+            copy_log(self._db)
+        return self.make_sketch()
 
     @uncollected()
     def cells(self, width: int, since: bytes = b"") -> bytes:

@@ -2,18 +2,21 @@
 
 A sketch of some moment lies in the file, or in memory since the last session; the history says which items came and went
 since then, and folding those in costs 2 us each, a tenth of that with NumPy. So a write costs nothing but its line of
-history. Where the history does not reach back, the sketch is made anew from all records. It is a hint: a wrong one costs
+history. Where the history does not reach back, the sketch is made anew from all records: of a large store in short parts,
+while the node has nothing else to do, so that no stranger has to wait for it. It is a hint: a wrong one costs
 a session a descent of the trie. One that was peeled and did not tell all is then forgotten; what lies in the file has a
 digest beside it; any other that is wrong `verify` finds. One test each:
 
 1. After any history, the sketch is that of the items that are there.
 2. A stored sketch that is old, of another moment or damaged is not used, or does no harm.
 3. What `locate` finds for a fingerprint is the item that it was made of.
+4. Made in parts, whatever is written between them, it is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from protocol import prints
 from protocol.errors import OurFault
@@ -26,6 +29,21 @@ from replica.store.core import Core
 KEEP_AFTER = 16_384
 """Items that were folded in, or hashed anew, after which the sketch is stored: 344 kB, for about 30 ms of work saved."""
 
+AHEAD_FROM = 16_384
+"""Records from which it pays to make the sketch before it is wanted: it takes 40 ms."""
+AHEAD_BYTES = 1 << 17
+"""Items that are taken in then in one part: 4,096, in about 12 ms."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """A sketch of the items of all records up to a key, after a transaction."""
+
+    sketch: Sketch
+    seq: int
+    after: bytes = b""
+    count: int = 0
+
 
 class Sketched:
     """The sketch of one open store. Every method but `keep` and `forget` reads, and expects a snapshot."""
@@ -37,6 +55,7 @@ class Sketched:
         self._seq = 0
         self._unsaved = 0
         """Items that would be hashed again if this process ended now."""
+        self._making: _Making | None = None
 
     def now(self, since: bytes = b"") -> Sketch:
         """The sketch of what is there; or, which takes less, of what came and went since a root: for two who had it both,
@@ -50,6 +69,7 @@ class Sketched:
             self._load()
         if self._sketch is None:
             return self._build()
+        self._making = None
         came, went, seq = history.since(core, self._seq)
         self._seq = seq
         self._unsaved += (len(came) + len(went)) // ITEM_BYTES
@@ -70,13 +90,50 @@ class Sketched:
                 self._sketch, self._seq, self._unsaved = Sketch.from_bytes(self._family, cells[:FULL_BYTES]), seq, 0
 
     def _build(self) -> Sketch:
-        sketch, self._unsaved = Sketch(self._family), 0
-        prints.expect(index.root(self._core)[1])
-        for items in history.items(self._core):
-            sketch.add(self._prints(items))
-            self._unsaved += len(items) // ITEM_BYTES
-        self._sketch, self._seq = sketch, history.now(self._core)
-        return sketch
+        """Make it from all records, or from those that `part` did not come to."""
+        core, made = self._core, self._made_so_far()
+        prints.expect(index.root(core)[1] - made.count)
+        for items in history.items(core, made.after):
+            made.sketch.add(self._prints(items))
+            made.count += len(items) // ITEM_BYTES
+        return self._finish(made)
+
+    def _made_so_far(self) -> _Making:
+        """What `part` made, brought up to date."""
+        core, made = self._core, self._making
+        if made is None or not history.remembers(core, made.seq):
+            return _Making(Sketch(self._family), history.now(core))
+        came, went, made.seq = history.since(core, made.seq)
+        self._follow(made.sketch, _up_to(made.after, came), _up_to(made.after, went))
+        return made
+
+    def _finish(self, made: _Making) -> Sketch:
+        self._making = None
+        self._sketch, self._seq, self._unsaved = made.sketch, made.seq, made.count
+        return made.sketch
+
+    def due(self) -> bool:
+        """Whether it is worth being made before it is wanted, and was not yet."""
+        core = self._core
+        if index.root(core)[1] < AHEAD_FROM:
+            return False
+        if self._sketch is None or not history.reaches(core, self._seq):
+            self._load()
+        return self._sketch is None
+
+    def part(self) -> bool:
+        """Make some more of it. Returns whether there is more to do."""
+        if not self.due():
+            return False
+        made = self._made_so_far()
+        items = next(history.items(self._core, made.after, AHEAD_BYTES), b"")
+        made.sketch.add(self._prints(items))
+        made.count += len(items) // ITEM_BYTES
+        if len(items) < AHEAD_BYTES:
+            self._finish(made)
+            return False
+        self._making, made.after = made, items[-ITEM_BYTES : STAMP_BYTES - ITEM_BYTES]
+        return True
 
     def differences(self) -> Iterator[str]:
         """What is wrong with it, for `verify`."""
@@ -87,6 +144,7 @@ class Sketched:
         if any(root != index.root(self._core)[0] or seq > history.SEQ_MAX for root, seq in rows):
             yield "the history does not end at the root of now: syncs are longer; `replica rescan` begins it anew"
         followed = self.now()
+        self._making = None
         if not followed.equals(self._build()):
             yield "the sketch is not that of the records: syncs are longer; `replica rescan` makes it anew"
 
@@ -104,7 +162,7 @@ class Sketched:
 
     def forget(self) -> None:
         """It did not tell the truth: make it anew when it is wanted again. In a write transaction."""
-        self._sketch = None
+        self._sketch = self._making = None
         self._core.db.execute("DELETE FROM _replica_sketch")
 
     def _prints(self, items: bytes) -> Sequence[int]:
@@ -142,3 +200,9 @@ class Sketched:
                         item = items[ITEM_BYTES * at : ITEM_BYTES * at + ITEM_BYTES]
                         found.setdefault(head, []).append((item[:STAMP_BYTES], item[STAMP_BYTES:]))
         return found
+
+
+def _up_to(key: bytes, items: bytes) -> bytes:
+    """Those of the items whose records do not come after a key."""
+    parts = [items[at : at + ITEM_BYTES] for at in range(0, len(items), ITEM_BYTES)]
+    return b"".join([part for part in parts if part[:STAMP_BYTES] <= key])

@@ -24,11 +24,11 @@ from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, index, put, report, schema, together, young
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.changes import Change
-from replica.store.connection import bulk, connect
+from replica.store.connection import bulk, connect, unhurried
 from replica.store.core import Collision
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
-from replica.store.port import CAUTIOUS, StorePort, reporting
+from replica.store.port import CAUTIOUS, COPY_AFTER, StorePort, reporting
 from replica.store.put import Row
 from replica.store.repair import repair
 from replica.store.verify import verify
@@ -256,12 +256,13 @@ class Store(StorePort):
         row = self._db.execute(sql, (url,)).fetchone()
         return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
-    def remember(self, outcome: Outcome, url: str | None) -> None:
-        """Keep how a session went, for `status`."""
+    @reporting
+    def remember(self, outcome: Outcome, url: str | None) -> bool:
+        """Keep how a session went, for `status`. Returns whether it left something for `tidy`."""
         peer = outcome.peer
         if peer is None:
-            return
-        with self._core.transaction(index.flush) as _:
+            return False
+        with unhurried(self._db), self._core.transaction(index.flush):
             now = self._core.now_ms()
             if outcome.misled:
                 self._sketched.forget()
@@ -276,3 +277,4 @@ class Store(StorePort):
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
                  outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip
+        return self._joined >= COPY_AFTER

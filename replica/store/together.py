@@ -25,7 +25,7 @@ from protocol.errors import OurFault
 from replica.errors import StoreBusy, UsageError
 from replica.store import index
 from replica.store.absorb import absorb_all
-from replica.store.connection import late_checkpoint
+from replica.store.connection import unhurried
 from replica.store.core import Core
 from replica.store.put import Row, put_many
 
@@ -96,7 +96,7 @@ def _begin(core: Core, writes: Sequence[Write], transaction: _Transaction) -> It
         with transaction():
             yield
     else:
-        with late_checkpoint(core.db), core.transaction(index.flush):
+        with unhurried(core.db), core.transaction(index.flush):
             yield
 
 

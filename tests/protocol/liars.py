@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import strategies as st
 
 from protocol import limits, sketch
-from protocol.descent import Items
 from protocol.hlc import Clock
+from protocol.reading import Items
 from tests.protocol.memory_store import MemoryStore
 from tests.protocol.strategies import change, fill
 

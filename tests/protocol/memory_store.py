@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from unittest import mock
 
 from protocol import limits, trie
-from protocol.descent import Applied, Items, Refusal
+from protocol.descent import Applied, Refusal
 from protocol.errors import PeerFault
 from protocol.hlc import is_base, millis
 from protocol.keys import CLIENT, SERVER, Handshake, Keys, Secrets
 from protocol.messages import Hello
 from protocol.outcome import Outcome
 from protocol.prints import ItemHash
+from protocol.reading import Items
 from protocol.reconcile import Reconciler
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.session import Self, Session
@@ -312,6 +313,8 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
         for sender, receiver in sides:
             while sender.speaking and len(talk.frames) <= frames_max and (frame := sender.pull(now_ms)) is not None:
                 deliver(frame, sender, receiver)
+    for side in (client, server) if len(talk.frames) > frames_max else ():
+        side.settle(now_ms)
     return talk
 
 

@@ -157,15 +157,31 @@ def test_4_what_is_picked_twice_is_sent_once() -> None:
     assert len(sent.records) == 100
 
 
-def test_4_all_that_is_picked_in_a_turn_is_looked_up_at_once_however_many_frames_it_takes() -> None:
+@pytest.mark.parametrize("full", [0, 99])
+def test_4_all_that_is_picked_in_a_turn_is_looked_up_twice_at_most_however_many_frames_it_takes(full: int) -> None:
+    """Once when a frame that is not full seems to be the last, and once at the end of the turn."""
+    store = twins(100)[0]
+    server = listening(store)
+    heads = [head[:4] for head in store.heads(1_000)]
+    with mock.patch.object(store, "locate", wraps=store.locate) as locate, limited(PICKED_PER_FRAME_MAX=2):
+        tell(server, *[Pick((head, head)) for head in heads[:full]], *[Pick((head,)) for head in heads[full:]])
+        tell(server, Pick((b"none",)), END)
+        sent = [m for m in map(frames.decode, pulled(server)) if isinstance(m, Records)]
+    assert len(sent) <= 2
+    assert len({record.id for message in sent for record in message.records}) == 100
+    assert sum(len(message.records) for message in sent) == 100
+    first, rest = heads[: full + 1], [*heads[full + 1 :], b"none"]
+    assert [sorted(call.args[0]) for call in locate.call_args_list] == [sorted(first), sorted(rest)]
+
+
+def test_4_what_fits_into_one_frame_is_looked_up_once() -> None:
     store = twins(100)[0]
     server = listening(store)
     heads = [head[:4] for head in store.heads(1_000)]
     with mock.patch.object(store, "locate", wraps=store.locate) as locate:
-        tell(server, *[Pick((head,)) for head in heads], Pick((b"none",)), END)
+        tell(server, Pick(tuple(heads)), END)
         (sent,) = (m for m in map(frames.decode, pulled(server)) if isinstance(m, Records))
-    assert len(sent.records) == 100
-    assert [sorted(call.args[0]) for call in locate.call_args_list] == [sorted({*heads, b"none"})]
+    assert (len(sent.records), locate.call_count) == (100, 1)
 
 
 def test_4_a_client_that_has_only_picks_to_answer_answers_them_before_the_trie_is_asked() -> None:

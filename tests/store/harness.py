@@ -192,6 +192,8 @@ def meet(
                 break
             hearer.receive(frame, there.clock())
             meanwhile()
+    for session, clock in ((one, a.clock), (two, b.clock)):
+        session.settle(clock())
     return one.outcome, two.outcome
 
 

@@ -13,10 +13,56 @@ from typing import Any
 import pytest
 
 from replica.errors import RowRefused
-from replica.store.connection import BULK_KB, CACHE_KB, TURN_MS, begin, connect
-from tests.store.harness import Machine, foreign
+from replica.store.connection import BULK_KB, CACHE_KB, CHECKPOINT_PAGES, TURN_MS, begin, connect, copy_log, unhurried
+from tests.store.harness import Machine, foreign, meet
 
 Make = Callable[..., Machine]
+
+
+def test_who_is_waited_for_leaves_the_log_to_the_next_commit_unless_it_is_very_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replica.store.connection.CHECKPOINT_PAGES", 20)
+    path = tmp_path / "m.db"
+
+    def write(db: sqlite3.Connection, pages: int) -> bool:
+        """Write so many pages; whether the log was copied into the file."""
+        before = path.read_bytes()
+        db.execute("INSERT INTO t VALUES (randomblob(?))", (4_000 * pages,))
+        return path.read_bytes() != before
+
+    with closing(connect(path, create=True)) as db:
+        db.execute("CREATE TABLE t(v)")
+        copy_log(db)
+        with unhurried(db):
+            assert [write(db, 15) for _ in range(3)] == [False] * 3
+        assert write(db, 1), "the next commit"
+        with unhurried(db):
+            assert [write(db, 15), write(db, 15), write(db, 60)] == [False, False, True]
+            assert not write(db, 30)
+        before = path.read_bytes()
+        copy_log(db)
+        assert path.read_bytes() != before
+
+
+def test_a_small_batch_of_a_peers_does_not_copy_the_log_and_tidying_does(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = (machine(name, "CREATE TABLE t(id INTEGER PRIMARY KEY, v);") for name in "ab")
+    assert meet(a, b)[0].in_sync
+    calls: list[str] = []
+    monkeypatch.setattr("replica.store.port.copy_log", lambda _: calls.append("copy"))
+    monkeypatch.setattr("replica.store.port.COPY_AFTER", 30)
+    for few, rows, expected in ((9, 20, [False]), (40, 20, [True]), (40, 5, [False])):
+        monkeypatch.setattr("replica.store.port.FEW", few)
+        a.store.put_many("t", [(few * 100 + rows * 10_000 + n, "x" * 50) for n in range(rows)])
+        if few == 40 and rows == 20:
+            a.store.put_many("t", [(900_000 + n, "x") for n in range(rows)])
+        calls.clear()
+        assert meet(b, a)[0].in_sync
+        b.store.tidy()
+        assert [bool(calls)] == expected
+        assert b.core.db.execute("PRAGMA wal_autocheckpoint").fetchone() == (CHECKPOINT_PAGES,)
 
 
 def test_a_large_transaction_gives_its_cache_back(machine: Make) -> None:

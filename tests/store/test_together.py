@@ -227,7 +227,7 @@ def test_the_log_is_copied_when_what_waits_is_absorbed_or_when_it_is_very_long(
     machine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "CHECKPOINT_PAGES", 4)
-    monkeypatch.setattr(connection, "LATE_CHECKPOINT_PAGES", 30)
+    monkeypatch.setattr(connection, "UNHURRIED_PAGES", 30)
     m = machine("m", TABLES)
     m.store.put_many("t", [(f"k{i}", i, "x" * 2_000) for i in range(60)])
 

@@ -1,0 +1,109 @@
+"""A sketch that is made in parts before anybody asks for it: the fourth promise of `sketched`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from protocol.prints import ITEM_BYTES
+from replica.store import history, sketched
+from replica.store.sketched import Sketched
+from tests.store.harness import Machine, meet
+
+Make = Callable[..., Machine]
+T = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a, b);"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketched, "AHEAD_FROM", 20)
+    monkeypatch.setattr(sketched, "AHEAD_BYTES", 10 * ITEM_BYTES)
+    monkeypatch.setattr(sketched, "KEEP_AFTER", 20)
+    monkeypatch.setattr(history, "ROWS_AT_ONCE", 2)
+
+
+def filled(machine: Make, count: int = 100) -> Machine:
+    a = machine("a", T)
+    a.store.put_many("t", [(f"k{n}", n, n) for n in range(count)])
+    return a
+
+
+def anew(m: Machine) -> bytes:
+    m.store.absorb()
+    return Sketched(m.core)._build().to_bytes()
+
+
+def now(m: Machine) -> bytes:
+    m.store.absorb()
+    return m.store._sketched.now().to_bytes()
+
+
+def test_4_it_is_made_in_parts_and_kept_and_then_not_made_again(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = filled(machine)
+    parts = 1
+    while a.store.make_sketch():
+        assert a.store.sketch_due()
+        parts += 1
+    assert 9 <= parts <= 12, "ten items or a few more each"
+    assert (a.store.sketch_due(), a.store.make_sketch()) == (False, False)
+    assert a.value("SELECT count(*) FROM _replica_sketch") == 1
+    a.reopen()
+    monkeypatch.setattr(Sketched, "_build", None)
+    assert not a.store.sketch_due()
+    told = now(a)
+    monkeypatch.undo()
+    assert told == anew(a)
+    assert a.store.verify() == []
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_4_whatever_is_written_between_the_parts_it_is_the_same(machine: Make, seed: int, asked: bool) -> None:
+    """A session may ask for it before it is whole: then the rest is made at once."""
+    random = Random(seed)
+    a = filled(machine, 60)
+    stop = random.randrange(6) if asked else 1_000
+    while a.store.make_sketch() and stop:
+        stop -= 1
+        for _ in range(random.randrange(3)):
+            some = tuple(f"k{random.randrange(80)}" for _ in range(4))
+            a.clock.ms += 5
+            match random.randrange(4):
+                case 0:
+                    a.sql(f"UPDATE t SET a = 'new' WHERE id IN {some}")
+                case 1:
+                    a.sql(f"DELETE FROM t WHERE id IN {some}")
+                case 2:
+                    a.store.put_many("t", [(id_, 7, 7) for id_ in set(some)])
+                case _:
+                    a.sql("DELETE FROM _replica_history WHERE seq < (SELECT max(seq) FROM _replica_history)")
+    assert now(a) == anew(a)
+    assert a.store._sketched._making is None
+
+
+def test_4_a_small_store_needs_none_before_it_is_asked(machine: Make) -> None:
+    a = filled(machine, 5)
+    assert (a.store.sketch_due(), a.store.make_sketch()) == (False, False)
+    assert a.value("SELECT count(*) FROM _replica_sketch") == 0
+
+
+def test_4_it_is_due_again_when_the_history_does_not_reach_back(machine: Make) -> None:
+    a, b = filled(machine), machine("b", T)
+    while a.store.make_sketch():
+        pass
+    a.sql("DELETE FROM _replica_history", "UPDATE t SET a = 'new'")
+    a.store.absorb()
+    assert a.store.sketch_due()
+    a.store.make_sketch()
+    assert meet(b, a)[0].in_sync
+    assert now(a) == anew(a)
+
+
+def test_4_one_that_is_forgotten_is_not_continued(machine: Make) -> None:
+    a = filled(machine)
+    assert a.store.make_sketch()
+    a.store._sketched.forget()
+    assert a.store._sketched._making is None
+    assert now(a) == anew(a)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
@@ -178,6 +178,14 @@ class StorePort:
     @uncollected()
     def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
+        if len(records) > FEW:
+            return self._join(records, now_ms)
+        with unhurried(self._db):
+            applied = self._join(records, now_ms)
+        self._joined += applied.changed
+        return applied
+
+    def _join(self, records: Sequence[Delta], now_ms: int) -> Applied:
         if self._cautious:
             self._cautious -= 1
         else:
@@ -188,13 +196,10 @@ class StorePort:
         return self._apply(records, now_ms, bold=False)
 
     def _apply(self, deltas: Sequence[Delta], now_ms: int, *, bold: bool) -> Applied:
-        few = len(deltas) <= FEW
-        with unhurried(self._db) if few else nullcontext(), self.transaction() as core:
+        with self.transaction() as core:
             core.bold, core.remote = bold, True
             try:
-                applied = apply(core, deltas, now_ms)
-                self._joined += few * applied.changed
-                return applied
+                return apply(core, deltas, now_ms)
             finally:
                 core.bold = core.remote = False
 

@@ -90,7 +90,7 @@ class Node:
         self._opening = asyncio.Lock()
         self._store: Store | None = None
         self._waiting = Waiting(self._post, lambda writes: self.store.together(writes))  # noqa: PLW0108
-        self._soon = Soon(lambda: self._queue(self.store.absorb))
+        self._soon = Soon(lambda: self._post(self.store.absorb))
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
         self._active: dict[Session, tuple[bytes, str]] = {}
         """Sessions whose peer is known: its instance, and our role."""
@@ -101,7 +101,7 @@ class Node:
         self._listeners: list[Listener] = []
         self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
-        self._ahead = Ahead(lambda: self._queue(self.store.tidy), lambda: len(self.sessions) > self._strangers)
+        self._ahead = Ahead(lambda: self._post(self.store.tidy), lambda: len(self.sessions) > self._strangers)
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
         """Called after each session that a peer began."""

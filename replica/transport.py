@@ -48,8 +48,7 @@ Call = Callable[..., Awaitable[Any]]
 OPEN_SECONDS = 10
 HELLO_SECONDS = 15
 SEND_SECONDS = 30
-AT_ONCE = 8_192
-"""Bytes under way up to which a transport takes more without a wait: websockets lets senders go on below as many."""
+AT_ONCE = 8_192  # Bytes under way, up to which a transport takes more without a wait, as websockets is set.
 RECEIVE_SECONDS = 120
 """A peer may be applying a batch, or hashing a million rows that were written since it last looked."""
 

@@ -136,8 +136,7 @@ class Core:
 
     @contextmanager
     def transaction(self, flush: Callable[[Core], None], *, follow: bool = True) -> Iterator[None]:
-        """One write transaction: all or nothing. `flush` brings the trie up to date before the commit. `follow`: definitions
-        that somebody changed."""
+        """One write transaction: all or nothing, with what `flush` does at its end. `follow`: definitions that changed."""
         if self.in_transaction:
             yield
             return

@@ -23,6 +23,7 @@ def test_who_is_waited_for_leaves_the_log_to_the_next_commit_unless_it_is_very_l
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("replica.store.connection.CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr("replica.store.connection.UNHURRIED_PAGES", 80)
     path = tmp_path / "m.db"
 
     def write(db: sqlite3.Connection, pages: int) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from protocol.record import fold
 from replica.errors import TableRefused, hopeless
 from replica.store import capture, catalog, ddl, young
-from replica.store.absorb import full_diff, pending, stamp_outbox, surface
+from replica.store.absorb import captured, full_diff, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
 from replica.store.refit import refit, reveal, triggers_of
@@ -57,11 +57,11 @@ def _follow(core: Core, changed: Sequence[tuple[Table, Shape]]) -> None:
         known = catalog.load_names(core.db, table.tbl)
         table.names = tuple(n for n in table.fields if n in known)
         fresh.append(refit(core, table, shape))
-    while changed and pending(core):
+    while changed and captured(core):
         stamp_outbox(core)
     for table, _ in changed:
         full_diff(core, table)
-    if not pending(core):
+    if not captured(core):
         surface(core)
     for (table, _), names in zip(changed, fresh, strict=True):
         reveal(core, table, names)

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from protocol.errors import ReplicaError
-from replica.words import log
+from replica.words import telling
 
 BUSY_SECONDS = 0.1
 """How long it waits before it looks again whether there is a session."""
@@ -35,14 +34,12 @@ class Ahead:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        try:
+        with telling("what is better done ahead failed; it is done when somebody wants it"):
             while True:
                 if self._busy():
                     await asyncio.sleep(BUSY_SECONDS)
                 elif not await self._part():
                     return
-        except ReplicaError as error:
-            log.warning("%s", error)
 
     async def close(self) -> None:
         """End it for good."""

@@ -47,7 +47,7 @@ from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport
 from replica.transport import Listener
 from replica.waiting import Waiting
-from replica.words import log
+from replica.words import log, telling
 
 _T = TypeVar("_T")
 
@@ -116,7 +116,7 @@ class Node:
             await asyncio.to_thread(thread.join)
             raise
         try:
-            self._store, due = await thread.call(lambda: ((store := self._open(thread)), store.sketch_due()))
+            self._store = await thread.call(self._open, thread)
         except BaseException:
             await thread.close()
             raise
@@ -126,8 +126,7 @@ class Node:
             loop.call_soon_threadsafe(self._feed.tell, changes)
 
         self._listen = publish
-        if due:
-            self._ahead.begin()
+        self._ahead.begin()
         return self
 
     def _open(self, thread: StoreThread) -> Store:
@@ -186,8 +185,10 @@ class Node:
 
     async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Run one SQL statement that may write; returns its rows when it is on the disk. Its changes are told soon after."""
-        _, rows = await self._waiting.write(together.statement(sql, parameters))
-        self._soon.wrote()
+        try:
+            _, rows = await self._waiting.write(together.statement(sql, parameters))
+        finally:  # Who gives up may have written all the same.
+            self._soon.wrote()
         return rows
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
@@ -241,13 +242,9 @@ class Node:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            try:
+            with telling("looking for writes of other programs failed; it goes on"):
                 if await self.call(self._look):
                     self._ahead.begin()
-            except ReplicaError as error:
-                log.warning("%s", error)
-            except Exception:
-                log.exception("looking for writes of other programs failed; it goes on")
 
     # --- peers --------------------------------------------------------------------------------------------------------
 

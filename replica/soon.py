@@ -6,7 +6,7 @@ and only for what follows here. One test each:
 1. It is absorbed when no write came for QUIET_SECONDS or a little longer; if writes keep coming, after LATE times as long.
 2. Where nothing was written, nothing runs.
 3. If it fails, that is logged, and the next write brings the next try.
-4. At the end, what still waits is absorbed.
+4. At the end, what still waits is absorbed, after a failure too, and if who wrote it did not stay to hear of it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from protocol.errors import ReplicaError
-from replica.words import log
+from replica.words import telling
 
 QUIET_SECONDS = 0.02
 """A pause of writers who go on by themselves is shorter; one of a person, who waits for nothing, is longer."""
@@ -29,12 +28,12 @@ class Soon:
 
     def __init__(self, absorb: Callable[[], Awaitable[object]]) -> None:
         self._absorb = absorb
-        self._writes = 0
+        self._writes = self._absorbed = 0
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     def wrote(self) -> None:
-        """A write is committed."""
+        """A write may be committed."""
         self._writes += 1
         if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._run())
@@ -45,24 +44,23 @@ class Soon:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._absorbed != self._writes:
             await self._once()
 
     async def _run(self) -> None:
-        absorbed = -1
-        while absorbed != self._writes:
+        tried = -1
+        while tried != self._writes:
             for _ in range(LATE):
                 before = self._writes
                 await asyncio.sleep(QUIET_SECONDS)
                 if self._writes == before:
                     break
-            absorbed = self._writes
+            tried = self._writes
             await self._once()
         self._task = None
 
     async def _once(self) -> None:
-        try:
+        writes = self._writes
+        with telling("absorbing what was written failed; it stays in the outbox"):
             await self._absorb()
-        except ReplicaError as error:
-            log.warning("%s", error)
-        except Exception:
-            log.exception("absorbing what was written failed; it stays in the outbox")
+            self._absorbed = writes

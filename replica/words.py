@@ -4,12 +4,17 @@ All of the node's log goes through here, so that no line of it can be forged. On
 
 1. Control characters are escaped, in the text of an error and of a traceback too.
 2. A reason that names a node or a key of a peer carries none.
+3. What fails while nobody waits for it is told, one of our errors in its own words.
 """
 
 from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from protocol.errors import ReplicaError
 
 _CONTROL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of Unicode that move a cursor, turn the direction of writing, begin a line, or show nothing."""
@@ -42,3 +47,14 @@ class _Clean(logging.Filter):
 log = logging.getLogger("replica")
 """What a node tells whoever runs it."""
 log.addFilter(_Clean("replica"))
+
+
+@contextmanager
+def telling(failed: str) -> Iterator[None]:
+    """Work for which nobody waits: an error of it is logged, with these words if it is none of ours, and ends here."""
+    try:
+        yield
+    except ReplicaError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception(failed)

@@ -260,3 +260,14 @@ def test_an_invite_is_checked_before_it_is_used() -> None:
     with pytest.raises(UsageError, match="damaged or cut short"):
         invite.decode(good + "!")
     assert invite.decode(" " + good + "\n").name == "hq"
+
+
+async def test_a_node_opens_at_once_though_another_program_holds_the_file(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    with program(hq) as db:
+        db.execute("UPDATE contacts SET name = 'x'")
+        db.commit()
+        db.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(5), Node(hq) as node:
+            assert await node.query("SELECT name FROM contacts") == [("x",)]
+        db.execute("ROLLBACK")

@@ -68,9 +68,30 @@ def test_a_failure_is_logged_and_the_next_write_brings_the_next_try(
     caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert times(lambda soon: write(soon, 2, 10), error) == [QUIET_SECONDS, 10 + QUIET_SECONDS]
-    assert len(caplog.records) == 2
+        tries = times(lambda soon: write(soon, 2, 10), error)
+    assert tries == [QUIET_SECONDS, 10 + QUIET_SECONDS, 1_020], "and once more at the end"
+    assert len(caplog.records) == 3
     assert all((record.exc_info is None) == isinstance(error, ReplicaError) for record in caplog.records)
+
+
+async def test_what_failed_is_tried_again_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    tries = 0
+
+    async def absorb() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StoreBusy("locked")
+
+    soon = Soon(absorb)
+    soon.wrote()
+    assert soon._task is not None
+    with caplog.at_level(logging.WARNING):
+        await soon._task
+    assert tries == 1
+    await soon.close()
+    await soon.close()
+    assert tries == 2
 
 
 def test_a_write_while_it_absorbs_is_not_forgotten() -> None:
@@ -120,3 +141,19 @@ async def test_who_asks_does_not_wait_for_it(tmp_path: Path, monkeypatch: pytest
         stamps = {field["field"]: field["stamp"] for field in why["fields"]}
         assert stamps["name"] < stamps["phone"], "what was written first is stamped first"
         assert await node.verify() == []
+
+
+async def test_what_somebody_wrote_who_gave_up_is_absorbed(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=300)
+    async with Node(hq) as node:
+        before = await node.call(node.store.root)
+        statement = asyncio.create_task(node.execute("UPDATE contacts SET name = 'x'"))
+        await asyncio.sleep(0)
+        blocked = asyncio.create_task(node.call(lambda: None))
+        statement.cancel()
+        await asyncio.gather(statement, blocked, return_exceptions=True)
+        assert node._soon._task is not None, "whether it was written, nobody knows here"
+    with Store(hq) as store:
+        names = store.query("SELECT count(DISTINCT name) FROM contacts")
+        assert store.status()["backlog"] == 0
+        assert (store.root() == before) == (names != [(1,)])

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from protocol.errors import PeerRefused
-from replica.words import clean, log
+from replica.words import clean, log, telling
 
 EVIL = "ok\n2026 ERROR forged\x1b[2J\x9b2J\u202etxt\u2028line\x7f"
 
@@ -31,3 +31,13 @@ def test_no_line_of_the_log_can_be_forged(caplog: pytest.LogCaptureFixture) -> N
     assert second.startswith("failed with ok\\x0a2026")
     assert all(line.isprintable() for line in second.split("\n"))
     assert not any(line.startswith("2026") for line in second.split("\n"))
+
+
+def test_what_fails_while_nobody_waits_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for error in (PeerRefused("limit", "too much"), ValueError("a bug")):
+        with telling("the work failed; it goes on"):
+            raise error
+    ours, other = caplog.records
+    assert (ours.getMessage(), ours.exc_info, ours.levelname) == (str(PeerRefused("limit", "too much")), None, "WARNING")
+    assert (other.getMessage(), other.levelname) == ("the work failed; it goes on", "ERROR")
+    assert other.exc_info is not None

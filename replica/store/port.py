@@ -34,10 +34,9 @@ from replica.store.sketched import Sketched
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-FEW = 2_048
-"""Records of a batch that is no part of a large sync: it does not wait until the log is copied into the file."""
 COPY_AFTER = 2_048
-"""Records that were joined so, each of which is some two pages of the log, after which it is copied when nobody waits."""
+"""Records that were joined without waiting until the log is copied into the file, each of which is some two pages of it,
+after which it is copied: by the next batch, or when nobody waits."""
 CAUTIOUS = 16
 """Batches that are applied with savepoints after one in which rows collided: where one is, there are more."""
 
@@ -178,7 +177,8 @@ class StorePort:
     @uncollected()
     def apply(self, records: Sequence[Delta], now_ms: int) -> Applied:
         """Join a peer's records. Raises Malformed and changes nothing if one is no record."""
-        if len(records) > FEW:
+        if self._joined >= COPY_AFTER:
+            self._joined = 0
             return self._join(records, now_ms)
         with unhurried(self._db):
             applied = self._join(records, now_ms)
@@ -239,8 +239,9 @@ class StorePort:
         return self._read(lambda: self._sketched.now(since).counters())
 
     def sketch_due(self) -> bool:
-        """Whether the sketch is better made before a session wants it, by `make_sketch`."""
-        return self._read(self._sketched.due)
+        """Whether the sketch is better made before a session wants it, by `make_sketch`. Nothing is absorbed to find out."""
+        with self._core.reading():
+            return self._sketched.due()
 
     def make_sketch(self) -> bool:
         """Make a part of it, in some 12 ms, and keep it when it is whole. Returns whether there is more to do."""

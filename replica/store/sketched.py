@@ -91,7 +91,7 @@ class Sketched:
 
     def _build(self) -> Sketch:
         """Make it from all records, or from those that `part` did not come to."""
-        core, made = self._core, self._made_so_far()
+        core, made, self._making = self._core, self._made_so_far(), None
         prints.expect(index.root(core)[1] - made.count)
         for items in history.items(core, made.after):
             made.sketch.add(self._prints(items))

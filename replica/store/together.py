@@ -138,16 +138,15 @@ def _carefully(core: Core, writes: Sequence[Write]) -> list[Done]:
     """Each behind a savepoint, up to one that changes a definition."""
     done: list[Done] = []
     for alike in _groups(writes):
-        for some in [alike] if isinstance(alike[0], Rows) else [[write] for write in alike]:
-            done += _alike(core, some)
-            if core.schema_moved:
-                return done
+        done += _alike(core, alike)
+        if core.schema_moved:
+            break
     return done
 
 
 def _groups(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Rows of one table that follow each other, and other writes that do."""
-    for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else None):
+    """Rows of one table that follow each other, and each other write by itself."""
+    for _, some in groupby(writes, lambda write: write.table if isinstance(write, Rows) else write):
         yield list(some)
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,30 @@ def test_who_is_waited_for_leaves_the_log_to_the_next_commit_unless_it_is_very_l
         assert path.read_bytes() != before
 
 
-def test_a_small_batch_of_a_peers_does_not_copy_the_log_and_tidying_does(
+def test_a_peers_batch_leaves_the_log_to_the_idle_or_to_the_next_after_so_many_records(
     machine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = (machine(name, "CREATE TABLE t(id INTEGER PRIMARY KEY, v);") for name in "ab")
     assert meet(a, b)[0].in_sync
-    calls: list[str] = []
-    monkeypatch.setattr("replica.store.port.copy_log", lambda _: calls.append("copy"))
+    said: list[str] = []
+
+    def late(db: sqlite3.Connection) -> AbstractContextManager[None]:
+        said.append("late")
+        return unhurried(db)
+
+    monkeypatch.setattr("replica.store.port.copy_log", lambda _: said.append("copied"))
+    monkeypatch.setattr("replica.store.port.unhurried", late)
     monkeypatch.setattr("replica.store.port.COPY_AFTER", 30)
-    for few, rows, expected in ((9, 20, [False]), (40, 20, [True]), (40, 5, [False])):
-        monkeypatch.setattr("replica.store.port.FEW", few)
-        a.store.put_many("t", [(few * 100 + rows * 10_000 + n, "x" * 50) for n in range(rows)])
-        if few == 40 and rows == 20:
-            a.store.put_many("t", [(900_000 + n, "x") for n in range(rows)])
-        calls.clear()
+    steps: tuple[tuple[int, bool, list[str]], ...] = (
+        (20, False, ["late"]), (5, True, ["late"]), (10, True, ["late", "copied"]), (40, False, ["late"]), (5, True, []),
+    )  # fmt: skip
+    for number, (rows, idle, expected) in enumerate(steps):
+        a.store.put_many("t", [(1_000 * number + n, "x") for n in range(rows)])
+        said.clear()
         assert meet(b, a)[0].in_sync
-        b.store.tidy()
-        assert [bool(calls)] == expected
+        if idle:
+            b.store.tidy()
+        assert said == expected, number
         assert b.core.db.execute("PRAGMA wal_autocheckpoint").fetchone() == (CHECKPOINT_PAGES,)
 
 

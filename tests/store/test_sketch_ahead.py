@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from protocol.prints import ITEM_BYTES
+from replica.errors import StoreError
 from replica.store import history, sketched
 from replica.store.sketched import Sketched
 from tests.store.harness import Machine, meet
@@ -107,3 +108,17 @@ def test_4_one_that_is_forgotten_is_not_continued(machine: Make) -> None:
     a.store._sketched.forget()
     assert a.store._sketched._making is None
     assert now(a) == anew(a)
+
+
+def test_4_a_rest_that_cannot_be_read_leaves_nothing_half_made(machine: Make) -> None:
+    a = filled(machine)
+    assert a.store.make_sketch()
+    last = "(SELECT max(key) FROM _replica_record)"
+    ((stamps,),) = a.rows(f"SELECT stamps FROM _replica_record WHERE key = {last}")
+    a.sql(f"UPDATE _replica_record SET stamps = 'x' WHERE key = {last}")
+    with pytest.raises(StoreError):
+        now(a)
+    a.sql(f"UPDATE _replica_record SET stamps = ? WHERE key = {last}", values=(stamps,))
+    a.store.make_sketch()
+    assert now(a) == anew(a)
+    assert a.store.verify() == []

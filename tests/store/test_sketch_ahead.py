@@ -110,7 +110,8 @@ def test_4_one_that_is_forgotten_is_not_continued(machine: Make) -> None:
     assert now(a) == anew(a)
 
 
-def test_4_a_rest_that_cannot_be_read_leaves_nothing_half_made(machine: Make) -> None:
+def test_4_a_rest_that_cannot_be_read_leaves_nothing_half_made(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PART_BYTES", 10 * ITEM_BYTES)
     a = filled(machine)
     assert a.store.make_sketch()
     last = "(SELECT max(key) FROM _replica_record)"

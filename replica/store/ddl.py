@@ -385,6 +385,6 @@ def _extend(core: Core, table: Table, columns: dict[str, Fields]) -> None:
         if refused:
             problems.append(f"SQLite refuses to add the column {column!r} here: {refused}")
     if added:
-        reveal(core, table, refit(core, table, catalog.shape(core.db, table.shape.name)))
+        reveal(core, table, refit(core, table, catalog.shape(core.db, table.shape.name), seen=True))
     if problems:
         _set_state(core, table, "; ".join(problems))

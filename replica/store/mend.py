@@ -2,7 +2,8 @@
 takes our triggers along without a word. When `schema_version` moved, this makes things right again, in the transaction
 that noticed. One test each:
 
-1. Triggers that vanished are made again, and the table is compared in full with what is known of it.
+1. Triggers that vanished are made again, and the table is compared in full with what is known of it; not one that only got
+   more columns under triggers that are all there.
 2. A renamed table keeps its collection: our triggers went along and tell its new name.
 3. Nothing is shown anew before every write is stamped that came before: what another program deleted stays deleted, and
    nothing else is.
@@ -19,7 +20,7 @@ from replica.store import capture, catalog, ddl, young
 from replica.store.absorb import captured, full_diff, stamp_outbox, surface
 from replica.store.catalog import Shape, Table
 from replica.store.core import Core
-from replica.store.refit import refit, reveal, triggers_of
+from replica.store.refit import refit, reveal, triggers_of, widened
 
 
 def follow_schema(core: Core) -> None:
@@ -27,7 +28,7 @@ def follow_schema(core: Core) -> None:
     that makes no sense: then nobody knows which columns are new."""
     young.merge(core)
     rows = core.db.execute("SELECT tbl, local, signature FROM _replica_table WHERE local IS NOT NULL").fetchall()
-    changed: list[tuple[Table, Shape]] = []
+    changed: list[tuple[Table, Shape, bool]] = []
     for tbl, local, signature in rows:
         table = core.tables[tbl]
         triggers = triggers_of(core, table)
@@ -44,26 +45,29 @@ def follow_schema(core: Core) -> None:
             forget(core, table, str(error))
             continue
         installed = {n: sql for n, (on, sql) in triggers.items() if fold(on) == fold(name)}
-        if name != local or shape.signature != signature or installed != capture.triggers(tbl, shape):
-            changed.append((table, shape))
+        whole = name == local and installed == capture.triggers(tbl, shape)
+        if not whole or shape.signature != signature:
+            changed.append((table, shape, whole and widened(signature, shape)))
     _follow(core, changed)
     core.schema_followed()
 
 
-def _follow(core: Core, changed: Sequence[tuple[Table, Shape]]) -> None:
-    """These tables have other shapes, or lost triggers: stamp what was written, and only then show what can be shown."""
+def _follow(core: Core, changed: Sequence[tuple[Table, Shape, bool]]) -> None:
+    """These tables have other shapes, or lost triggers: stamp what was written, and only then show what can be shown. Of
+    some it is sure that they only have more columns, and that their triggers saw every write."""
     fresh = []
-    for table, shape in changed:
+    for table, shape, seen in changed:
         known = catalog.load_names(core.db, table.tbl)
         table.names = tuple(n for n in table.fields if n in known)
-        fresh.append(refit(core, table, shape))
+        fresh.append(refit(core, table, shape, seen=seen))
     while changed and captured(core):
         stamp_outbox(core)
-    for table, _ in changed:
-        full_diff(core, table)
+    for table, _, seen in changed:
+        if not seen:
+            full_diff(core, table)
     if not captured(core):
         surface(core)
-    for (table, _), names in zip(changed, fresh, strict=True):
+    for (table, *_), names in zip(changed, fresh, strict=True):
         reveal(core, table, names)
         ddl.publish(core, table)
 

@@ -2,14 +2,16 @@
 
 `take` makes a table of the file the local table of a collection; `refit` follows it to another shape, and `reveal` shows
 what the new shape can show. What a row holds when its definition changed, and nobody stamped, is a local edit: a test
-changes rows before and after every change.
+changes rows before and after every change. Where nothing can have been written unseen, and a new column shows nothing, rows
+need not be looked at: a shadow only learns that one more field is absent. A test holds both ways equal.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection
+from array import array
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from protocol.record import pack_id
@@ -19,9 +21,12 @@ from replica.store.catalog import Column, Shape, Table, quote
 from replica.store.changes import Change
 from replica.store.core import Core
 from replica.store.leap import leap
-from replica.store.shadow import SHOWN
+from replica.store.shadow import ABSENT, SHOWN
 from replica.store.show import engine_writes, settle, settle_anew, stored
-from replica.store.state import State, check, fetch_rows, load, save, speak, trim
+from replica.store.state import NIL, State, check, fetch_rows, load, save, speak, trim
+
+AT_ONCE = 4_096
+"""Records that are looked at together."""
 
 
 def take(core: Core, table: Table, shape: Shape) -> None:
@@ -53,9 +58,17 @@ def triggers_of(core: Core, table: Table) -> dict[str, tuple[str, str]]:
     return {name: (on, text) for name, on, text in core.db.execute(sql, (len(prefix), prefix)).fetchall()}
 
 
-def refit(core: Core, table: Table, shape: Shape) -> Collection[str]:
+def widened(signature: str, shape: Shape) -> bool:
+    """Whether this is the shape of the signature, with or without more columns."""
+    key, columns, *others = json.loads(signature)
+    now_key, now_columns, *now_others = json.loads(shape.signature)
+    return bool((now_key, now_others) == (key, others)) and all(column in now_columns for column in columns)
+
+
+def refit(core: Core, table: Table, shape: Shape, *, seen: bool) -> Collection[str]:
     """The local table has other columns than before: forget what a dropped column held (the values are gone; peers
-    send them back, and then they are held), and know the defaults that a new column shows. Returns the new columns."""
+    send them back, and then they are held), and know the defaults that a new column shows. Returns the new columns. `seen`:
+    it only has more columns, and whatever was written to it is known or waits in the outbox."""
     before = set(table.names)
     take(core, table, shape)
     fresh = {n: check_of_default(core, c) for n, c in zip(table.names, shape.columns, strict=True) if n not in before}
@@ -65,8 +78,30 @@ def refit(core: Core, table: Table, shape: Shape) -> Collection[str]:
         core.set_meta(f"dropped {table.tbl}", json.dumps(sorted((known | set(dropped)) - set(table.names))))
         noted = [(table.tbl, table.positions[n]) for n in dropped]
         core.db.executemany("DELETE FROM _replica_local WHERE tbl = ? AND pos = ?", noted)
-    _each(core, table, f"flags & {SHOWN}", lambda states: _recheck(core, table, fresh, states))
+    spots = sorted(table.positions[n] for n in fresh)
+    ends = seen and set(fresh.values()) == {check(NIL)} and spots == list(range(spots[0], spots[0] + len(spots)))
+    where = f"flags & {SHOWN} AND length(checks) <> {4 * spots[0]}" if ends else f"flags & {SHOWN}"
+    _each(core, table, where, lambda states: _recheck(core, table, fresh, states))
+    if ends:
+        _append_absent(core, table, spots)
     return fresh.keys()
+
+
+def _append_absent(core: Core, table: Table, spots: Sequence[int]) -> None:
+    """The shadows that end before these positions, the next ones, learn that no value is there."""
+    first, after = spots[0], b""
+    nothing, absent = (array(kind, [value] * len(spots)).tobytes() for kind, value in (("I", check(NIL)), ("H", ABSENT)))
+    sql = (
+        f"SELECT key, stamps, which, checks FROM _replica_record WHERE tbl = ? AND flags & {SHOWN} "
+        "AND length(checks) = ? AND key > ? ORDER BY key LIMIT ?"
+    )
+    while rows := core.db.execute(sql, (table.tbl, 4 * first, after, AT_ONCE)).fetchall():
+        after = rows[-1][0]
+        one = array("H", [0] * first).tobytes()
+        core.db.executemany(
+            "UPDATE _replica_record SET which = ?, checks = ? WHERE key = ?",
+            [((which or one) + absent if stamps else b"", checks + nothing, key) for key, stamps, which, checks in rows],
+        )
 
 
 def reveal(core: Core, table: Table, fresh: Collection[str]) -> None:
@@ -111,8 +146,8 @@ def _surface(core: Core, table: Table, states: list[State]) -> None:
 def _each(core: Core, table: Table, where: str, action: Callable[[list[State]], None]) -> None:
     sql = f"SELECT key FROM _replica_record WHERE tbl = ? AND {where}"
     keys: list[Any] = core.db.execute(sql, (table.tbl,)).fetchall()
-    for start in range(0, len(keys), 4_096):
-        action(list(load(core, [k for (k,) in keys[start : start + 4_096]]).values()))
+    for start in range(0, len(keys), AT_ONCE):
+        action(list(load(core, [k for (k,) in keys[start : start + AT_ONCE]]).values()))
 
 
 def check_of_default(core: Core, column: Column) -> int | None:

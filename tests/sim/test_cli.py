@@ -141,7 +141,7 @@ def test_a_hang_is_told_and_replayed(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert main(["replay", "3", *TINY, "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert (said["violation"]["invariant"], said["same"]) == ("hang", True)
-    assert "absorb, called by sim.alone._execute" in said["verdict"]
+    assert "absorb, called by replica.node.Node._look" in said["verdict"]
 
 
 def test_a_swarm_says_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

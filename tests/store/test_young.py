@@ -21,7 +21,7 @@ from replica.errors import RowRefused, StoreError
 from replica.store import history, put, store, young
 from replica.store.changes import Change
 from replica.store.store import Store
-from tests.store.harness import Machine, check_equal, foreign, meet
+from tests.store.harness import Machine, check_equal, check_inside, foreign, meet
 
 Make = Callable[..., Machine]
 
@@ -207,6 +207,26 @@ def test_a_row_that_was_deleted_unheard_and_put_again_is_looked_at(
                 assert meet(a, b)[0].in_sync
                 check_equal([a, b])
     assert states[0] == states[1]
+
+
+@given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(sorted(TABLES)))
+def test_whatever_is_deleted_unheard_and_put_again_no_key_and_no_number_is_known_twice(seed: int, kind: str) -> None:
+    random, number = Random(seed), "k" if kind == "number" else "substr(k, 2)"
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "CAUTIOUS", 0)
+        patch.setattr(young, "BATCH_MIN", 1)
+        patch.setattr(young, "WAITING_MAX", random.choice([9, 20, 1_000]))
+        with closing(Machine(Path(folder) / "m.db", schema=TABLES[kind])) as m:
+            for _ in range(random.randrange(2, 12)):
+                step(m, kind, random)
+                some = f"t WHERE {number} % 3 = {random.randrange(3)}"
+                gone = m.rows(f"SELECT * FROM {some}")
+                m.sql("INSERT INTO _replica_mute VALUES (1)", f"DELETE FROM {some}", "DELETE FROM _replica_mute")
+                m.store.put_many("t", [row for row in gone if random.random() < 0.7])
+            m.store.rescan()
+            assert m.store.verify() == []
+            check_inside(m)
+            assert sum(record.live for record in m.records("t")) == m.value("SELECT count(*) FROM t")
 
 
 def test_a_number_that_is_left_again_and_again_stands_for_one_record(machine: Make) -> None:

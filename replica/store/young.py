@@ -8,7 +8,7 @@ test each:
 1. However rows are put, edited and deleted, in batches of whatever size, records, root and history items come out the same.
 2. No more than WAITING_MAX rows wait.
 3. A blob that is damaged is told, never read; `rescan` takes its rows as they stand.
-4. Whose row was deleted unheard, and then put again, is looked at: one key, and one number, stands for one record.
+4. A row that was deleted unheard, and then put again, is looked at: one key, or one number, stands for one record.
 5. A blob reads the same on every machine, but for the checks, which are bytes as `_replica_record` holds them.
 """
 
@@ -45,7 +45,7 @@ _Name = TypeVar("_Name")
 def room(core: Core, count: int) -> bool:
     """Whether so many rows may wait beside those that do."""
     least, most = core.rows("SELECT min(total), max(total) FROM _replica_young")[0]
-    if most is None:
+    if most is None:  # None waits.
         return True
     return type(least) is type(most) is int and least > 0 and most + count <= WAITING_MAX  # The number has no digest.
 

@@ -110,6 +110,24 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
     terminal.run("verify", hq)
 
 
+def test_damage_among_rows_that_wait_names_the_file_and_rescan_which_mends_it(terminal: Terminal, tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=3)
+    with Store(hq) as store:
+        store.put_many("contacts", [(f"d{n}", f"Name {n}", None, None) for n in range(300)])
+    with program(hq) as db:
+        assert db.execute("UPDATE _replica_young SET body = zeroblob(length(body))").rowcount == 1
+    for command in ("verify",), ("status",), ("status", "--json"), ("sync", "ws://127.0.0.1:9"), ("serve",):
+        terminal.run(command[0], hq, *command[1:], code=FILE)
+        (line,) = terminal.err.splitlines()
+        assert f"{hq} is damaged" in line
+        assert "`replica rescan`" in line
+    assert "made no sense: they are writes of now" in terminal.run("rescan", hq)
+    assert "all well" in terminal.run("verify", hq)
+    status = terminal.json("status", hq)
+    assert isinstance(status, dict)
+    assert status["tables"][0]["live"] == 303
+
+
 def test_held_records_are_listed_edited_rekeyed_and_deleted(terminal: Terminal, tmp_path: Path) -> None:
     hq, laptop = make_pair(tmp_path)
     for file in (hq, laptop):

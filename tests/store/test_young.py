@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.errors import OurFault
 from protocol.prints import ITEM_BYTES
+from protocol.record import pack_id
 from replica.backup import snapshot
 from replica.errors import RowRefused, StoreError
 from replica.store import history, put, store, young
 from replica.store.changes import Change
 from replica.store.store import Store
-from tests.store.harness import Machine, check_equal, foreign, meet
+from tests.store.harness import Machine, check_equal, check_inside, foreign, meet
 
 Make = Callable[..., Machine]
 
@@ -172,21 +174,105 @@ def test_damage_is_told_and_a_rescan_takes_the_rows_as_they_stand(machine: Make,
         check_equal([a, b])
 
 
-def test_a_row_that_was_deleted_unheard_and_put_again_is_looked_at(machine: Make) -> None:
-    a, b = machine("a", T), machine("b", T)
-    a.store.put_many("t", rows(0))
-    meet(a, b)
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("kind", ["number", "text"])
+def test_a_row_that_was_deleted_unheard_and_put_again_is_looked_at(
+    machine: Make, tmp_path: Path, kind: str, merged: bool
+) -> None:
+    def some(first: int) -> list[tuple[Any, ...]]:
+        return [(n if kind == "number" else f"k{n}", n, None) for n in range(first, first + 300)]
+
+    first, b, states = Machine(tmp_path / "first.db", schema=TABLES[kind]), machine("b", TABLES[kind]), []
+    first.close()
     unheard = "DELETE FROM t WHERE v BETWEEN 3 AND 5"
-    a.sql("INSERT INTO _replica_mute VALUES (1)", unheard, "DELETE FROM _replica_mute")
-    a.store.put_many("t", [("k4", "again", 4), *rows(300)])
-    assert waiting(a) == 301
-    again = a.record("t", "k4")
-    assert again.registers["v"][0] > again.born
-    assert waiting(a) == 0
-    assert len(a.store.verify()) == 2, "k3 and k5 are still gone, unheard"
-    a.store.rescan()
+    for least in (1_000, 256):
+        a = Machine.copy(first.path, tmp_path / f"{least}.db")
+        with closing(a), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(young, "BATCH_MIN", least)
+            a.store.put_many("t", some(0))
+            if merged:
+                a.store.root()
+            a.sql("INSERT INTO _replica_mute VALUES (1)", unheard, "DELETE FROM _replica_mute")
+            four = some(4)[0][0]
+            a.store.put_many("t", [(four, "again", 4), *some(300)])
+            assert waiting(a) == (0 if least == 1_000 else 301 if merged else 601)
+            assert a.record("t", four).registers["v"][0] > a.record("t", four).born
+            assert waiting(a) == 0
+            assert len(a.store.verify()) == 2, "3 and 5 are still gone, unheard"
+            states.append([a.store.root(), items(a), a.dump(), *(a.rows(sql) for sql in STATE)])
+            a.sql("UPDATE t SET w = 7 WHERE v = 'again'", "DELETE FROM t WHERE v = 300")
+            a.store.rescan()
+            if least == 256:
+                assert sum(record.live for record in a.records("t")) == 597
+                assert meet(a, b)[0].in_sync
+                check_equal([a, b])
+    assert states[0] == states[1]
+
+
+@given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(sorted(TABLES)))
+def test_whatever_is_deleted_unheard_and_put_again_no_key_and_no_number_is_known_twice(seed: int, kind: str) -> None:
+    random, number = Random(seed), "k" if kind == "number" else "substr(k, 2)"
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "CAUTIOUS", 0)
+        patch.setattr(young, "BATCH_MIN", 1)
+        patch.setattr(young, "WAITING_MAX", random.choice([9, 20, 1_000]))
+        with closing(Machine(Path(folder) / "m.db", schema=TABLES[kind])) as m:
+            for _ in range(random.randrange(2, 12)):
+                step(m, kind, random)
+                some = f"t WHERE {number} % 3 = {random.randrange(3)}"
+                gone = m.rows(f"SELECT * FROM {some}")
+                m.sql("INSERT INTO _replica_mute VALUES (1)", f"DELETE FROM {some}", "DELETE FROM _replica_mute")
+                m.store.put_many("t", [row for row in gone if random.random() < 0.7])
+            m.store.rescan()
+            assert m.store.verify() == []
+            check_inside(m)
+            assert sum(record.live for record in m.records("t")) == m.value("SELECT count(*) FROM t")
+
+
+def test_a_number_that_is_left_again_and_again_stands_for_one_record(machine: Make) -> None:
+    a, b = machine("a", TABLES["number"]), machine("b", TABLES["number"])
+    for turn in range(3):
+        a.sql("INSERT INTO _replica_mute VALUES (1)", "DELETE FROM t", "DELETE FROM _replica_mute")
+        a.store.put_many("t", [(n, turn, None) for n in range(300)])
+    assert waiting(a) == 900
+    assert len(a.records("t")) == 300
     meet(a, b)
     check_equal([a, b])
+
+
+def test_rows_that_cannot_all_be_kept_go_on_waiting(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = machine("m", T)
+    m.store.put_many("t", rows(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(young, "write_fresh", lambda *_: False)
+        with pytest.raises(OurFault, match="nothing was changed"):
+            m.store.root()
+    assert waiting(m) == 300
+    assert m.store.root()[1] >= 300
+    assert m.store.verify() == []
+
+
+@pytest.mark.parametrize("total", [-(10**9), 0, 10**12, 1.5, "many", b""])
+def test_a_number_of_waiting_rows_that_makes_no_sense_lets_none_wait_longer(machine: Make, total: object) -> None:
+    m = machine("m", T)
+    m.store.put_many("t", rows(0))
+    m.store.put_many("t", rows(300))
+    m.sql("UPDATE _replica_young SET total = ? WHERE seq = 2", values=(total,))
+    m.store.put_many("t", rows(600))
+    assert m.rows("SELECT total FROM _replica_young") == [(300,)]
+    assert m.store.verify() == []
+
+
+def test_the_numbers_in_a_blob_are_of_one_byte_order(machine: Make) -> None:
+    m = machine("m", T)
+    m.store.put_many("t", [("k" * (1 + n % 3), n, None) for n in range(3)] + rows(0, 297))
+    body: bytes = m.value("SELECT body FROM _replica_young")
+    tbl, count, checks, numbered = (int.from_bytes(body[at : at + 4], "little") for at in range(0, 16, 4))
+    assert (tbl, count, checks, numbered) == (m.store._core.by_name["t"].tbl, 300, 8, 0)
+    at = 16 + count * (3 * 16 + checks)
+    sizes = [int.from_bytes(body[n : n + 4], "little") for n in range(at, at + 4 * count, 4)]
+    assert len(body) == at + 4 * count + sum(sizes)
+    assert set(sizes) == {len(pack_id(("k" * n,))) for n in (1, 2, 3, 4)}
 
 
 def test_changes_are_told_when_the_rows_are_put(machine: Make) -> None:

@@ -201,8 +201,7 @@ class Session:
         return frames.encode(message)
 
     def settle(self, now_ms: int) -> None:
-        """Join what was heard and waits. For the caller: when nothing more will come, for whatever reason. Raises
-        Malformed."""
+        """Join what was heard and waits. For the caller: when nothing more will come. Raises Malformed."""
         self._intake.settle(now_ms)
 
     def farewell(self, error: Exception) -> bytes | None:

@@ -112,9 +112,12 @@ class Agenda:
         self._streams: dict[str, frozenset[bytes]] = {}
         self._items: Items = {}
         self._begun: Items = {}
-        self._ahead: Iterator[Records] = iter(())
+        self._ready: Iterator[Records] = iter(())
         """Batches of what these items are, of which the first was read."""
-        self._heard_of = False
+        self._left_out = False
+        """Some of them are not to be sent any more, or not yet."""
+        self._contested: Items = {}
+        """Of records that the peer just wrote in too: read when the peer's are joined, since those may win."""
         self._asked: set[bytes] = set()
         self._answered: set[tuple[bool, bytes]] = set()
         self._heard = self._nodes_heard = self._leaves_wanted = self._stamps_seen = self._stamps_left = 0
@@ -130,8 +133,13 @@ class Agenda:
         return not (
             self._frontier or self._absent or self._asks or self._answers or self._wants
             or self._deltas or self._streams or self._whole
-            or any(self._items.values()) or any(self._begun.values())
+            or self._items or self._begun or self._contested
         )  # fmt: skip
+
+    @property
+    def certain(self) -> bool:
+        """There is something to say, whatever comes of the records that the peer just sent."""
+        return bool(self._items or self._begun)
 
     def hear_nodes(self, count: int) -> None:
         """Count the peer's nodes of this turn. Raises LimitExceeded past the allowed number."""
@@ -170,18 +178,21 @@ class Agenda:
     def prepare(self) -> None:
         """Read a first batch of these items now, since the peer is busy; so that it can be sent before ours are joined."""
         if self._items and not self._begun:
-            self._begun, self._items, self._heard_of = self._items, {}, False
-            made = batches(self._reader.fragments(self._begun))
-            self._ahead = chain(list(islice(made, 1)), made)
+            made = batches(self._reader.fragments(self._items))
+            first = list(islice(made, 1))
+            self._begun, self._items, self._left_out = self._items, {}, False
+            self._ready = chain(first, made)
 
-    def heard(self, records: Sequence[Delta]) -> None:
-        """Leave out of the items to be sent what the peer just said itself: it came to both by other ways."""
-        for delta in records if self._items or self._begun else ():
-            key = self._key(delta)
-            for items in (self._items, self._begun):
-                if key in items:
-                    self._heard_of = True
-                    items[key] -= delta.seen()
+    def leave_out(self, records: Sequence[Delta]) -> None:
+        """Leave out of the items to be sent what the peer just said itself: it came to both by other ways. What else there
+        is of these records waits for `contested`."""
+        for delta in records if self._items or self._begun or self._contested else ():
+            key, mine = self._key(delta), set[bytes]()
+            for items in (self._items, self._begun, self._contested):
+                mine |= items.pop(key, set())
+            self._left_out = True
+            if mine := mine - delta.seen():
+                self._contested[key] = mine
 
     def ask(self, keys: Sequence[bytes]) -> None:
         """Ask what the peer has of these records that we have not."""
@@ -291,13 +302,18 @@ class Agenda:
         wants, self._wants = self._wants, []
         for leaves in _chunks(wants, limits.ITEMS_PER_FRAME_MAX):
             yield Want(attempt, tuple(leaves))
-        for batch in self._ahead:
-            if not self._heard_of:
+        for batch in self._ready:
+            if not self._left_out:
                 yield batch
-            elif rest := tuple([delta for delta in batch.records if delta.seen() & self._begun[self._key(delta)]]):
+            elif rest := tuple([delta for delta in batch.records if self._key(delta) in self._begun]):
                 yield Records(rest)
-        self._begun, self._ahead = {}, iter(())
+        self._begun, self._ready = {}, iter(())
         yield from batches(self._outgoing(attempt))
+
+    def contested(self) -> Iterator[Message]:
+        """The last of it, when what the peer sent is joined: what that overwrote is not sent."""
+        items, self._contested = self._contested, {}
+        yield from batches(self._reader.fragments(items))
 
     def _questions(self, waiting: dict[bytes, bool], answer: bool, attempt: int) -> Iterator[Have]:
         for keys in _chunks(list(waiting), limits.QUESTIONS_PER_FRAME):

@@ -2,18 +2,23 @@
 
 A side that has records to send too, which it knows without the peer's, need not join those first: the last ones of the
 peer's turn wait here until ours are sent. So both sides join at the same time. Only a batch that is not full waits, since
-a full one is hardly the last; and only one, so that a peer can make us keep no more. SPEC section 10.1. One test each:
+a full one is hardly the last; and only one, so that a peer can make us keep no more than that beside the one that it says.
+SPEC section 10.1. One test each:
 
-1. What waits is joined before our turn ends, so that END tells of it.
-2. One batch waits at most, and none that is full.
+1. What waits is joined before our turn ends, so that END tells of it; and when the session ends early.
+2. One batch waits at most, and none that is full, by its records or by its bytes.
+3. What the peer's records overwrite is not sent to it, and if nothing else is to be sent, nothing waits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from protocol import limits
 from protocol.descent import Agenda, Port
 from protocol.messages import Records
 from protocol.outcome import Outcome
+from protocol.record import Delta
 
 
 class Intake:
@@ -36,7 +41,7 @@ class Intake:
         """Join records. `later`: they may wait for `settle`. Raises Malformed, as that does."""
         self.settle(now_ms)
         self._waiting = message
-        if not later or len(message.records) >= limits.BATCH_RECORDS_MAX:
+        if not later or _full(message.records):
             self.settle(now_ms)
 
     def settle(self, now_ms: int) -> None:
@@ -53,3 +58,11 @@ class Intake:
             self.refused += self._agenda.refuse(refusal)
             if len(self.reasons) < limits.REASONS_MAX and refusal.reason not in self.reasons:
                 self.reasons.append(refusal.reason)
+
+
+def _full(records: Sequence[Delta]) -> bool:
+    """Whether one more like these would not fit into their batch: then there may well be more."""
+    count = len(records)
+    if count >= limits.BATCH_RECORDS_MAX:
+        return True
+    return sum(map(Delta.size, records)) * (count + 1) > limits.BATCH_BYTES_AIM * count

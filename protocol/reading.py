@@ -49,14 +49,15 @@ class Reader:
             self._were_read(len(part), sum(map(Record.size, records)))
 
     def fragments(self, items: Items) -> Iterator[Sized]:
-        """What these stamps wrote in these records, the schema first. What is gone by now is left out."""
-        keys = sorted(key for key, stamps in items.items() if stamps)
+        """What these stamps wrote in these records, the schema first. What is gone by now is left out, and so is what is
+        taken out of `items` before it is read."""
+        keys = sorted(items)
         for start in range(0, len(keys), SCAN):
-            part = keys[start : start + SCAN]
+            part = [key for key in keys[start : start + SCAN] if key in items]
             known = self._store.stamps(part)
             yield from self.whole([key for key in part if known.get(key, set()) <= items[key]])
-            for record in self.parted([key for key in part if key in known and not known[key] <= items[key]]):
-                stamps = items[self._keys.record_key(pack_plain(record.collection), record.id)]
+            for record in self.parted([key for key in part if key in known and not known[key] <= items.get(key, set())]):
+                stamps = items.get(self._keys.record_key(pack_plain(record.collection), record.id), set())
                 if stamps & record.stamps():  # Else what they want was overwritten meanwhile.
                     delta = record.delta(stamps)
                     yield delta, delta.size()

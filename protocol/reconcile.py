@@ -11,11 +11,13 @@ until both roots are equal. All of it happens before the first round of the trie
 3. A peer that estimates, sketches, lists or remembers falsely costs the trie's descent, never data.
 4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
    picked in a turn is looked up twice at most, however many frames it takes.
+5. Who cannot read its own records hears the peer out all the same: the error comes when it speaks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 
 from protocol import limits, sketch
@@ -49,7 +51,7 @@ class Reconciler:
         self._family = ItemHash(keys.sketch())
         self._waiting: list[Message] = []
         self._picked: set[bytes] = set()
-        """What the peer picked in this turn: looked up together when ours comes."""
+        """What the peer picked in this turn, and what of that was not looked up yet."""
         self._looked = False
         """What was picked in this turn was looked up before its end."""
         self._theirs = b""
@@ -83,8 +85,15 @@ class Reconciler:
 
     def _look_up(self) -> None:
         if self._picked:
-            picked, self._picked = sorted(self._picked), set()
-            self._send(self._store.locate(picked))
+            self._send(self._store.locate(sorted(self._picked)))
+            self._picked.clear()
+
+    def _prepare(self) -> None:
+        """Read what is to be sent while the peer is busy. What cannot be read is no reason not to hear the peer out: it is
+        left as it was, and read when our turn comes. If it still cannot, the error comes then."""
+        with suppress(Exception):
+            self._look_up()
+            self._agenda.prepare()
 
     # --- greeting -----------------------------------------------------------------------------------------------------
 
@@ -133,7 +142,7 @@ class Reconciler:
             self._since = hello.agreed
         elif hello.agreed:
             self._send_news(hello.agreed)
-            self._agenda.prepare()
+            self._prepare()
         elif hello.counters:
             self._compare(hello, count)
         elif self._named is not None and _lopsided(count, hello.count):
@@ -250,8 +259,7 @@ class Reconciler:
         self.on_settled()
         if len(message.heads) < limits.PICKED_PER_FRAME_MAX and not self._looked:
             self._looked = True
-            self._look_up()
-            self._agenda.prepare()
+            self._prepare()
 
     def on_settled(self) -> None:
         """The peer sends or picks something before the trie was asked: what we said told it what differs."""

@@ -19,7 +19,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
-and the first pull. When the connection is gone: settle(now_ms).
+and the first pull. When the connection is gone, or anything else ends it early: settle(now_ms).
 The table TRANSITIONS is the one in SPEC section 10; a test compares them.
 """
 
@@ -298,6 +298,7 @@ class Session:
         yield from self._short.speech()
         yield from self._agenda.speech(self._round)
         self.settle(self._now_ms)
+        yield from self._agenda.contested()
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
         idle = self._agenda.empty
@@ -327,8 +328,9 @@ class Session:
     def _on_records(self, message: Records, now_ms: int) -> None:
         if self._round < 0:
             self._short.on_settled()
-        self._agenda.heard(message.records)
-        self._intake.take(message, now_ms, later=self._round < 0 and self._short.apart and not self._done)
+        self._agenda.leave_out(message.records)
+        certain = self._agenda.certain or not self._short.empty
+        self._intake.take(message, now_ms, later=self._round < 0 and self._short.apart and certain)
 
     @property
     def _done(self) -> bool:

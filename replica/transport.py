@@ -4,7 +4,7 @@ Nonces and minor versions ride in the upgrade: the client's in its request, the 
 that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
 itself. Every send and receive has a time limit; a peer that never reads or never speaks is dropped. One test each:
 
-1. A cut at any byte keeps what was applied; the next session just goes on.
+1. A cut at any byte, an error or a cancellation keeps what came whole; the next session just goes on.
 2. A stranger gets neither names nor digests, on either side.
 3. No peer stops another: one that hangs, floods or lies ends its own session alone.
 4. Both speak the lower of their minor versions, and nobody in the middle can lower it unnoticed.
@@ -48,7 +48,7 @@ Call = Callable[..., Awaitable[Any]]
 OPEN_SECONDS = 10
 HELLO_SECONDS = 15
 SEND_SECONDS = 30
-AT_ONCE = 8_192  # Bytes under way, up to which a transport takes more without a wait, as websockets is set.
+AT_ONCE = 8_192  # Bytes under way, up to which a transport takes more without a wait: websockets' low-water mark.
 RECEIVE_SECONDS = 120
 """A peer may be applying a batch, or hashing a million rows that were written since it last looked."""
 
@@ -165,14 +165,11 @@ async def converse(
                 break
             heard = await _receive(socket, RECEIVE_SECONDS, traffic)
             frame = await call(session.answer, heard, now_ms())
-    except Unreachable as error:
-        session.farewell(error)
-        with suppress(ReplicaError):  # What cut the session off matters more than the records that wait.
+    except (Exception, asyncio.CancelledError) as error:
+        farewell = session.farewell(error) if isinstance(error, Exception) else None
+        with suppress(ReplicaError):  # What ended the session matters more than the records that wait.
             await call(session.settle, now_ms())
-        raise
-    except Exception as error:
-        farewell = session.farewell(error)
-        if farewell is not None:
+        if farewell is not None and not isinstance(error, Unreachable):
             try:
                 await _send(socket, farewell, traffic)
             except Unreachable:

@@ -21,13 +21,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 
 from protocol import frames, limits, messages
-from protocol.errors import NotMember, PeerFault, PeerRefused, WrongVersion
+from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
 from protocol.keys import CLIENT
 from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
 from replica import Node, system, transport
+from replica.errors import StoreError
 from replica.store.store import Store
 from replica.transport import Unreachable
-from tests.nodes import make_pair, rows_of, serving
+from tests.nodes import make_pair, program, rows_of, serving
 
 
 @asynccontextmanager
@@ -79,17 +80,26 @@ async def test_a_cut_at_any_byte_keeps_what_was_applied_and_the_next_session_goe
     assert len(rows_of(hq, "SELECT * FROM visits")) == 500
 
 
-async def test_a_cut_before_the_turn_ends_keeps_the_records_that_came_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["cut", "nonsense", "cancelled"])
+async def test_what_ends_a_session_before_the_turn_ends_keeps_the_records_that_came_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both have something to send, so that the client keeps the last records waiting for the end of the turn."""
+    caplog.set_level(logging.CRITICAL)
     hq, laptop = make_pair(tmp_path, rows=60)
-    receive = transport._receive
+    receive, syncing = transport._receive, asyncio.current_task()
+    error: type[BaseException] = {"cut": Unreachable, "nonsense": Malformed}.get(end, asyncio.CancelledError)
 
     async def until_records(socket: ClientConnection | ServerConnection, *more: Any) -> bytes:
         frame = await receive(socket, *more)
         if isinstance(socket, ClientConnection) and isinstance(frames.decode(frame), End):
-            raise Unreachable("the connection was cut")
+            if end == "cut":
+                raise Unreachable("the connection was cut")
+            if end == "nonsense":
+                return b"\xff"
+            assert syncing is not None
+            syncing.cancel()
+            await asyncio.Event().wait()
         return frame
 
     async with serving(hq) as (server, url), Node(laptop) as node:
@@ -98,12 +108,31 @@ async def test_a_cut_before_the_turn_ends_keeps_the_records_that_came_whole(
         await node.execute("UPDATE contacts SET phone = 'not told' WHERE id = 'c000008'")
         with monkeypatch.context() as cut:
             cut.setattr(transport, "_receive", until_records)
-            with pytest.raises(Unreachable):
+            with pytest.raises(error):
                 await node.sync(url)
+        if end == "cancelled":
+            assert syncing is not None
+            syncing.uncancel()
         told = [phone for (phone,) in rows_of(laptop, "SELECT phone FROM contacts WHERE phone LIKE '%told' ORDER BY id")]
         assert told == ["told", "not told"]
         assert (await node.sync(url)).in_sync
     assert rows_of(hq) == rows_of(laptop)
+
+
+async def test_a_node_that_cannot_read_what_it_would_send_takes_what_the_peer_sends(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=60)
+    async with serving(hq) as (server, url), Node(laptop) as node:
+        assert (await node.sync(url)).in_sync
+        await server.execute("UPDATE contacts SET phone = 'told' WHERE id < 'c000030'")
+        await node.execute("UPDATE contacts SET name = 'mine' WHERE id > 'c000040'")
+        await node.call(node.store.root)
+        with program(laptop) as db:  # One record's registers name a stamp that it has not.
+            one = "SELECT max(key) FROM _replica_record WHERE length(which) AND length(stamps) = 32"
+            broken = db.execute(f"UPDATE _replica_record SET which = x'0900' || substr(which, 3) WHERE key = ({one})")
+            assert broken.rowcount == 1
+        with pytest.raises(StoreError, match="is damaged"):
+            await node.sync(url)
+        assert rows_of(laptop, "SELECT count(*) FROM contacts WHERE phone = 'told'") == [(30,)]
 
 
 async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -347,6 +376,18 @@ async def test_a_server_that_is_no_node_is_told_apart(tmp_path: Path) -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(PeerFault, match="200"):
             await node.sync(f"ws://127.0.0.1:{port}")
+
+
+async def test_what_is_sent_without_a_time_limit_never_waits(tmp_path: Path) -> None:
+    """Up to its low-water mark a transport is never paused: it takes what it is given at once."""
+    hq, laptop = make_pair(tmp_path)
+    async with serving(hq) as (server, url):
+        socket, _ = await member(laptop, url)
+        (other,) = (caller for listener in server._listeners for caller in listener.server.connections)
+        for transports in (socket.transport, other.transport):
+            low, high = transports.get_write_buffer_limits()
+            assert transport.AT_ONCE <= low < high
+        await socket.close()
 
 
 def test_limits_of_the_transport_fit_those_of_the_protocol() -> None:

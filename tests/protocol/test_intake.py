@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import frames
-from protocol.descent import Applied
-from protocol.errors import Malformed, PeerFault
+from protocol import frames, limits
+from protocol.descent import Agenda, Applied
+from protocol.errors import Malformed, OurFault, PeerFault
 from protocol.hlc import pack
 from protocol.keys import CLIENT, SERVER
 from protocol.messages import Bye, Cells, End, Hello, Message, Pick, Records
 from protocol.reconcile import Reconciler, Way
-from protocol.record import Delta
+from protocol.record import Delta, pack_id
 from protocol.session import Session, State
 from tests.protocol.liars import couple, honest
-from tests.protocol.memory_store import NOW_MS, MemoryStore, run, session, sync
+from tests.protocol.memory_store import NOW_MS, MemoryStore, key_of, run, session, sync
 from tests.protocol.test_descent import limited, moved, twins
 from tests.protocol.test_messages import anything
 from tests.protocol.test_reconcile import ROOT, ann, bob, edited, in_sync, joined, kinds, said
@@ -112,6 +112,20 @@ def test_1_after_a_cut_what_waits_is_joined_too() -> None:
     assert after != before
     client.settle(NOW_MS)
     assert store.root() == after
+    assert client.outcome.received == 1
+
+
+def test_1_who_cannot_say_its_own_joins_what_waits_when_the_caller_ends_the_session() -> None:
+    client, store, _ = acquainted()
+    before = store.root()
+    with mock.patch.object(Agenda, "speech", side_effect=OurFault("the disk is gone")):
+        tell(client, *news(twins(100)[0], 1), End(ROOT, 100, True, 0, 0))
+        with pytest.raises(OurFault) as failed:
+            client.pull(NOW_MS)
+    assert store.root() == before
+    client.farewell(failed.value)
+    client.settle(NOW_MS)
+    assert store.root() != before
     assert client.outcome.received == 1
 
 
@@ -215,6 +229,62 @@ def test_2_who_has_nothing_to_say_or_sends_all_that_it_has_joins_at_once() -> No
     client.open(NOW_MS)
     tell(client, Hello(2, b"", b"n" * 8, "", NOW_MS, 100), *news(a, 1))
     assert (client._short.way, store.root() == before) == (Way.NONE, False)
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_2_a_batch_that_is_full_by_its_bytes_is_joined_at_once(room: int) -> None:
+    """Full: one more like these would not fit."""
+    client, store, _ = acquainted()
+    (*_, batch) = news(twins(100)[0], 3, more=1)
+    size_of_four = -(-sum(delta.size() for delta in batch.records) * 4 // 3)
+    with limited(BATCH_BYTES_AIM=size_of_four - 1 + room), mock.patch.object(store, "apply", wraps=store.apply) as apply:
+        tell(client, batch)
+    assert apply.call_count == 1 - room
+
+
+# --- 3. what the peer overwrites --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [0, 3])
+def test_3_what_the_peers_records_overwrite_is_not_sent_and_spares_the_turn_if_it_was_all(own: int) -> None:
+    a, b, agreed = edited(1_000, 20, 0)
+    for number in range(20):
+        b.update(number, bob(1_000 + number), {"name": f"Bob's later {number}"})
+    for number in range(500, 500 + own):
+        a.update(number, ann(number), {"name": "hers alone"})
+    talk = in_sync(sync(a, b, agreed=agreed))
+    assert sorted(delta.id for delta in moved(talk, CLIENT)) == [pack_id([500 + n]) for n in range(own)]
+    assert len(moved(talk, SERVER)) == 20
+    assert (End in kinds(talk, CLIENT), talk.outcomes[0].round_trips) == (own > 0, 2 if own else 1)
+
+
+@settings(max_examples=60, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1_000), st.sampled_from(["name", "city"])), max_size=12),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1_000), st.sampled_from(["name", "city", ""])), max_size=12),
+    st.sampled_from([1, 2, limits.BATCH_RECORDS_MAX]),
+)
+def test_3_whoever_wins_both_end_equal_and_the_second_sends_nothing_that_lost(
+    mine: list[tuple[int, int, str]], theirs: list[tuple[int, int, str]], at_once: int
+) -> None:
+    a, b = twins(100)
+    agreed = a.root()[0]
+    b.root()
+    for store, stamp, edits in ((a, ann, mine), (b, bob, theirs)):
+        for number, when, name in edits:
+            if name:
+                store.update(number, stamp(when), {name: f"{number} {when}"})
+            else:
+                store.delete(number, stamp(when))
+    everything = joined(a, b)
+    with limited(BATCH_RECORDS_MAX=at_once):
+        talk = in_sync(sync(a, b, agreed=agreed))
+    assert a.state == b.state == everything.state
+    assert talk.outcomes[0].rounds == 0
+    for delta in moved(talk, CLIENT):
+        assert delta.seen() <= everything.state[key_of(delta)].stamps()
+    stamps = {stamp for record in everything.state.values() for stamp in record.stamps()}
+    assert bool(moved(talk, CLIENT)) == any(stamp.endswith(b"ann.....") for stamp in stamps)
 
 
 # --- what the peer says itself is not sent to it ----------------------------------------------------------------------

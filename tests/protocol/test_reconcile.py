@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import frames, limits
+from protocol.errors import OurFault
 from protocol.hlc import Clock, pack
 from protocol.keys import CLIENT, SERVER
 from protocol.messages import (
@@ -33,6 +34,7 @@ from tests.protocol.liars import LIES, Lying, couple, honest, lies
 from tests.protocol.memory_store import NOW_MS, MemoryStore, Mute, Talk, run, session, sync
 from tests.protocol.strategies import fill
 from tests.protocol.test_descent import limited, moved, twins
+from tests.protocol.test_session import pulled, tell
 
 TRUE = dict.fromkeys(LIES, "true")
 ROOT = bytes(range(16))
@@ -392,6 +394,42 @@ def test_2_a_side_that_has_next_to_nothing_is_streamed_to(small: int, dialling: 
     assert set(kinds(talk)) == {Hello, Records, End, Bye}
     assert large.state == little.state == everything.state
     assert len(moved(talk, (CLIENT, SERVER)[dialling])) == limits.COMPARED_MAX + 10
+
+
+# --- 5. who cannot read its own -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mended", [False, True])
+@pytest.mark.parametrize("known", [True, False])
+def test_5_who_cannot_read_its_own_records_hears_the_peer_out_and_fails_when_it_speaks(
+    known: bool, mended: bool
+) -> None:
+    a, b, agreed = edited(1_000, 5, 7)
+    store = a if known else b
+    if known:
+        mine, hello = session(CLIENT, a, agreed=agreed), Hello(2, b"", b"n" * 8, "", NOW_MS, 1_000, b"", agreed, 7)
+        mine.open(NOW_MS)
+        said: list[Message] = [hello]
+    else:
+        mine = session(SERVER, b)
+        mine.receive(session(CLIENT, a).open(NOW_MS), NOW_MS)
+        pulled(mine)
+        heads = {head[:4] for head in b.heads(10_000)} - {head[:4] for head in a.heads(10_000)}
+        said = [Pick(tuple(sorted(heads)))]
+    other = b if known else a
+    (sent,) = [Records(tuple(other.state[key].delta(stamps) for key, stamps in other.news(agreed).items()))]
+    with mock.patch.object(store, "stamps" if known else "locate", side_effect=OurFault("damaged")) as read:
+        tell(mine, *said)
+        assert read.call_count == 1, "ahead of our turn"
+        tell(mine, sent, End(ROOT, 1_000, True, 0, 0))
+        if not mended:
+            with pytest.raises(OurFault, match="damaged"):
+                pulled(mine)
+    if mended:
+        (told,) = [m for m in map(frames.decode, pulled(mine)) if isinstance(m, Records)]
+        assert len(told.records) == (5 if known else 7)
+    mine.settle(NOW_MS)
+    assert store.root() == joined(a, b).root()
 
 
 # --- what it costs --------------------------------------------------------------------------------------------------

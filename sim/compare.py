@@ -43,7 +43,7 @@ def differing(
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
     seen: list[tuple[str, bytes, list[bytes]]] = []
-    shown: dict[tuple[bytes, str, tuple[str, ...]], _Shown] = {}
+    shown: dict[tuple[bytes, str], dict[tuple[str, ...], _Shown]] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
@@ -60,8 +60,9 @@ def differing(
                 if _private(core, collection):
                     continue
                 mine = (machine.name, sql, [c[:2] for c in columns_of(core, collection)], rows_of(core, collection))
-                where = b"".join(contents), collection
-                for other in (shown.setdefault((*where, ()), mine), shown.setdefault((*where, sql), mine)):
+                others = shown.setdefault((b"".join(contents), collection), {})
+                others.setdefault(sql, mine)
+                for other in others.values():
                     if not _alike(mine, other):
                         text = f"equal records, but {other[0]} and {machine.name} show other rows of {collection}"
                         yield "I1", machine.name, text

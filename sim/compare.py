@@ -4,7 +4,8 @@ One test each:
 
 1. Roots are equal if and only if the contents are.
 2. Equal records show as equal rows, where the tables have equal definitions.
-3. Where they have not, a row that both show has equal values in the columns that both have.
+3. Where they have not, a row that both show has equal values in the columns that both have; also where the
+   first machine lacks that column.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ numbers are those of the research notes; one test each:
 5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
 6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow; see also sim.stamps.
 7. What the world did to a disk is forgiven, and nothing else.
-8. A fault of the judge is reported as one; it never raises into the engine.
+8. What was put waits, and is known when it is a record; it does not wait for ever.
+9. A fault of the judge is reported as one; it never raises into the engine.
 """
 
 from __future__ import annotations

@@ -84,3 +84,16 @@ def test_a_number_that_is_used_again(tmp_path: Path, bug: str, broken: set[str])
     assert world.oracle.pending("a") == []
     assert world.broken == broken
     a.close()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_row_that_a_write_under_way_has_changed(world: World, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replica.store.young.BATCH_MIN", 1)
+    a = world.machines[0]
+    a.store.put_many("t", [("1", 1, 1)])
+    world.oracle.user_wrote("a", [("t", ("1",), a.sees("1"))])
+    assert world.oracle.pending("a") == ["t ['1']"]
+    world.oracle.user_asks("a", count)
+    a.store.put_many("t", [("1", 2, 2)])
+    assert world.broken == (set() if count else {"I2"})
+    assert world.oracle.pending("a") == []

@@ -7,12 +7,14 @@ A user looks at rows after COMMIT; what was seen is noted, and must be in the re
 3. A row that cannot travel, or says nothing new, is not waited for.
 4. A row that was gone, and stands there again under a number that SQLite made up, is another record.
 5. While the node is asked for a write, a row that says something else now is not waited for.
+6. Nor is what stood in a row that somebody was writing when the machine died.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +68,12 @@ class Diary:
     def clear(self) -> None:
         """Nothing that was told counts any more."""
         self._notes.clear()
+
+    def unsure(self, keys: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Who wrote these rows anew was told nothing, and nobody knows what stands there."""
+        for table, key in keys:
+            with suppress(ValueRefused):  # Such a row stays where it is.
+                self._notes.pop((fold(table), row_id(key)), None)
 
     def pending(self) -> list[str]:
         """What waits, in words."""

@@ -263,8 +263,8 @@ class Machine:
             self._liar.close()
         self._liar = None
         self.disk.close_all()
+        self._through.died()
         self._through = Through(self)
-        self.world.oracle.user_asks(self.name, 0)
         self.busy_until = 0.0
 
     def fallen(self, how: str) -> None:
@@ -319,6 +319,7 @@ class Machine:
             seen = self.write(event.with_["sql"], rows)
         except Crash:
             self.died("a user's statement")
+            self.world.oracle.user_unsure(self.name, rows)
         except (sqlite3.Error, sqlite3.Warning) as error:
             text = f"{event.with_['sql'][0][:80]}: {error}"
             self.world.worked(Work(event.at, self.name, event.kind, False, tables), text)
@@ -372,7 +373,7 @@ class Machine:
 
         async def put() -> None:
             try:
-                with self._through.asking():
+                with self._through.asking(keys):
                     await node.put_many(event.with_["table"], rows)
             except (ReplicaError, sqlite3.Error) as error:
                 self.world.worked(Work(event.at, self.name, "put", False, tables), str(error))

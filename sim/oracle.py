@@ -20,6 +20,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from protocol import limits
 from protocol.hlc import is_base, millis
@@ -125,6 +126,10 @@ class Oracle:
         """What a user saw in these rows after COMMIT."""
         node = self._node(name)
         self._guard(name, lambda: node.diary.wrote(self._core(node), rows))
+
+    def user_unsure(self, name: str, keys: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Users were writing these rows when the machine died."""
+        self._node(name).diary.unsure(keys)
 
     def user_asks(self, name: str, count: int) -> None:
         """So many writes of users are under way in this node."""

@@ -33,21 +33,26 @@ class Through:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._asked = 0
-        """Writes under way."""
+        self._asked: list[Keys] = []
+        """Rows of the writes under way."""
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
-        """A write of the node is under way."""
-        self._count(1)
+    def asking(self, keys: Keys) -> Iterator[None]:
+        """A write of these rows by the node is under way."""
+        oracle, name = self._machine.world.oracle, self._machine.name
+        self._asked.append(keys)
+        oracle.user_asks(name, len(self._asked))
         try:
             yield
         finally:
-            self._count(-1)
+            self._asked.remove(keys)
+            oracle.user_asks(name, len(self._asked))
 
-    def _count(self, more: int) -> None:
-        self._asked += more
-        self._machine.world.oracle.user_asks(self._machine.name, self._asked)
+    def died(self) -> None:
+        """The node is no more: nobody knows what became of what was under way."""
+        oracle, name = self._machine.world.oracle, self._machine.name
+        oracle.user_unsure(name, [key for keys in self._asked for key in keys])
+        oracle.user_asks(name, 0)
 
     def look(self, keys: Keys) -> list[Row]:
         """What now stands in these rows."""
@@ -74,7 +79,7 @@ class Through:
                 rows = [(table, key, machine.row(core.db, table, key)) for table, key in keys]
             inside[:] = [(rows, self._moment())]
 
-        with self.asking():
+        with self.asking(keys):
             try:
                 await node._waiting.write(write)
                 node._soon.wrote()
@@ -85,10 +90,10 @@ class Through:
             seen = self.acknowledged(keys)
             machine.world.worked(Work(event.at, machine.name, event.kind, True, tables), sql[:80])
             machine.world.count("statements through the node")
-        if alone and self._asked == 0 and seen != inside[0][0]:
+        if alone and not self._asked and seen != inside[0][0]:
             text = f"{sql[:80]}: acknowledged, and then {seen!r:.100} stood where {inside[0][0]!r:.100} had been"
             machine.world.fail("I2", machine.name, text)
 
     def _moment(self) -> object:
         """Equal to another, if nothing else has run at this machine in between."""
-        return self._machine.world.loop.time(), self._machine.jobs, self._machine.written, self._asked
+        return self._machine.world.loop.time(), self._machine.jobs, self._machine.written, len(self._asked)

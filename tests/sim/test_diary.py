@@ -97,3 +97,14 @@ def test_a_row_that_a_write_under_way_has_changed(world: World, count: int, monk
     a.store.put_many("t", [("1", 2, 2)])
     assert world.broken == (set() if count else {"I2"})
     assert world.oracle.pending("a") == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_row_that_somebody_was_writing_when_the_machine_died(world: World, told: bool) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.sql("UPDATE t SET a = 2")
+    if told:
+        world.oracle.user_unsure("a", [("t", ("1",))])
+    a.store.absorb()
+    assert world.broken == (set() if told else {"I2"})

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +29,8 @@ USUAL, SMALL = SIZES
 FILE, NODE = THROUGH
 SHARE = 1 / 3
 """Of the worlds, how many are so; and as many, by another stream, in which people write through the node."""
+WORK_MAX = 110
+"""Events of people's work in a small world: no batch is put beyond."""
 SETTINGS: dict[str, tuple[int, ...]] = {
     "replica.node.FEW_ROWS": (0, 1, 4),
     "replica.store.young.BATCH_MIN": (1, 2),
@@ -65,7 +68,8 @@ def drawn(world: Scenario) -> Scenario:
         world = replace(world, through=NODE)
     if rng.random() >= SHARE:
         return world
-    more = () if world.db else _batches(rng, world)
+    room = 0 if world.db else WORK_MAX - sum(event.work for event in world.events)
+    more = islice(_batches(rng, world), max(0, room))
     return replace(world, sizes=SMALL, events=tuple(sorted((*world.events, *more), key=lambda e: e.at)))
 
 

@@ -94,6 +94,7 @@ class _Queue:
 def _execute(machine: Machine, process: Process, future: Any, function: Callable[[], Any]) -> None:
     if process.dead:
         return
+    machine.jobs += 1
     try:
         result = function()
     except Crash:

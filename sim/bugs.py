@@ -27,7 +27,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from replica.errors import UsageError
-from sim import planted_clock, planted_hints, planted_merge, planted_session, planted_store
+from sim import planted_clock, planted_hints, planted_merge, planted_put, planted_session, planted_store
 
 Patch = tuple[object, str, object]
 """An object, the name of an attribute, and what that becomes."""
@@ -113,6 +113,7 @@ BUGS: dict[str, Bug] = {
         planted_store.BUGS,
         planted_session.BUGS,
         planted_hints.BUGS,
+        planted_put.BUGS,
     )
     for name, text, faults, invariants, changes in planted_here
 }

@@ -4,7 +4,8 @@ One test each:
 
 1. Roots are equal if and only if the contents are.
 2. Equal records show as equal rows, where the tables have equal definitions.
-3. Where they have not, a row that both show has equal values in the columns that both have.
+3. Where they have not, a row that both show has equal values in the columns that both have; also where the
+   first machine lacks that column.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def differing(
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
     seen: list[tuple[str, bytes, list[bytes]]] = []
-    shown: dict[tuple[bytes, str, tuple[str, ...]], _Shown] = {}
+    shown: dict[tuple[bytes, str], dict[tuple[str, ...], _Shown]] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
@@ -60,8 +61,9 @@ def differing(
                 if _private(core, collection):
                     continue
                 mine = (machine.name, sql, [c[:2] for c in columns_of(core, collection)], rows_of(core, collection))
-                where = b"".join(contents), collection
-                for other in (shown.setdefault((*where, ()), mine), shown.setdefault((*where, sql), mine)):
+                others = shown.setdefault((b"".join(contents), collection), {})
+                others.setdefault(sql, mine)
+                for other in others.values():
                     if not _alike(mine, other):
                         text = f"equal records, but {other[0]} and {machine.name} show other rows of {collection}"
                         yield "I1", machine.name, text

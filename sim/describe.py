@@ -26,6 +26,8 @@ def describe(scenario: Scenario) -> str:
     ]
     hints = f"; hints {scenario.hints}" if scenario.hints != "on" else ""
     spoken = versions(scenario.places)
+    hints += f"; sizes {scenario.sizes}" if scenario.sizes != "usual" else ""
+    hints += f"; statements through the {scenario.through}" if scenario.through != "file" else ""
     hints += f"; versions: {spoken}" if spoken else ""
     return (
         f"seed {scenario.seed}: {nodes}; {scenario.duration_s:g} s; {scenario.db or 'small CRM'}{hints}\n"

@@ -6,12 +6,15 @@ A user looks at rows after COMMIT; what was seen is noted, and must be in the re
 2. A later write replaces what an earlier one said, also of rows that it changed by the way.
 3. A row that cannot travel, or says nothing new, is not waited for.
 4. A row that was gone, and stands there again under a number that SQLite made up, is another record.
+5. While the node is asked for a write, a row that says something else now is not waited for.
+6. Nor is what stood in a row that somebody was writing when the machine died.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +62,18 @@ class Diary:
         self._blind = False
         """Something was written while nobody could look: what other rows it changed by the way is not known."""
 
+        self.under_way = 0
+        """Writes that the node was asked for: they may be in the file before anybody is told."""
+
     def clear(self) -> None:
         """Nothing that was told counts any more."""
         self._notes.clear()
+
+    def unsure(self, keys: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Who wrote these rows anew was told nothing, and nobody knows what stands there."""
+        for table, key in keys:
+            with suppress(ValueRefused):  # Such a row stays where it is.
+                self._notes.pop((fold(table), row_id(key)), None)
 
     def pending(self) -> list[str]:
         """What waits, in words."""
@@ -106,7 +118,7 @@ class Diary:
         for place, note in list(self._notes.items()):
             table = _table(core, note.table)
             if place not in told and table is not None:
-                row = _read(core, table, note.key)
+                row = read_row(core, table, note.key)
                 same = row is None if note.row is None else row is not None and _says(row, note.row)
                 if not same:
                     self._put(table, place, _Note(note.table, note.key, row))
@@ -155,6 +167,8 @@ class Diary:
                     del self._notes[place]
                 continue
             del self._notes[place]
+            if self.under_way and not _stands(core, note):
+                continue
             text = self._missing(core, note, remote, mine, ids)
             if text:
                 wrong.append(f"{note}: {text}")
@@ -219,7 +233,8 @@ def _record_key(core: Core, table: Table, key: tuple[Any, ...]) -> bytes:
     return b"" if table.surrogate else key_of(core, table, pack_id(key))
 
 
-def _read(core: Core, table: Table, key: tuple[Any, ...]) -> dict[str, Any] | None:
+def read_row(core: Core, table: Table, key: tuple[Any, ...]) -> dict[str, Any] | None:
+    """The row of this key, by column; None if there is none."""
     assert table.shape is not None
     names = [c.name for c in (*table.shape.key, *table.shape.columns)]
     where = " AND ".join(f"{c} IS {marks([v])}" for c, v in zip(table.key_columns, key, strict=True))
@@ -227,6 +242,13 @@ def _read(core: Core, table: Table, key: tuple[Any, ...]) -> dict[str, Any] | No
         if pack_id(row[: len(key)]) == pack_id(key):
             return dict(zip(names, row, strict=True))
     return None
+
+
+def _stands(core: Core, note: _Note) -> bool:
+    """Whether the row still says what somebody saw there."""
+    table = _table(core, note.table)
+    row = read_row(core, table, note.key) if table is not None else None
+    return row is None if note.row is None else row is not None and _says(row, note.row)
 
 
 def _says(row: dict[str, Any], seen: dict[str, Any]) -> bool:

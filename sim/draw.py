@@ -32,6 +32,7 @@ from sim.drafts import literal
 from sim.minors import mixed
 from sim.office import DAY_S, office_day
 from sim.scenario import HINTS, PARAMETERS, Event, Place, Scenario
+from sim.small import drawn
 from sim.workload import CRM, People
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -85,15 +86,15 @@ def draw(
         for _ in range(count):
             if able := [kind for kind in names if bad.able(kind)]:
                 bad.add(bad.rng.choice(able))
-    hints = stream(seed, "hints").choices(HINTS, HINTED)[0]
-    return replace(world, hints=hints, events=tuple(sorted((*world.events, *bad.events), key=lambda e: e.at)))
+    hints, events = stream(seed, "hints").choices(HINTS, HINTED)[0], (*world.events, *bad.events)
+    world = replace(world, hints=hints, events=tuple(sorted(events, key=lambda e: e.at)))
+    return drawn(world) if work == "random" else world
 
 
 def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
     if faults is None:
         share = rng.choice([0.1, 0.3, 0.5, 0.9])
-        on = [kind for kind in KINDS if rng.random() < share]
-        return on or [rng.choice(KINDS)]
+        return [kind for kind in KINDS if rng.random() < share] or [rng.choice(KINDS)]
     return _named([name.partition(":")[0] for name in faults])
 
 
@@ -235,9 +236,8 @@ class _Faults:
         return round(min(self._log(low, high * scale), self._world.duration_s / 2), 3)
 
     def _node(self) -> str:
-        return self.rng.choice(
-            [n for n in self._names if n != self._special.get("hostile") or "hostile" not in self._used]
-        )
+        hostile = self._special.get("hostile") if "hostile" in self._used else None
+        return self.rng.choice([name for name in self._names if name != hostile])
 
     def _some_links(self) -> list[Link]:
         """One link, all of one node, or all; one way or both ways."""

@@ -39,6 +39,8 @@ from sim.hostile import attack
 from sim.loop import CURRENT, Process
 from sim.result import Band, Sync, Work
 from sim.scenario import Event, Place
+from sim.small import NODE
+from sim.through import Through
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -49,6 +51,8 @@ RETRY_S = 20.0
 PROGRAM_WRITES = 8
 """Transactions after which people close the program that they write with."""
 MS = 0.001
+ASKED = 0.7
+"""Share of single statements that go through the node, where people write so."""
 MISTAKEN = 0.6
 """Share of nodes whose hints are wrong, where some are."""
 
@@ -91,7 +95,9 @@ class Machine:
         self.backup: Image | None = None
         self._program: sqlite3.Connection | None = None
         """What people write through, while it is open."""
-        self._written = 0
+        self.written = self.jobs = 0
+        """Transactions of people, and what the node's threads have done."""
+        self._through, self._habits = Through(self), world.stream(f"through {place.name}")
 
     # --- the file -----------------------------------------------------------------------------------------------------
 
@@ -257,6 +263,8 @@ class Machine:
             self._liar.close()
         self._liar = None
         self.disk.close_all()
+        self._through.died()
+        self._through = Through(self)
         self.busy_until = 0.0
 
     def fallen(self, how: str) -> None:
@@ -304,10 +312,14 @@ class Machine:
             return
         rows = [(str(table), tuple(key)) for table, key in event.with_["rows"]]
         tables = tuple(dict.fromkeys(table for table, _ in rows))
+        if self._asks_node(event) and (node := self.node) is not None:
+            self._begin(lambda: self._through.execute(node, event, rows))
+            return
         try:
             seen = self.write(event.with_["sql"], rows)
         except Crash:
             self.died("a user's statement")
+            self.world.oracle.user_unsure(self.name, rows)
         except (sqlite3.Error, sqlite3.Warning) as error:
             text = f"{event.with_['sql'][0][:80]}: {error}"
             self.world.worked(Work(event.at, self.name, event.kind, False, tables), text)
@@ -316,25 +328,31 @@ class Machine:
                 self.world.oracle.user_wrote(self.name, seen)
             self.world.worked(Work(event.at, self.name, event.kind, True, tables), event.with_["sql"][0][:80])
 
+    def _asks_node(self, event: Event) -> bool:
+        """Whether these people write this through the node."""
+        one = self.world.scenario.through == NODE and self.ready and len(event.with_["sql"]) == 1
+        return one and self._habits.random() < ASKED
+
     def write(self, statements: Sequence[str], rows: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> list[Any]:
         """One transaction of another program. Returns what it then sees in these rows. Raises sqlite3.Error."""
         db = self._program if self._program in self.disk.opened else self.disk.foreign()
-        self._program, self._written = None, self._written + 1
+        self._program, self.written = None, self.written + 1
         try:
             db.execute("BEGIN IMMEDIATE")
             for statement in statements:
                 db.execute(statement)
             db.execute("COMMIT")
             with self.disk.unharmed():
-                return [(table, key, self._row(db, table, key)) for table, key in rows]
+                return [(table, key, self.row(db, table, key)) for table, key in rows]
         finally:
-            if db.in_transaction or self._written % PROGRAM_WRITES == 0:
+            if db.in_transaction or self.written % PROGRAM_WRITES == 0:
                 db.close()
             else:
                 self._program = db
 
     @staticmethod
-    def _row(db: sqlite3.Connection, table: str, key: tuple[Any, ...]) -> dict[str, Any] | None:
+    def row(db: sqlite3.Connection, table: str, key: tuple[Any, ...]) -> dict[str, Any] | None:
+        """What stands in the row of this key."""
         info = db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0", (table,)).fetchall()
         names = [name for name, _ in info]
         keys = [name for name, _ in sorted((i for i in info if i[1]), key=lambda i: i[1])]
@@ -351,13 +369,16 @@ class Machine:
             self.world.worked(Work(event.at, self.name, "put", False), "the node does not run")
             return
         rows, tables = json.loads(event.with_["json"]), (str(event.with_["table"]),)
+        keys = [(str(table), tuple(key)) for table, key in event.with_["rows"]]
 
         async def put() -> None:
             try:
-                await node.put_many(event.with_["table"], rows)
+                with self._through.asking(keys):
+                    await node.put_many(event.with_["table"], rows)
             except (ReplicaError, sqlite3.Error) as error:
                 self.world.worked(Work(event.at, self.name, "put", False, tables), str(error))
             else:
+                self._through.acknowledged(keys)
                 self.world.worked(Work(event.at, self.name, "put", True, tables), f"{len(rows)} rows")
 
         self._begin(put)

@@ -79,7 +79,7 @@ class Member:
                 touched = _touched(db, last)
             db.execute("COMMIT")
             with machine.disk.unharmed():
-                return rows, [(table, key, machine._row(db, table, key)) for table, key in touched]
+                return rows, [(table, key, machine.row(db, table, key)) for table, key in touched]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table as a user sees them, ordered by key."""

@@ -10,7 +10,8 @@ numbers are those of the research notes; one test each:
 5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
 6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow; see also sim.stamps.
 7. What the world did to a disk is forgiven, and nothing else.
-8. A fault of the judge is reported as one; it never raises into the engine.
+8. What was put waits, and is known when it is a record; it does not wait for ever.
+9. A fault of the judge is reported as one; it never raises into the engine.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from protocol import limits
-from protocol.hlc import is_base, lowest, millis
+from protocol.hlc import is_base, millis
 from protocol.record import Record
 from replica.store.changes import Change
 from replica.store.core import Core
@@ -29,20 +31,8 @@ from replica.store.ddl import SYSTEM
 from replica.store.store import Store
 from sim.compare import Machine, differing
 from sim.diary import Diary, Row
-from sim.stamps import held, hurried, unasked, unknown_own
-from sim.truth import (
-    Item,
-    Look,
-    Rid,
-    Truth,
-    alive,
-    backwards,
-    items,
-    look,
-    quiet,
-    words,
-    wrong_inside,
-)
+from sim.stamps import held, hurried, surfaced, unasked, unknown_own
+from sim.truth import Item, Look, Rid, Truth, alive, backwards, items, look, quiet, words, wrong_inside
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
@@ -136,6 +126,14 @@ class Oracle:
         """What a user saw in these rows after COMMIT."""
         node = self._node(name)
         self._guard(name, lambda: node.diary.wrote(self._core(node), rows))
+
+    def user_unsure(self, name: str, keys: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Users were writing these rows when the machine died."""
+        self._node(name).diary.unsure(keys)
+
+    def user_asks(self, name: str, count: int) -> None:
+        """So many writes of users are under way in this node."""
+        self._node(name).diary.under_way = count
 
     def committed(self, name: str, store: Store, changes: Sequence[Change]) -> None:
         """The engine committed."""
@@ -254,7 +252,8 @@ class Oracle:
             if quiet(core):
                 self._damaged(name, found.odd)
             else:
-                node.late = dict.fromkeys(found.odd)
+                waiting = [rid for rid in {**mine, **late} if rid not in found.records]  # Also of what was put.
+                node.late = dict.fromkeys((*found.odd, *waiting))
             issued = dict(node.issued)
             same = {rid for rid, record in found.records.items() if rid in seen and seen[rid][1] == record}
             for rid, record in found.records.items():
@@ -263,7 +262,7 @@ class Oracle:
                     self._forward(name, rid, before[1], record)
                 if name not in self._hostile:
                     local, was_late = rid in mine and rid not in same, rid in late
-                    own = self._judge_new(name, node, rid, record, issued, local=local, late=was_late)
+                    own = self._judge_new(name, node, core, record, issued, local=local, late=was_late)
                     known = not was_late and not moved and self._watches(rid)
                     if known and before is not None and (text := unasked(core, before[1], record, own, node.held)):
                         self._fail("I3", name, f"{words(rid)}: {text}")
@@ -292,16 +291,17 @@ class Oracle:
             self._fail("I5", name, f"{words(rid)}: {text}")
 
     def _judge_new(
-        self, name: str, node: _Node, rid: Rid, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
+        self, name: str, node: _Node, core: Core, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
     ) -> list[Item]:
         """What this commit brought into a record: updates of its own must be new, all others known. Returns its own."""
+        rid = record.collection, record.id
         fresh = [item for item in items(record) if not self.truth.knows(rid, item)]
         own = [i for i in fresh if i.stamp[8:] in node.ids and (local or late)]
         for item in fresh:
             if item not in own and not self._explained(name, rid, item):
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
         # What surfaces shows its columns' defaults; of others, it may have been changed by a peer before.
-        new = own or [item for item in fresh if item.stamp == lowest(record.floor)]
+        new = own or surfaced(core, record, fresh)
         if local and self._watches(rid) and not new and not self._twins.intersection(node.ids):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
@@ -364,6 +364,7 @@ class Oracle:
     def _final(self, machines: Sequence[Machine], looked_at: Sequence[Machine]) -> None:
         for machine in machines:
             machine.store.absorb()
+            self._committed(machine.name, machine.store, ())
         for machine in looked_at:
             self._opened(machine.name, machine.store)
         there = [m.name for m in machines]

@@ -23,6 +23,13 @@ WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
 
 HINTS = ("on", "off", "wrong")
+SIZES = ("usual", "small")
+THROUGH = ("file", "node")
+
+SETTINGS = (
+    "seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "hints", "sizes", "through", "bug", "db", "schema",
+)  # fmt: skip
+"""Of a scenario, in the order in which a file says them."""
 
 MINOR_MAX = 9_999
 """What a node can say of its minor version."""
@@ -128,6 +135,10 @@ class Scenario:
     """Whether the order in which nodes run is drawn; else first come, first served."""
     hints: str = "on"
     """Memory and sketches of the nodes: "on", "off", or "wrong" on some of them (sim.hints)."""
+    sizes: str = "usual"
+    """Thresholds of the engine: "usual", or "small" (sim.small)."""
+    through: str = "file"
+    """What people's statements go through: the "file", as another program's, or, where that can be, the "node"."""
     bug: str = ""
     """A planted bug (sim.bugs)."""
 
@@ -146,7 +157,7 @@ class Scenario:
         """As text that `from_toml` reads."""
         lines = [
             f"{name} = {_toml(getattr(self, name))}"
-            for name in ("seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "hints", "bug", "db", "schema")
+            for name in SETTINGS
         ]
         for place in self.places:
             lines += ["", "[[node]]"]
@@ -191,8 +202,9 @@ class Scenario:
         found = Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
         if found.duration_s <= 0 or found.latency_s < 0 or found.poll_s <= 0:
             raise UsageError(f"{name}: duration_s and poll_s must be above 0, and latency_s not below")
-        if found.hints not in HINTS:
-            raise UsageError(f"{name}: hints are {', '.join(HINTS)}, not {found.hints!r}")
+        for what, known_ones in (("hints", HINTS), ("sizes", SIZES), ("through", THROUGH)):
+            if getattr(found, what) not in known_ones:
+                raise UsageError(f"{name}: {what} can be {', '.join(known_ones)}, not {getattr(found, what)!r}")
         if late := [e for e in found.events if e.at > found.duration_s]:
             raise UsageError(f"{name}: {late[0].kind} at {late[0].at:g} s is after the end at {found.duration_s:g} s")
         return found

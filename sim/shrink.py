@@ -272,6 +272,8 @@ class _Shrinker:
         if self._try(replace(self.best, places=places, shuffle=False, latency_s=QUICK_S)):
             return
         self._try(replace(self.best, hints="on"))
+        self._try(replace(self.best, sizes="usual"))
+        self._try(replace(self.best, through="file"))
         self._try(replace(self.best, places=tuple(replace(p, minor=limits.MINOR) for p in self.best.places)))
         self._try(replace(self.best, shuffle=False))
         self._try(replace(self.best, latency_s=QUICK_S))

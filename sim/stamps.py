@@ -5,18 +5,20 @@ each:
 
 1. An edit stamps the fields whose values changed, and no field that its user left alone.
 2. A stamp is no later than the wall clock when it is issued, unless the clock stood there already.
-3. A record holds no stamp of this node that it does not know to have issued: else it must be another by now.
+3. What surfaces shows its columns' defaults, and nothing else has the lowest stamp.
+4. A record holds no stamp of this node that it does not know to have issued: else it must be another by now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from protocol.hlc import is_base, millis
-from protocol.record import Record
+from protocol.hlc import is_base, lowest, millis
+from protocol.record import Record, unpack_id
 from protocol.values import pack_value
 from replica.store.core import Core
 from replica.store.state import key_of
+from sim.diary import read_row
 from sim.truth import BORN, FLOOR, Item, Rid, words
 
 SAME_MIN = 2
@@ -42,6 +44,17 @@ def unasked(core: Core, before: Record, now: Record, own: Sequence[Item], was_he
         if item.part in bare and item.part not in before.registers and item.value == NOTHING:
             return f"{item.part} was stamped, where nobody ever wrote anything"
     return ""
+
+
+def surfaced(core: Core, record: Record, fresh: Sequence[Item]) -> list[Item]:
+    """Of what is new in a record, what its row shows by the default of a column here: that has the lowest stamp there is,
+    and nobody issued it."""
+    table = core.by_name[record.collection]
+    if table.shape is None:
+        return []
+    row = read_row(core, table, unpack_id(record.id)[0]) or {}
+    shown = {c.folded: pack_value(row.get(c.name)) for c in table.columns if c.default is not None}
+    return [item for item in fresh if item.stamp == lowest(record.floor) and shown.get(item.part) == item.value]
 
 
 def hurried(own: Iterable[Item], limit_ms: int) -> str:

@@ -47,6 +47,7 @@ from sim.network import Network
 from sim.oracle import Oracle
 from sim.result import Band, Result, Sync, Violation, Work
 from sim.scenario import Event, Place, Scenario
+from sim.small import sized
 from sim.theirs import theirs
 
 log = logging.getLogger("sim")
@@ -336,7 +337,7 @@ class World:
 
     def run(self) -> Result:
         """From the beginning to the end."""
-        with bugs.planted(self.scenario.bug), rare_collection():
+        with bugs.planted(self.scenario.bug), sized(self.scenario), rare_collection():
             try:
                 self.start()
                 try:

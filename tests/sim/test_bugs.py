@@ -70,6 +70,11 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
     "overwritten-stays-in-sketch": (None, 0),
     "taken-back-yet-remembered": (None, 10),
     "failed-yet-remembered": (None, 3),
+    "put-over-tombstone": (None, 4),
+    "definitions-before-put": (("schema",), 10),
+    "put-after-outbox": (None, 1),
+    "put-not-waited-for": (None, 1),
+    "acknowledged-uncommitted": (None, 1),
 }
 """Bug -> `faults` of sim.draw (None: drawn), and the first seed in which the bug was found. 21 November 2026; the worlds
 of these seeds change when the drawing does."""
@@ -78,6 +83,7 @@ HINTS = (
     "minor-ignored", "probe-believed", "end-not-compared", "news-not-made-up-for", "gap-in-memory",
     "overwritten-stays-in-sketch",
 )  # fmt: skip
+PUT = ("put-over-tombstone", "definitions-before-put", "put-after-outbox", "acknowledged-uncommitted")
 TWINS = Scenario(
     7,
     (Place("n0", (), 30.0), Place("n1", ("n0",), 30.0, 60_000)),
@@ -142,7 +148,7 @@ def test_every_bug_was_measured() -> None:
     assert all(faults == (BUGS[name].faults or None) for name, (faults, _) in MEASURED.items())
 
 
-@pytest.mark.parametrize("name", CHEAP + HINTS)
+@pytest.mark.parametrize("name", CHEAP + HINTS + PUT)
 def test_the_simulator_finds_it(name: str) -> None:
     faults, seed = MEASURED[name]
     _found(draw(seed, faults=faults), name)

@@ -11,7 +11,7 @@ from protocol.record import Record
 from sim.compare import differing
 from sim.truth import look
 from tests.sim.test_oracle import Judged, World
-from tests.store.harness import meet
+from tests.store.harness import all_meet, meet
 
 
 @pytest.fixture
@@ -83,3 +83,22 @@ def test_rows_under_other_definitions(world: World) -> None:
         machine.sql(f"{KEEP} WHERE name IN ('a', 'b')", "UPDATE _replica_record SET flags = flags | 2")
     _show(b, "b = 9")
     assert list(differing([a, b])) == [("I1", "b", "equal records, but a and b show other rows of t")]
+
+
+def test_rows_under_definitions_of_which_the_first_says_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    a, b, c = world.machines
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    for machine, sql in ((b, "ALTER TABLE t ADD COLUMN c"), (c, "ALTER TABLE t ADD COLUMN c TEXT")):
+        machine.sql(sql)
+    all_meet(world.machines)
+    assert a.rows("SELECT c FROM t") == [(None,)]
+    a.sql("ALTER TABLE t DROP COLUMN c")
+    all_meet(world.machines)
+    assert list(differing(world.machines)) == []
+    for machine in world.machines:
+        machine.sql(f"{KEEP} WHERE name IN ('a', 'b', 'c')", "UPDATE _replica_record SET flags = flags | 2")
+    _show(c, "c = 9")
+    assert list(differing(world.machines)) == [("I1", "c", "equal records, but b and c show other rows of t")]
+    for machine in world.machines:
+        machine.close()

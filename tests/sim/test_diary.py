@@ -84,3 +84,27 @@ def test_a_number_that_is_used_again(tmp_path: Path, bug: str, broken: set[str])
     assert world.oracle.pending("a") == []
     assert world.broken == broken
     a.close()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_row_that_a_write_under_way_has_changed(world: World, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replica.store.young.BATCH_MIN", 1)
+    a = world.machines[0]
+    a.store.put_many("t", [("1", 1, 1)])
+    world.oracle.user_wrote("a", [("t", ("1",), a.sees("1"))])
+    assert world.oracle.pending("a") == ["t ['1']"]
+    world.oracle.user_asks("a", count)
+    a.store.put_many("t", [("1", 2, 2)])
+    assert world.broken == (set() if count else {"I2"})
+    assert world.oracle.pending("a") == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_row_that_somebody_was_writing_when_the_machine_died(world: World, told: bool) -> None:
+    a = world.machines[0]
+    a.write("INSERT INTO t VALUES ('1', 1, 1)", "1")
+    a.sql("UPDATE t SET a = 2")
+    if told:
+        world.oracle.user_unsure("a", [("t", ("1",))])
+    a.store.absorb()
+    assert world.broken == (set() if told else {"I2"})

@@ -13,6 +13,7 @@ from protocol.hlc import pack
 from protocol.record import Record
 from protocol.values import IllFormedText
 from replica.store import absorb
+from sim.bugs import planted
 from sim.diary import Row
 from sim.oracle import Oracle
 from tests.store.harness import Machine, all_meet, meet
@@ -318,3 +319,25 @@ def test_a_fault_of_the_judge(world: World) -> None:
     a = world.machines[0]
     a.oracle.committed("a", a.store, [None])  # type: ignore[list-item]
     assert world.broken == {"oracle"}
+
+
+def test_rows_that_were_put_and_wait_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replica.store.young.BATCH_MIN", 1)
+    a = world.machines[0]
+    with planted("put-not-waited-for"):
+        a.store.put_many("t", [("1", 1, 1)])
+        world.oracle.final([a])
+    assert ("I5", "a", "rows that were put wait") in world.said
+
+
+def test_rows_that_were_put_are_waited_for_and_then_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replica.store.young.BATCH_MIN", 1)
+    a, b, _ = world.machines
+    a.store.put_many("t", [("1", 1, 1)])
+    assert not any(rid[0] == "t" for rid in world.oracle.truth.known)
+    a.write("INSERT INTO t VALUES ('2', 1, 1)", "2")
+    a.store.absorb()
+    assert len([rid for rid in world.oracle.truth.known if rid[0] == "t"]) == 2
+    meet(a, b)
+    world.oracle.final(world.machines[:2])
+    assert world.said == []

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from protocol.hlc import lowest
+from protocol.values import pack_value
 from sim.bugs import planted
+from sim.stamps import surfaced
+from sim.truth import Item, items
 from tests.sim.test_oracle import Judged, World
 from tests.store.harness import all_meet, meet
 
@@ -97,3 +101,20 @@ def test_nobody_becomes_another_without_a_copy(tmp_path: Path) -> None:
     a.reopen()
     a.start()
     assert told(world) == {"I6"}
+
+
+def test_only_a_default_has_the_lowest_stamp(tmp_path: Path) -> None:
+    world = World(tmp_path, WIDE, "a")
+    (a,) = world.machines
+    a.write("INSERT INTO t VALUES ('1', 1, 1, 1, 1)", "1")
+    a.store.absorb()
+    a.sql("ALTER TABLE t ADD COLUMN e DEFAULT 'x'")
+    a.store.absorb()
+    core, record = a.store._core, a.record("t", "1")
+    with core.reading():
+        spoken = surfaced(core, record, items(record))
+        assert spoken == [Item("e", lowest(record.floor), pack_value("x"))]
+        assert surfaced(core, record, [spoken[0]._replace(value=pack_value("y"))]) == []
+        assert surfaced(core, record, [spoken[0]._replace(part="b", value=pack_value(1))]) == []
+        assert surfaced(core, record, [spoken[0]._replace(stamp=record.born)]) == []
+    assert told(world) == set()

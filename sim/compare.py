@@ -6,6 +6,7 @@ One test each:
 2. Equal records show as equal rows, where the tables have equal definitions.
 3. Where they have not, a row that both show has equal values in the columns that both have; also where the
    first machine lacks that column.
+4. Not in a table whose numbers SQLite makes up: another record may have a number where a definition refuses the first.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def differing(
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
     seen: list[tuple[str, bytes, list[bytes]]] = []
-    shown: dict[tuple[bytes, str], dict[tuple[str, ...], _Shown]] = {}
+    shown: dict[tuple[bytes, str, tuple[str, ...]], dict[tuple[str, ...], _Shown]] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
@@ -61,7 +62,8 @@ def differing(
                 if _private(core, collection):
                     continue
                 mine = (machine.name, sql, [c[:2] for c in columns_of(core, collection)], rows_of(core, collection))
-                others = shown.setdefault((b"".join(contents), collection), {})
+                apart = sql if core.by_name[collection].surrogate else ()
+                others = shown.setdefault((b"".join(contents), collection, apart), {})
                 others.setdefault(sql, mine)
                 for other in others.values():
                     if not _alike(mine, other):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from replica.words import telling
+from replica.words import Telling
 
 BUSY_SECONDS = 0.1
 """How long it waits before it looks again whether there is a session."""
@@ -27,6 +27,7 @@ class Ahead:
         self._part, self._busy = part, busy
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._telling = Telling("what is better done ahead failed; it is done when somebody wants it")
 
     def begin(self) -> None:
         """Do it, unless it is being done or was ended."""
@@ -34,7 +35,7 @@ class Ahead:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        with telling("what is better done ahead failed; it is done when somebody wants it"):
+        with self._telling:
             while True:
                 if self._busy():
                     await asyncio.sleep(BUSY_SECONDS)

@@ -47,7 +47,7 @@ from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport
 from replica.transport import Listener
 from replica.waiting import Waiting
-from replica.words import log, telling
+from replica.words import Telling, log
 
 _T = TypeVar("_T")
 
@@ -240,9 +240,10 @@ class Node:
             self._poller = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
+        telling = Telling("looking for writes of other programs failed; it goes on")
         while True:
             await asyncio.sleep(self._poll_seconds)
-            with telling("looking for writes of other programs failed; it goes on"):
+            with telling:
                 if await self.call(self._look):
                     self._ahead.begin()
 

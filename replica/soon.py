@@ -5,7 +5,7 @@ and only for what follows here. One test each:
 
 1. It is absorbed when no write came for QUIET_SECONDS or a little longer; if writes keep coming, after LATE times as long.
 2. Where nothing was written, nothing runs.
-3. If it fails, that is logged, and the next write brings the next try.
+3. If it fails, that is logged once, and the next write brings the next try.
 4. At the end, what still waits is absorbed, after a failure too, and if who wrote it did not stay to hear of it.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from replica.words import telling
+from replica.words import Telling
 
 QUIET_SECONDS = 0.02
 """A pause of writers who go on by themselves is shorter; one of a person, who waits for nothing, is longer."""
@@ -30,6 +30,7 @@ class Soon:
         self._absorb = absorb
         self._writes = self._absorbed = 0
         self._closed = False
+        self._telling = Telling("absorbing what was written failed; it stays in the outbox")
         self._task: asyncio.Task[None] | None = None
 
     def wrote(self) -> None:
@@ -61,6 +62,6 @@ class Soon:
 
     async def _once(self) -> None:
         writes = self._writes
-        with telling("absorbing what was written failed; it stays in the outbox"):
+        with self._telling:
             await self._absorb()
             self._absorbed = writes

@@ -4,15 +4,13 @@ All of the node's log goes through here, so that no line of it can be forged. On
 
 1. Control characters are escaped, in the text of an error and of a traceback too.
 2. A reason that names a node or a key of a peer carries none.
-3. What fails while nobody waits for it is told, one of our errors in its own words.
+3. What fails while nobody waits for it is told once, one of our errors in its own words.
 """
 
 from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from protocol.errors import ReplicaError
 
@@ -49,12 +47,22 @@ log = logging.getLogger("replica")
 log.addFilter(_Clean("replica"))
 
 
-@contextmanager
-def telling(failed: str) -> Iterator[None]:
-    """Work for which nobody waits: an error of it is logged, with these words if it is none of ours, and ends here."""
-    try:
-        yield
-    except ReplicaError as error:
-        log.warning("%s", error)
-    except Exception:
-        log.exception(failed)
+class Telling:
+    """Work for which nobody waits, and which is tried again and again: an error of it is logged, with these words if it is
+    none of ours, and ends here. The same one is not told again before it went well once."""
+
+    def __init__(self, failed: str) -> None:
+        self._failed, self._told = failed, ""
+
+    def __enter__(self) -> None:
+        """Try it."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        words = "" if error is None else f"{type(error).__name__}: {error}"
+        again, self._told = words == self._told, words
+        if isinstance(error, Exception) and not again:
+            if isinstance(error, ReplicaError):
+                log.warning("%s", error)
+            else:
+                log.error(self._failed, exc_info=error)
+        return isinstance(error, Exception)

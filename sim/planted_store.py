@@ -109,7 +109,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "Triggers that a rebuilt table lost are made again; else nothing written there is ever seen.",
         ("schema",),
         ("I2", "I5"),
-        (("replica.store.mend:follow_schema", "or installed != capture.triggers(tbl, shape)", ""),),
+        (("replica.store.mend:follow_schema", " and installed == capture.triggers(tbl, shape)", ""),),
     ),
     (
         "rebuilt-not-looked-at",

@@ -111,14 +111,23 @@ def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> Non
 
 
 def test_damage_among_rows_that_wait_names_the_file_and_rescan_which_mends_it(terminal: Terminal, tmp_path: Path) -> None:
-    hq, _ = make_pair(tmp_path, rows=3)
+    hq, laptop = make_pair(tmp_path, rows=3)
     with Store(hq) as store:
         store.put_many("contacts", [(f"d{n}", f"Name {n}", None, None) for n in range(300)])
     with program(hq) as db:
         assert db.execute("UPDATE _replica_young SET body = zeroblob(length(body))").rowcount == 1
-    for command in ("verify",), ("status",), ("status", "--json"), ("sync", "ws://127.0.0.1:9"), ("serve",):
-        terminal.run(command[0], hq, *command[1:], code=FILE)
-        (line,) = terminal.err.splitlines()
+
+
+    async def meet() -> None:
+        async with serving(laptop) as (_, url):
+            await asyncio.to_thread(terminal.run, "sync", hq, url, code=FILE)
+
+    for command in ["verify"], ["status"], ["status", "--json"], []:
+        if command:
+            terminal.run(command[0], hq, *command[1:], code=FILE)
+        else:
+            asyncio.run(meet())
+        line = terminal.err.splitlines()[-1]
         assert f"{hq} is damaged" in line
         assert "`replica rescan`" in line
     assert "made no sense: they are writes of now" in terminal.run("rescan", hq)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from protocol.errors import PeerRefused
-from replica.words import clean, log, telling
+from replica.words import Telling, clean, log
 
 EVIL = "ok\n2026 ERROR forged\x1b[2J\x9b2J\u202etxt\u2028line\x7f"
 
@@ -33,11 +33,15 @@ def test_no_line_of_the_log_can_be_forged(caplog: pytest.LogCaptureFixture) -> N
     assert not any(line.startswith("2026") for line in second.split("\n"))
 
 
-def test_what_fails_while_nobody_waits_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    for error in (PeerRefused("limit", "too much"), ValueError("a bug")):
-        with telling("the work failed; it goes on"):
-            raise error
-    ours, other = caplog.records
-    assert (ours.getMessage(), ours.exc_info, ours.levelname) == (str(PeerRefused("limit", "too much")), None, "WARNING")
-    assert (other.getMessage(), other.levelname) == ("the work failed; it goes on", "ERROR")
-    assert other.exc_info is not None
+def test_what_fails_while_nobody_waits_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    telling, ours, other = Telling("the work failed; it goes on"), PeerRefused("limit", "too much"), ValueError("a bug")
+    for error in (ours, ours, other, other, None, other):
+        with telling:
+            if error is not None:
+                raise error
+    with pytest.raises(KeyboardInterrupt), telling:
+        raise KeyboardInterrupt
+    first, *others = caplog.records
+    assert (first.getMessage(), first.exc_info, first.levelname) == (str(ours), None, "WARNING")
+    assert [(o.getMessage(), o.levelname) for o in others] == [("the work failed; it goes on", "ERROR")] * 2
+    assert all(o.exc_info and o.exc_info[1] is other for o in others)

@@ -53,7 +53,7 @@ def test_a_world_that_stands_still_is_told_with_the_place(loop: object, monkeypa
     bad = done.result.violation
     assert broken(done.result) == HANG
     assert bad is not None
-    where = f"{__name__}.spin, called by replica.node.Node._look"
+    where = f"{__name__}.spin, called by sim.alone._execute"
     assert bad.text == f"virtual time stood still for 0.3 s of CPU, in {where}"
     assert signal.getsignal(signal.SIGPROF) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)

@@ -117,7 +117,6 @@ def test_damage_among_rows_that_wait_names_the_file_and_rescan_which_mends_it(te
     with program(hq) as db:
         assert db.execute("UPDATE _replica_young SET body = zeroblob(length(body))").rowcount == 1
 
-
     async def meet() -> None:
         async with serving(laptop) as (_, url):
             await asyncio.to_thread(terminal.run, "sync", hq, url, code=FILE)

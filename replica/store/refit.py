@@ -95,9 +95,9 @@ def _append_absent(core: Core, table: Table, spots: Sequence[int]) -> None:
         f"SELECT key, stamps, which, checks FROM _replica_record WHERE tbl = ? AND flags & {SHOWN} "
         "AND length(checks) = ? AND key > ? ORDER BY key LIMIT ?"
     )
+    one = array("H", [0] * first).tobytes()
     while rows := core.db.execute(sql, (table.tbl, 4 * first, after, AT_ONCE)).fetchall():
         after = rows[-1][0]
-        one = array("H", [0] * first).tobytes()
         core.db.executemany(
             "UPDATE _replica_record SET which = ?, checks = ? WHERE key = ?",
             [((which or one) + absent if stamps else b"", checks + nothing, key) for key, stamps, which, checks in rows],

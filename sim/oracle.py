@@ -10,7 +10,7 @@ numbers are those of the research notes; one test each:
 5. I6: a node's clock and stamps only rise, over restarts too; no stamp is issued twice.
 6. I8: no clock and no stamp is further ahead than honest clocks and the bound allow; see also sim.stamps.
 7. What the world did to a disk is forgiven, and nothing else.
-8. What was put waits, and is known when it is a record; it does not wait for ever.
+8. What was put waits, and is known when it is a record; it does not wait for ever. A peer may hear of it before.
 9. A fault of the judge is reported as one; it never raises into the engine.
 """
 
@@ -33,6 +33,7 @@ from sim.compare import Machine, differing
 from sim.diary import Diary, Row
 from sim.stamps import held, hurried, surfaced, unasked, unknown_own
 from sim.truth import Item, Look, Rid, Truth, alive, backwards, items, look, quiet, words, wrong_inside
+from sim.waiting import waiting
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
@@ -200,6 +201,7 @@ class Oracle:
                 self._learn(node, rid, record)
             if since is not None:
                 self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
+            self.truth.waits(waiting(core))
             node.diary.opened(core)
             node.held = held(core)
         for text in strange:
@@ -223,7 +225,7 @@ class Oracle:
         own = node is not None and item.stamp[8:] in node.ids
         if self.truth.knows(rid, item) or rid[0] in SYSTEM or is_base(item.stamp) or own or self._hostile:
             return True
-        if self.truth.shown_by_default(rid, item):
+        if self.truth.was_put(rid, item) or self.truth.shown_by_default(rid, item):
             return True
         for other_name, other in self._nodes.items():
             if other_name == name or item.stamp[8:] not in other.ids:
@@ -252,8 +254,9 @@ class Oracle:
             if quiet(core):
                 self._damaged(name, found.odd)
             else:
-                waiting = [rid for rid in {**mine, **late} if rid not in found.records]  # Also of what was put.
-                node.late = dict.fromkeys((*found.odd, *waiting))
+                missed = [rid for rid in {**mine, **late} if rid not in found.records]  # Also of what was put.
+                node.late = dict.fromkeys((*found.odd, *missed))
+                self.truth.waits(waiting(core))
             issued = dict(node.issued)
             same = {rid for rid, record in found.records.items() if rid in seen and seen[rid][1] == record}
             for rid, record in found.records.items():

@@ -6,6 +6,7 @@ This is the model against which the engine is held, so it shares none of its mer
 1. The order in which updates are learnt does not matter.
 2. A register at or below the floor is not missed; one above it is.
 3. An update that became unsure may be there or not.
+4. An update that was put is no surprise, and is not missed before it was part of a record.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class Truth:
         """Record -> update -> whether it must be there at the end."""
         self.stamps: dict[bytes, Rid] = {}
         """Whose each stamp is."""
+        self._put: dict[Rid, set[Item]] = {}
+        """What stood in rows that wait to be records: nobody misses it yet."""
 
     def knows(self, rid: Rid, item: Item) -> bool:
         """Whether this update was learnt."""
@@ -92,6 +95,15 @@ class Truth:
         """Whether this is no write: what a column's default showed, just above a delete that is known (SPEC section 8)."""
         below = (int.from_bytes(item.stamp, "big") - 1).to_bytes(len(item.stamp), "big")
         return item.part not in {FLOOR, BORN} and self.knows(rid, Item(FLOOR, below))
+
+    def waits(self, put: Iterable[Record]) -> None:
+        """These were put, and will be records as they stand here, if nobody writes there before."""
+        for record in put:
+            self._put.setdefault((record.collection, record.id), set()).update(items(record))
+
+    def was_put(self, rid: Rid, item: Item) -> bool:
+        """Whether this update was seen where it was put."""
+        return item in self._put.get(rid, ())
 
     def learn(self, rid: Rid, item: Item, *, sure: bool = True) -> None:
         """Take an update in; a sure one stays sure."""

@@ -341,3 +341,25 @@ def test_rows_that_were_put_are_waited_for_and_then_known(world: World, monkeypa
     meet(a, b)
     world.oracle.final(world.machines[:2])
     assert world.said == []
+
+
+@pytest.mark.parametrize("since", ["DELETE FROM t", "UPDATE t SET a = 2"])
+@pytest.mark.parametrize("absorbed", [False, True])
+@pytest.mark.parametrize("told", [1, 7])
+def test_a_peer_hears_of_what_was_put_and_then_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch, since: str, absorbed: bool, told: int
+) -> None:
+    monkeypatch.setattr("replica.store.young.BATCH_MIN", 1)
+    a, b, _ = world.machines
+    a.store.put_many("t", [("1", 1, 1)])
+    a.store.absorb()  # Nobody is told of that.
+    (delta,) = a.store.deltas([a.value("SELECT key FROM _replica_record WHERE id = x'91a131'")])
+    a.write(since, "1")
+    if absorbed:
+        a.store.absorb()
+    b.store.apply([delta._replace(values=(told, 1))], b.clock())
+    assert world.broken == ({"I3"} if told == 7 else set())
+    if told == 1:
+        all_meet(world.machines)
+        world.oracle.final(world.machines)
+        assert world.said == []

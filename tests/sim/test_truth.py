@@ -61,3 +61,14 @@ def test_what_a_default_shows_above_a_delete_is_no_write() -> None:
     assert not truth.shown_by_default(rid, item(6))
     assert not truth.shown_by_default(("t", b"\x91\x02"), shown)
     assert not truth.shown_by_default(rid, shown._replace(part=FLOOR))
+
+
+def test_what_was_put_is_no_surprise_and_is_not_missed() -> None:
+    truth, rid = Truth(), ("t", b"\x91\x01")
+    truth.waits([Record(*rid, born=item(1, BORN).stamp, registers={"a": item(1)[1:]})])
+    assert truth.was_put(rid, item(1, BORN))
+    assert truth.was_put(rid, item(1))
+    assert not truth.was_put(rid, item(1, value=2))
+    assert not truth.was_put(("t", b"\x91\x02"), item(1))
+    assert not truth.knows(rid, item(1))
+    assert truth.judge(rid, None) == []

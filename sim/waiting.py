@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from struct import Struct
 
-from protocol.errors import ValueRefused
 from protocol.record import Record, unpack_id
 from protocol.values import pack_values
 from replica.store.core import Core
@@ -42,12 +41,8 @@ def _batch(core: Core, body: bytes) -> Iterator[Record]:
     for n, size in enumerate(Struct(f"<{count}I").unpack_from(body, sizes)):
         id_, stamp = body[at : at + size], body[born + 16 * n :][:16]
         at += size
-        try:
-            values = [pack_values(row) for row in fetch_rows(core, table, [unpack_id(id_)[0]]).values()]
-        except ValueRefused:  # Somebody wrote there what cannot travel.
-            continue
-        for packed in values:
-            registers = {name: (stamp, value) for name, value in zip(table.names, packed, strict=True)}
+        for row in fetch_rows(core, table, [unpack_id(id_)[0]]).values():
+            registers = {name: (stamp, value) for name, value in zip(table.names, pack_values(row), strict=True)}
             record = Record(table.collection, id_, b"", stamp, registers)
             if core.keys.digest(record.encode()) == body[digests + 16 * n :][:16]:
                 yield record

@@ -30,39 +30,17 @@ from replica.store.core import Core
 from replica.store.ddl import SYSTEM
 from replica.store.store import Store
 from sim.compare import Machine, differing
-from sim.diary import Diary, Row
+from sim.diary import Row
 from sim.stamps import held, hurried, surfaced, unasked, unknown_own
 from sim.truth import Item, Look, Rid, Truth, alive, backwards, items, look, quiet, words, wrong_inside
 from sim.waiting import waiting
+from sim.watched import Watched
+from sim.whole import Whole
 
 SLACK_MS = 1_000
 """What full counters may borrow."""
 
 Fail = Callable[[str, str, str], None]
-
-
-class _Node:
-    """What is known of one disk."""
-
-    def __init__(self) -> None:
-        self.ids: list[bytes] = []
-        self.seen: dict[Rid, tuple[float, Record]] = {}
-        self.learnt: dict[Rid, Record] = {}
-        """As they were when the truth last took them in from here: what they say is known."""
-        self.late: dict[Rid, None] = {}
-        """Changed, but could not be judged then."""
-        self.clock = b""
-        self.issued: dict[bytes, bytes] = {}
-        self.limit_ms = 0
-        """What it stamps in this commit is no later."""
-        self.held: frozenset[bytes] = frozenset()
-        self.schema = -1
-        self.store: Store | None = None
-        self.whole: tuple[Core, tuple[int, int, int], Look] | None = None
-        """The last look at all of it, and at what."""
-        self.forgiven: float | None = None
-        """Since when what stood on the disk may be gone, if anything may."""
-        self.diary = Diary()
 
 
 class Oracle:
@@ -74,7 +52,10 @@ class Oracle:
         self.truth = Truth()
         self._known: dict[bytes, Record] = {}
         """Every record that was ever read, by its digest."""
-        self._nodes: dict[str, _Node] = {}
+        self._told: dict[int, Record] = {}
+        """Of these objects, by identity, those of which the truth knows all."""
+        self._reader = Whole()
+        self._nodes: dict[str, Watched] = {}
         self._twins: set[bytes] = set()
         self._hostile: set[str] = set()
         self._wall_ms = self._clock_ms = 0
@@ -103,8 +84,7 @@ class Oracle:
     def cloned(self, of: str, to: str) -> None:
         """`to` began with a copy of the disk: both may issue one stamp, until one of them is another."""
         old, new = self._node(of), self._node(to)
-        new.ids, new.seen, new.clock, new.issued = list(old.ids), dict(old.seen), old.clock, dict(old.issued)
-        new.schema, new.late, new.held = old.schema, dict(old.late), old.held
+        new.begin_as(old)
         self._twins.update(old.ids)
 
     def clock_moved(self, now_ms: int) -> None:
@@ -150,13 +130,15 @@ class Oracle:
         except Exception:
             self._fail("oracle", name, traceback.format_exc())
 
-    def _node(self, name: str) -> _Node:
-        return self._nodes.setdefault(name, _Node())
+    def _node(self, name: str) -> Watched:
+        if name not in self._nodes:
+            self._nodes[name] = Watched()
+        return self._nodes[name]
 
-    def _core(self, node: _Node) -> Core | None:
+    def _core(self, node: Watched) -> Core | None:
         return node.store._core if node.store is not None and alive(node.store._core) else None
 
-    def _meet(self, name: str, core: Core) -> tuple[_Node, bool]:
+    def _meet(self, name: str, core: Core) -> tuple[Watched, bool]:
         """The node, and whether its definitions changed since it was last looked at. Judges its clock."""
         node = self._node(name)
         own = core.meta("node")
@@ -175,7 +157,7 @@ class Oracle:
             if clock and millis(clock) > self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS:
                 self._fail("I8", name, f"its clock is {millis(clock) - self._wall_ms} ms ahead of every honest clock")
             node.clock = clock
-        (version,) = core.db.execute("PRAGMA schema_version").fetchone()
+        version = core.began[0]
         moved, node.schema = version != node.schema, version
         return node, moved
 
@@ -191,8 +173,9 @@ class Oracle:
                 self._damaged(name, found.odd)
             since, node.forgiven = node.forgiven, None
             for rid, (at, before) in node.seen.items():
-                if rid not in odd and (since is None or at < since) and not moved:
-                    self._forward(name, rid, before, found.records.get(rid))
+                now = found.records.get(rid)
+                if now is not before and rid not in odd and (since is None or at < since) and not moved:
+                    self._forward(name, rid, before, now)
             strange = self._strange(name, found.records.items(), node, first)
             gone = [rid for rid in node.seen if rid not in found.records and (since is not None or moved)]
             for rid in gone:
@@ -207,7 +190,7 @@ class Oracle:
         for text in strange:
             self._fail("I3", name, text)
 
-    def _strange(self, name: str, found: Iterable[tuple[Rid, Record]], node: _Node, first: bool) -> list[str]:
+    def _strange(self, name: str, found: Iterable[tuple[Rid, Record]], node: Watched, first: bool) -> list[str]:
         """What stands here though nobody is known to have written it."""
         if first or self._hostile:
             return []
@@ -219,7 +202,7 @@ class Oracle:
             if not self._explained(name, rid, item, node)
         ]
 
-    def _explained(self, name: str, rid: Rid, item: Item, node: _Node | None = None) -> bool:
+    def _explained(self, name: str, rid: Rid, item: Item, node: Watched | None = None) -> bool:
         """Whether an update is known, or was made where nobody reports it: adoption, definitions, edits of what is
         held. Then it stands at its writer's."""
         own = node is not None and item.stamp[8:] in node.ids
@@ -258,7 +241,7 @@ class Oracle:
                 node.late = dict.fromkeys((*found.odd, *missed))
                 self.truth.waits(waiting(core))
             issued = dict(node.issued)
-            same = {rid for rid, record in found.records.items() if rid in seen and seen[rid][1] == record}
+            same = {rid for rid in mine if rid in seen and seen[rid][1] == found.records.get(rid)}
             for rid, record in found.records.items():
                 before = node.seen.get(rid)
                 if before is not None and not moved:
@@ -284,9 +267,10 @@ class Oracle:
     def _watches(self, rid: Rid) -> bool:
         return zlib.crc32(rid[1]) < self._share
 
-    def _look_again(self, node: _Node, core: Core) -> None:
+    def _look_again(self, node: Watched, core: Core) -> None:
         """Definitions changed: what a dropped column held is no more here, and nowhere if nobody else has it."""
-        node.seen = {rid: (self._now_s(), record) for rid, record in look(core, known=self._known).records.items()}
+        found = self._reader.look(core, self._known)
+        node.seen = {rid: (self._now_s(), record) for rid, record in found.records.items()}
         self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
 
     def _damaged(self, name: str, odd: dict[Rid, str]) -> None:
@@ -294,18 +278,18 @@ class Oracle:
             self._fail("I5", name, f"{words(rid)}: {text}")
 
     def _judge_new(
-        self, name: str, node: _Node, core: Core, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
+        self, name: str, node: Watched, core: Core, record: Record, issued: dict[bytes, bytes], *, local: bool, late: bool
     ) -> list[Item]:
         """What this commit brought into a record: updates of its own must be new, all others known. Returns its own."""
         rid = record.collection, record.id
-        fresh = [item for item in items(record) if not self.truth.knows(rid, item)]
+        fresh = [] if id(record) in self._told else [i for i in items(record) if not self.truth.knows(rid, i)]
         own = [i for i in fresh if i.stamp[8:] in node.ids and (local or late)]
         for item in fresh:
             if item not in own and not self._explained(name, rid, item):
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
         # What surfaces shows its columns' defaults; of others, it may have been changed by a peer before.
-        new = own or surfaced(core, record, fresh)
-        if local and self._watches(rid) and not new and not self._twins.intersection(node.ids):
+        judged = local and not own and self._watches(rid) and not self._twins.intersection(node.ids)
+        if judged and not surfaced(core, record, fresh):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
             whose = self.truth.stamps.get(item.stamp)
@@ -325,9 +309,9 @@ class Oracle:
         for invariant, text in backwards(before, now or Record(*rid)):
             self._fail(invariant, name, f"{words(rid)}: {text}")
 
-    def _learn(self, node: _Node, rid: Rid, record: Record) -> None:
+    def _learn(self, node: Watched, rid: Rid, record: Record) -> None:
         node.seen[rid] = self._now_s(), record
-        if node.learnt.get(rid) == record:
+        if node.learnt.get(rid) is record:
             return
         node.learnt[rid] = record
         horizon = self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS
@@ -341,12 +325,13 @@ class Oracle:
             at = item.stamp
             if at[8:] in node.ids:
                 node.issued[at[8:]] = max(node.issued.get(at[8:], b""), at[:8])
+        self._told[id(record)] = record
 
     def _all(self, name: str, core: Core) -> Look:
         """All records of a node, in the caller's snapshot."""
         node = self._node(name)
         if node.whole is None or node.whole[0] is not core or node.whole[1] != core.began:
-            node.whole = core, core.began, look(core, known=self._known)
+            node.whole = core, core.began, self._reader.look(core, self._known)
         return node.whole[2]
 
     # --- comparisons ----------------------------------------------------------------------------------------------------

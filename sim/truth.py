@@ -179,11 +179,15 @@ class Look(NamedTuple):
 def look(core: Core, wanted: Sequence[Rid] | None = None, known: dict[bytes, Record] | None = None) -> Look:
     """Read these records (all, if None) as they stand. Nothing is absorbed: a judge must not change what he judges.
     `known`: records of the group by their digests, as they were read before; what is new is added. Nobody changes them."""
-    known = {} if known is None else known
     if wanted is None:
         keys = [key for (key,) in core.db.execute("SELECT key FROM _replica_record ORDER BY key").fetchall()]
     else:
         keys = [key_of(core, core.by_name[rid[0]], rid[1]) for rid in wanted if rid[0] in core.by_name]
+    return read(core, keys, {} if known is None else known)
+
+
+def read(core: Core, keys: Sequence[bytes], known: dict[bytes, Record]) -> Look:
+    """The same of the records under these keys."""
     found = Look({}, {}, {})
     for start in range(0, len(keys), KEYS):
         some = keys[start : start + KEYS]

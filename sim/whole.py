@@ -1,0 +1,89 @@
+"""All records of a file, of which only those are made anew that nobody has read before as they stand.
+
+The machines of a world hold the same records, and all of a file is read again and again. What a record says follows from
+its table, its shadow, its extra values and its row; so what was made of these once need not be made again. One test each:
+
+1. A look at all is what `look` says, whatever was written, damaged or defined in between.
+2. What stands as it stood, here or in another file, is not made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from protocol.record import Record, pack_id, unpack_id
+from replica.store.catalog import Table
+from replica.store.core import Core
+from replica.store.shadow import SHOWN
+from replica.store.state import fetch_rows
+from sim.truth import Look, Rid, read
+
+_Parts = tuple[Hashable, ...]
+
+
+class _Raw(NamedTuple):
+    """All that makes a record: the kind of its table, its shadow but for the table's number, its extra values, its row."""
+
+    kind: int
+    rid: Rid
+    key: bytes
+    digest: bytes
+    rest: _Parts
+    extra: _Parts
+    row: _Parts
+
+
+class Whole:
+    """See above. For all machines of a world."""
+
+    def __init__(self) -> None:
+        self._made: dict[_Raw, Record] = {}
+        """Only what fits to its digest."""
+        self._kinds: dict[_Parts, int] = {}
+        """Tables that are alike, as far as records depend on them, have one number."""
+
+    def look(self, core: Core, known: dict[bytes, Record]) -> Look:
+        """All records, in the caller's snapshot; `known` as for sim.truth.look."""
+        raws, made = self._raws(core), self._made
+        fresh = {raw.rid: raw for raw in raws if raw not in made}
+        new = read(core, [raw.key for raw in fresh.values()], known)
+        for rid, record in new.records.items():
+            made[fresh[rid]] = record
+        there = [(raw, made[raw]) for raw in raws if raw in made]
+        return Look({raw.rid: record for raw, record in there}, {raw.rid: raw.digest for raw, _ in there}, new.odd)
+
+    def _raws(self, core: Core) -> list[_Raw]:
+        sql = "SELECT tbl, id, key, digest, flags, floor, born, stamps, which, checks FROM _replica_record ORDER BY key"
+        shadows = core.db.execute(sql).fetchall()
+        extras: dict[bytes, _Parts] = {}
+        for key, *extra in core.db.execute("SELECT key, pos, value FROM _replica_extra ORDER BY key, pos").fetchall():
+            extras[key] = (*extras.get(key, ()), *extra)
+        ids: dict[int, list[bytes]] = {}
+        for tbl, id_, _, _, flags, *_ in shadows:
+            some = ids.setdefault(tbl, [])
+            if flags & SHOWN:
+                some.append(id_)
+        tables = {tbl: core.tables[tbl] for tbl in ids}
+        names = {tbl: (self._kind(table), table.collection) for tbl, table in tables.items()}
+        rows = {tbl: _rows(core, tables[tbl], some) for tbl, some in ids.items()}
+        found = []
+        for tbl, id_, key, digest, *rest in shadows:
+            kind, collection = names[tbl]
+            extra, row = extras.get(key, ()), rows[tbl].get(id_, ())
+            found.append(_Raw(kind, (collection, id_), key, digest, tuple(rest), extra, row))
+        return found
+
+    def _kind(self, table: Table) -> int:
+        shown = table.shape is not None, table.surrogate, table.plain, table.at, table.names
+        return self._kinds.setdefault((table.collection, *shown, *table.fields), len(self._kinds))
+
+
+def _rows(core: Core, table: Table, ids: list[bytes]) -> dict[bytes, _Parts]:
+    """Of these records, by id, the rows: values and their types, since 1 is 1.0."""
+    if table.shape is None or not ids:
+        return {}
+    pks = [unpack_id(id_)[0] for id_ in ids]
+    rows = {key: (len(row), *row, *map(type, row)) for key, row in fetch_rows(core, table, pks).items()}
+    keys = map(pack_id, pks) if table.surrogate else ids
+    return {id_: rows[key] for id_, key in zip(ids, keys, strict=True) if key in rows}

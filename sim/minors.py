@@ -1,11 +1,12 @@
-"""Nodes of several minor versions of the protocol: an older one that knows no hints, today's, and a later one.
+"""Nodes of several minor versions of the protocol: 2.0 that knows no hints, 2.1 that proves no more than its handshake,
+today's, and a later one.
 
-The older and today's are the real node, told which version to speak. A later one is the real node too, but it says a later
-version, and more in its greeting than anybody knows today. One test each:
+The older ones and today's are the real node, told which version to speak. A later one is the real node too, but it says
+a later version, and more in its greeting than anybody knows today. One test each:
 
 1. A later node says more at the end of HELLO, PROBE and SAME, and nothing else is other than it was.
 2. Which node speaks what is drawn from a stream of its own, and in most worlds all speak today's.
-3. Nodes of all three become equal, whoever dials whom; no hint is said where one of both knows none.
+3. Nodes of all of them become equal, whoever dials whom; no hint is said where one of both knows none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from protocol.session import Session
 from protocol.values import pack_plain
 from sim.scenario import Place
 
-OLDER, NOW, LATER = 0, limits.MINOR, limits.MINOR + 1
+OLDEST, NOW, LATER = 0, limits.MINOR, limits.MINOR + 1
 MIXED = 0.2
 """Share of worlds in which the nodes speak several."""
 _GREETINGS = frozenset({1, 2, 9})
@@ -55,4 +56,8 @@ def mixed(rng: Random, places: Sequence[Place]) -> tuple[Place, ...]:
     """These nodes, of several minor versions in some worlds."""
     if rng.random() >= MIXED:
         return tuple(places)
-    return tuple(replace(place, minor=rng.choice((OLDER, NOW, LATER))) for place in places)
+    drawn = [rng.choice((OLDEST, NOW, LATER)) for _ in places]
+    return tuple(
+        replace(place, minor=rng.choice(range(NOW)) if minor == OLDEST else minor)
+        for place, minor in zip(places, drawn, strict=True)
+    )

@@ -54,6 +54,15 @@ def test_most_worlds_speak_one_version_and_all_else_is_as_it_was() -> None:
     assert {p.minor for seed in range(200) for p in draw(seed).places} == set(ALL)
 
 
+def test_nobody_is_older_where_frames_of_several_sessions_are_mixed_up() -> None:
+    worlds = [draw(seed, nodes=5, faults=["frames:2"]) for seed in range(200)]
+    mingled = [any(e.kind == "frames" and e.with_["how"] in {"replay", "splice"} for e in w.events) for w in worlds]
+    oldest = [min(p.minor for p in w.places) for w in worlds]
+    assert 20 < sum(mingled) < 180
+    assert {minor for minor, is_mingled in zip(oldest, mingled, strict=True) if is_mingled} == {NOW}
+    assert {minor for minor, is_mingled in zip(oldest, mingled, strict=True) if not is_mingled} == {OLDEST, 1, NOW}
+
+
 def speaking(seed: int, minors: tuple[int, ...]) -> Scenario:
     world = draw(seed, nodes=len(minors), duration_s=200, faults=[])
     places = tuple(replace(place, minor=minor) for place, minor in zip(world.places, minors, strict=True))

@@ -65,7 +65,7 @@ def encode(message: Message) -> bytes:
         case Bye():
             parts = [8, message.code, message.text, message.root, message.refused, list(message.reasons)]
         case Same() as m:
-            parts = [9, m.node, m.wall_ms]
+            parts = [9, m.node, m.wall_ms, m.proof]
         case Cells() as m:
             parts = [10, m.width, m.extends, m.cells]
         case More():
@@ -154,7 +154,9 @@ def decode(frame: bytes) -> Message:
     if reader is None:
         raise Malformed(f"unknown message {parts[0]}: the peer may run a newer version")
     shape, make = reader
-    body = parts[1 : 1 + len(shape)] if parts[0] in _MAY_GROW else parts[1:]
+    body = (*parts[1:], *_GREW.get(parts[0], ()))
+    if parts[0] in _MAY_GROW:
+        body = body[: len(shape)]
     if len(body) != len(shape) or any(type(p) is not kind for p, kind in zip(body, shape, strict=True)):
         raise Malformed(f"message {parts[0]} does not have its shape")
     if any(type(p) is int and not 0 <= p < 1 << 63 for p in body):
@@ -211,8 +213,8 @@ def _probe(proof: bytes, node: bytes, wall: int, root: bytes) -> Probe:
     return Probe(_fixed("a proof", proof, 32), _fixed("a node id", node, 8), wall, _fixed("a root", root, 16))
 
 
-def _same(node: bytes, wall: int) -> Same:
-    return Same(_fixed("a node id", node, 8), wall)
+def _same(node: bytes, wall: int, proof: bytes) -> Same:
+    return Same(_fixed("a node id", node, 8), wall, _either("a proof of SAME", proof, 16))
 
 
 def _cells(width: int, extends: bool, cells: bytes) -> Cells:
@@ -303,6 +305,9 @@ def _words(reasons: Sequence[object]) -> tuple[str, ...]:
 _MAY_GROW = frozenset({1, 2, 9})
 """HELLO, PROBE and SAME: what a later minor version says at their end is ignored."""
 
+_GREW: dict[int, tuple[object, ...]] = {9: (b"",)}
+"""What their older forms lack: SAME had no proof before minor version 2."""
+
 _DECODERS: dict[int, tuple[tuple[type, ...], Callable[..., Message]]] = {
     1: ((int, bytes, bytes, str, int, int, bytes, bytes, int, bytes, bytes, bytes), _hello),
     2: ((bytes, bytes, int, bytes), _probe),
@@ -312,7 +317,7 @@ _DECODERS: dict[int, tuple[tuple[type, ...], Callable[..., Message]]] = {
     6: ((int, bytes), _records),
     7: ((bytes, int, bool, int, int, tuple), _end),
     8: ((str, str, bytes, int, tuple), _bye),
-    9: ((bytes, int), _same),
+    9: ((bytes, int, bytes), _same),
     10: ((int, bool, bytes), _cells),
     11: ((int,), _more),
     12: ((bytes,), _listing),

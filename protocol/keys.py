@@ -111,14 +111,15 @@ class Keys:
         """`trie` of many."""
         return _hashes(self._trie, tagged, DIGEST_BYTES)
 
-    def proof(self, role: str, handshake: Handshake) -> bytes:
-        """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session."""
-        said = pack_any([role, self.group, limits.VERSION, *handshake])
-        return blake3(said, key=self._proof).digest(PROOF_BYTES)
+    def proof(self, role: str, handshake: Handshake, said: bytes = b"") -> bytes:
+        """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session. `said`: what
+        it says with it, if the proof covers that (`proofs`)."""
+        covered = [role, self.group, limits.VERSION, *handshake]
+        return blake3(pack_any([*covered, said] if said else covered), key=self._proof).digest(PROOF_BYTES)
 
-    def proves(self, proof: bytes, role: str, handshake: Handshake) -> bool:
+    def proves(self, proof: bytes, role: str, handshake: Handshake, said: bytes = b"") -> bool:
         """Whether `proof` is the one of `role`, in constant time."""
-        return hmac.compare_digest(proof, self.proof(role, handshake))
+        return hmac.compare_digest(proof, self.proof(role, handshake, said))
 
 
 def _hashes(key: bytes, many: Iterable[bytes], size: int) -> list[bytes]:

@@ -62,6 +62,8 @@ class Same:
 
     node: bytes
     wall_ms: int
+    proof: bytes = b""
+    """The server's, of that root. Empty before minor version 2."""
 
 
 class Described(NamedTuple):

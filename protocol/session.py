@@ -20,14 +20,12 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
 and the first pull. When the connection is gone, or anything else ends it early: settle(now_ms).
-The table TRANSITIONS is the one in SPEC section 10; a test compares them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from enum import Enum
 from typing import NamedTuple
 
 from protocol import frames, limits
@@ -54,26 +52,9 @@ from protocol.messages import (
     hints,
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
+from protocol.proofs import Proofs
 from protocol.reconcile import Reconciler
-
-
-class State(Enum):
-    """Where the conversation stands."""
-
-    GREETING = "greeting"
-    LISTENING = "listening"
-    SPEAKING = "speaking"
-    CLOSED = "closed"
-
-
-TRANSITIONS: dict[State, frozenset[type[Message]]] = {
-    State.GREETING: frozenset({Hello, Probe, Same, Bye}),
-    State.LISTENING: frozenset({Cells, More, Listing, Pick, Nodes, Have, Want, Records, End, Bye}),
-    State.SPEAKING: frozenset({Bye}),
-    State.CLOSED: frozenset(),
-}
-"""Which message may come in which state. Everything else is Malformed. END turns LISTENING into SPEAKING, our own END
-turns it back, HELLO and PROBE open, SAME and BYE close."""
+from protocol.states import TRANSITIONS, State
 
 HINTED = 1
 """The minor version from which there are hints: PROBE, what HELLO says of them, and the short ways."""
@@ -104,7 +85,8 @@ class Session:
         """`handshake`: of this connection. `sample`: compare adopted rows before the first
         record is applied, and stop if they are strangers' (SPEC section 8). `agreed`: the root at which this client and
         the peer were equal last, if they ever were."""
-        self._role, self._keys, self._store, self._me, self.handshake = role, keys, store, me, handshake
+        self._role, self._store, self._me, self.handshake = role, store, me, handshake
+        self._proofs = Proofs(keys, role, handshake)
         self._hinted = handshake.minor >= HINTED
         self._sample, self._agreed = sample and not agreed, agreed
         self.state = State.GREETING
@@ -127,12 +109,13 @@ class Session:
         """The client's first frame. Call it only after the server has proved membership."""
         root, count = self._store.root()
         self.outcome.root, self.outcome.count = root, count
-        proof, me = self._keys.proof(CLIENT, self.handshake), self._me
+        me = self._me
         if self._hinted and root == self._agreed:
-            return frames.encode(Probe(proof, me.node, now_ms, root))
+            return frames.encode(self._proofs.proved(Probe(b"", me.node, now_ms, root)))
         short = self._short.introduction(count, self._agreed) if self._hinted else _NO_HINTS
         sample = tuple(self._store.sample(limits.SAMPLE_MAX)) if self._sample else ()
-        return frames.encode(Hello(limits.VERSION, proof, me.node, me.name, now_ms, count, root, *short, sample))
+        hello = Hello(limits.VERSION, b"", me.node, me.name, now_ms, count, root, *short, sample)
+        return frames.encode(self._proofs.proved(hello))
 
     @property
     def speaking(self) -> bool:
@@ -221,7 +204,7 @@ class Session:
     def _on_hello(self, hello: Hello, now_ms: int) -> None:
         if hello.version != limits.VERSION:
             raise WrongVersion(f"the peer speaks version {hello.version}, this node {limits.VERSION}: update the older")
-        self._meet(hello.proof, hello.node, hello.name, hello.wall_ms - now_ms, hello.count)
+        self._meet(hello, hello.name, hello.count, now_ms)
         if self._role == SERVER:
             if not hello.root:
                 raise Malformed("a client says its root")
@@ -236,35 +219,40 @@ class Session:
     def _on_probe(self, probe: Probe, now_ms: int) -> None:
         if self._role == CLIENT:
             raise Malformed("a server does not probe")
-        self._meet(probe.proof, probe.node, "", probe.wall_ms - now_ms, 0)
+        self._meet(probe, "", 0, now_ms)
         if not self._same(probe.root, now_ms):
             self._greet(self._short.probed(probe.root), now_ms)
 
     def _on_same(self, same: Same, now_ms: int) -> None:
         if self._role == SERVER:
             raise Malformed("a client does not answer")
-        self._meet(b"", same.node, "", same.wall_ms - now_ms, self.outcome.count)
+        self._meet(same, "", self.outcome.count, now_ms)
+        if same.proof != self._proofs.same(self.outcome.root):
+            raise Malformed("the peer says that our root is its own, but did not say so of this root in this session")
         self._close(IN_SYNC, "", self.outcome.root)
 
-    def _meet(self, proof: bytes, node: bytes, name: str, offset_ms: int, count: int) -> None:
+    def _meet(self, said: Hello | Probe | Same, name: str, count: int, now_ms: int) -> None:
         """Believe who the peer is, if it has proved membership."""
-        if not self._proved and not self._keys.proves(proof, CLIENT, self.handshake):
-            raise NotMember("this node could not verify that you are a member of its group: join with a fresh invite")
+        if not self._proved and (isinstance(said, Same) or not self._proofs.proves(said)):
+            raise NotMember(
+                "this node could not verify that you are a member of its group: join with a fresh invite. Or else "
+                "what you said was changed on its way"
+            )
         self._proved = True
         both = self.handshake
         client, server = both.client_nonce[:INSTANCE_BYTES], both.server_nonce[:INSTANCE_BYTES]
         if client == server:
             raise Malformed("this address leads back to this very node")
         theirs, minor = (server, both.server_minor) if self._role == CLIENT else (client, both.client_minor)
-        self.outcome.peer = Peer(node, theirs, name or self._store.node_name(node), count, minor)
-        self.outcome.offset_ms, self.outcome.round_trips = offset_ms, 1
+        self.outcome.peer = Peer(said.node, theirs, name or self._store.node_name(said.node), count, minor)
+        self.outcome.offset_ms, self.outcome.round_trips = said.wall_ms - now_ms, 1
 
     def _same(self, theirs: bytes, now_ms: int) -> bool:
         """Whether nothing differs from the client's copy: then that is all that is said."""
         root, self.outcome.count = self._store.root()
         self.outcome.root = root
         if theirs == root:
-            self._last.append(Same(self._me.node, now_ms))
+            self._last.append(Same(self._me.node, now_ms, self._proofs.same(root)))
             self._close(IN_SYNC, "", root)
         return theirs == root
 
@@ -303,7 +291,8 @@ class Session:
         self.outcome.root, self.outcome.count = root, count
         idle = self._agenda.empty
         heard = self._intake
-        yield End(root, count, idle, heard.changed, heard.refused, tuple(heard.reasons) if idle else ())
+        reasons = tuple(heard.reasons) if idle else ()
+        yield End(self._proofs.ours(root), count, idle, heard.changed, heard.refused, reasons)
 
     def _next_round(self) -> None:
         self._begin_round(self._round + 1)
@@ -345,7 +334,7 @@ class Session:
             return
         self.settle(now_ms)
         root, _ = self._store.root()
-        if root == end.root:
+        if end.root == self._proofs.theirs(root):
             self._say_bye(IN_SYNC, "", root)
         elif end.idle and self._done and self._role == CLIENT:
             self._end_of_round(end, root)
@@ -373,7 +362,7 @@ class Session:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _say_bye(self, code: str, text: str, root: bytes) -> None:
-        self._last.append(Bye(code, text, root, self._intake.refused, tuple(self._intake.reasons)))
+        self._last.append(Bye(code, text, self._proofs.ours(root), self._intake.refused, tuple(self._intake.reasons)))
         self._close(code, text, root)
 
     def _close(self, code: str, text: str, root: bytes) -> None:
@@ -391,10 +380,10 @@ class Session:
             self._close(bye.code, bye.text, bytes(16))
             raise PeerRefused(bye.code, bye.text)
         said, (root, _) = self.outcome.root, self._store.root()
-        if bye.code == IN_SYNC and bye.root not in {root, said}:
+        if bye.code == IN_SYNC and bye.root not in map(self._proofs.theirs, (root, said)):
             raise Malformed("the peer says that we are in sync, but at a root that was never ours")
         self._peer_refused, self._peer_reasons = bye.refused, bye.reasons
-        if bye.code == IN_SYNC and bye.root != root:
+        if bye.code == IN_SYNC and bye.root != self._proofs.theirs(root):
             self._close(CHANGING, "this side wrote after the roots were compared", root)
         else:
             self._close(bye.code, bye.text, root)

@@ -88,7 +88,7 @@ def draw(
                 bad.add(bad.rng.choice(able))
     hints, events = stream(seed, "hints").choices(HINTS, HINTED)[0], (*world.events, *bad.events)
     world = replace(world, hints=hints, events=tuple(sorted(events, key=lambda e: e.at)))
-    return drawn(world) if work == "random" else world
+    return drawn(mixed(world)) if work == "random" else world
 
 
 def _kinds(rng: Random, faults: Sequence[str] | None) -> list[str]:
@@ -140,7 +140,7 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
         workers = [(at, rng.choice(names)) for at in times]
         events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
         events += () if db else tuple(_rush(stream(seed, "rush"), names, duration_s))
-    latency_s, places = round(10 ** rng.uniform(-3, -0.7), 3), mixed(stream(seed, "minors"), places)
+    latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
     return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
 
 

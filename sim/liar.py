@@ -21,6 +21,7 @@ from protocol import frames, limits
 from protocol.errors import PeerFault, PeerRefused
 from protocol.keys import CLIENT, INSTANCE_BYTES, Handshake
 from protocol.messages import Bye, End, Hello, Message, Probe, Same
+from protocol.proofs import Proofs
 from protocol.session import Self
 from replica import transport
 from replica.store.store import Store
@@ -57,21 +58,22 @@ class Liar:
     def _nonce(self, size: int) -> bytes:
         return self._instance + self.random.randbytes(size - INSTANCE_BYTES)
 
-    def hello(self, handshake: Handshake) -> Hello:
-        """A true one without hints, but for a root that nobody has."""
-        proof, root, me = self.keys.proof(CLIENT, handshake), self.random.randbytes(16), self.me
-        return Hello(limits.VERSION, proof, me.node, me.name, self.now_ms(), 1, root)
+    def hello(self, handshake: Handshake, **false: Any) -> Hello:
+        """A true one without hints, but for a root that nobody has and what is `false`. It proves what it says."""
+        root, me = self.random.randbytes(16), self.me
+        hello = replace(Hello(limits.VERSION, b"", me.node, me.name, self.now_ms(), 1, root), **false)
+        return Proofs(self.keys, CLIENT, handshake).proved(hello)
 
     def probe(self, handshake: Handshake, root: bytes) -> Probe:
         """One about this root."""
-        return Probe(self.keys.proof(CLIENT, handshake), self.me.node, self.now_ms(), root)
+        return Proofs(self.keys, CLIENT, handshake).proved(Probe(b"", self.me.node, self.now_ms(), root))
 
     async def meet(self, probed: bytes = b"", **false: Any) -> ClientConnection:
         """A connection on which both have said HELLO and it is our turn; `heard` is what the peer said in its own. `probed`:
         say PROBE about this root instead. `false`: what our HELLO says, but for what is true. Raises PeerFault."""
         socket, handshake = await self.dial()
         try:
-            hello = replace(self.hello(handshake), **false)
+            hello = self.hello(handshake, **false)
             await say(socket, frames.encode(self.probe(handshake, probed) if probed else hello))
             self.heard = await turn(socket)
         except BaseException:

@@ -1,27 +1,31 @@
-"""Nodes of several minor versions of the protocol: an older one that knows no hints, today's, and a later one.
+"""Nodes of several minor versions of the protocol: 2.0 that knows no hints, 2.1 that proves no more than its handshake,
+today's, and a later one.
 
-The older and today's are the real node, told which version to speak. A later one is the real node too, but it says a later
-version, and more in its greeting than anybody knows today. One test each:
+The older ones and today's are the real node, told which version to speak. A later one is the real node too, but it says
+a later version, and more in its greeting than anybody knows today. One test each:
 
 1. A later node says more at the end of HELLO, PROBE and SAME, and nothing else is other than it was.
 2. Which node speaks what is drawn from a stream of its own, and in most worlds all speak today's.
-3. Nodes of all three become equal, whoever dials whom; no hint is said where one of both knows none.
+3. Nodes of all of them become equal, whoever dials whom; no hint is said where one of both knows none.
+4. Where frames of several sessions are mixed up, nobody is older: 2.0 and 2.1 believe such frames, which is why 2.2 is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
 
 from protocol import limits
 from protocol.session import Session
 from protocol.values import pack_plain
-from sim.scenario import Place
+from sim.chance import stream
+from sim.scenario import Place, Scenario
 
-OLDER, NOW, LATER = 0, limits.MINOR, limits.MINOR + 1
+OLDEST, NOW, LATER = 0, limits.MINOR, limits.MINOR + 1
 MIXED = 0.2
 """Share of worlds in which the nodes speak several."""
+MINGLING = frozenset({"replay", "splice"})
+"""Ways to spoil frames that bring those of one session into another (sim.wire)."""
 _GREETINGS = frozenset({1, 2, 9})
 _MORE = tuple(pack_plain(value) for value in ("added later", b"\x00\xff"))
 
@@ -51,8 +55,13 @@ def versions(places: Sequence[Place]) -> str:
     return ", ".join(f"{p.name} {limits.VERSION}.{p.minor}" for p in places if p.minor != NOW)
 
 
-def mixed(rng: Random, places: Sequence[Place]) -> tuple[Place, ...]:
-    """These nodes, of several minor versions in some worlds."""
+def mixed(world: Scenario) -> Scenario:
+    """The same world, in some of which the nodes speak several minor versions."""
+    rng = stream(world.seed, "minors")
     if rng.random() >= MIXED:
-        return tuple(places)
-    return tuple(replace(place, minor=rng.choice((OLDER, NOW, LATER))) for place in places)
+        return world
+    drawn = [rng.choice((OLDEST, NOW, LATER)) for _ in world.places]
+    mingled = any(event.kind == "frames" and event.with_["how"] in MINGLING for event in world.events)
+    older = (NOW,) if mingled else range(NOW)
+    minors = [rng.choice(older) if minor == OLDEST else minor for minor in drawn]
+    return replace(world, places=tuple(replace(p, minor=m) for p, m in zip(world.places, minors, strict=True)))

@@ -7,6 +7,8 @@ from replica import transport
 FOREVER_S = 1e9
 FEW = 6
 """A small world comes to a limit of so many; of hundreds, only a large one would."""
+NEVER = 9
+"""A minor version that nobody speaks."""
 
 BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, str, object], ...]], ...] = (
     (
@@ -21,6 +23,13 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
                 "self._same(self._store.root()[0] if hello.count == self._store.root()[1] else hello.root",
             ),
         ),
+    ),
+    (
+        "proof-without-root",
+        "Proofs cover what is said; else frames of two sessions, mixed up, make nodes that differ call themselves equal.",
+        ("frames",),
+        ("I1", "I5", "I9"),
+        (("protocol.proofs:COVERING", "", NEVER),),
     ),
     (
         "silence-borne",

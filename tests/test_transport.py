@@ -24,6 +24,7 @@ from protocol import frames, limits, messages
 from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, WrongVersion
 from protocol.keys import CLIENT
 from protocol.messages import Bye, Cells, End, Hello, Listing, More, Nodes, Pick
+from protocol.proofs import Proofs
 from replica import Node, system, transport
 from replica.errors import StoreError
 from replica.store.store import Store
@@ -144,7 +145,7 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
         root, group, name = store.root()[0], store.secrets().group, store.name.encode()
         sketch = store.counters(), store.cells(limits.SKETCH_WIDTH_MIN)
     async with serving(hq) as (_, url):
-        headers = {"X-Replica-Version": "2.1", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
+        headers = {"X-Replica-Version": "2.2", "X-Replica-Nonce": base64.b64encode(b"n" * 16).decode()}
         async with connect(url, additional_headers=headers, proxy=None, compression=None) as socket:
             assert socket.response is not None
             heard = str(socket.response.headers).encode()
@@ -164,11 +165,11 @@ async def test_a_stranger_gets_neither_names_nor_digests(tmp_path: Path, caplog:
     ("headers", "status", "words"),
     [
         ({}, 400, b"use `replica sync`"),
-        ({"X-Replica-Version": "1"}, 426, b"protocol version 2.1, you speak 1: update yours"),
-        ({"X-Replica-Version": "3.1"}, 426, b"protocol version 2.1, you speak 3.1: update the program of this node"),
-        ({"X-Replica-Version": "2"}, 426, b"protocol version 2.1, you speak 2: update yours"),
-        ({"X-Replica-Version": "2.x"}, 426, b"protocol version 2.1, you speak 2.x"),
-        ({"X-Replica-Version": "2.12345"}, 426, b"protocol version 2.1, you speak 2.12345"),
+        ({"X-Replica-Version": "1"}, 426, b"protocol version 2.2, you speak 1: update yours"),
+        ({"X-Replica-Version": "3.1"}, 426, b"protocol version 2.2, you speak 3.1: update the program of this node"),
+        ({"X-Replica-Version": "2"}, 426, b"protocol version 2.2, you speak 2: update yours"),
+        ({"X-Replica-Version": "2.x"}, 426, b"protocol version 2.2, you speak 2.x"),
+        ({"X-Replica-Version": "2.12345"}, 426, b"protocol version 2.2, you speak 2.12345"),
         ({"X-Replica-Version": "2.1"}, 400, b"no nonce"),
         ({"X-Replica-Version": "2.1", "X-Replica-Nonce": "short"}, 400, b"no nonce"),
     ],
@@ -188,10 +189,10 @@ async def test_a_wrong_upgrade_is_answered_in_words(
     ("answer", "error", "words"),
     [
         # What a node of before minor versions says.
-        (426, PeerRefused, "this node speaks protocol version 2, you speak 2.1: update the older one. If that is an older "
-         "version than 2.1, update the program at ws://127.0.0.1:{port}, else this one"),
-        ("2", WrongVersion, "speaks version '2', this node 2.1: update the program there"),
-        ("3.0", WrongVersion, "speaks version '3.0', this node 2.1: update this program"),
+        (426, PeerRefused, "this node speaks protocol version 2, you speak 2.2: update the older one. If that is an older "
+         "version than 2.2, update the program at ws://127.0.0.1:{port}, else this one"),
+        ("2", WrongVersion, "speaks version '2', this node 2.2: update the program there"),
+        ("3.0", WrongVersion, "speaks version '3.0', this node 2.2: update this program"),
     ],
 )  # fmt: skip
 async def test_who_meets_another_version_hears_which_program_to_update(
@@ -222,12 +223,13 @@ async def test_who_meets_another_version_hears_which_program_to_update(
 
 
 @asynccontextmanager
-async def lowering_proxy(port: int, requests: bool, answers: bool) -> AsyncIterator[str]:
+async def lowering_proxy(port: int, requests: bool, answers: bool, lowered: bytes) -> AsyncIterator[str]:
     """A man in the middle who says that one side or both speak an older minor version."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lower: bool) -> None:
         while data := await reader.read(65_536):
-            writer.write(data.replace(b"X-Replica-Version: 2.1", b"X-Replica-Version: 2.0") if lower else data)
+            spoken = f"X-Replica-Version: {limits.VERSION}.{limits.MINOR}".encode()
+            writer.write(data.replace(spoken, b"X-Replica-Version: " + lowered) if lower else data)
             await writer.drain()
         writer.close()
 
@@ -241,14 +243,15 @@ async def lowering_proxy(port: int, requests: bool, answers: bool) -> AsyncItera
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.parametrize("lowered", [b"2.0", b"2.1"])
 @pytest.mark.parametrize(("requests", "answers"), [(True, False), (False, True), (True, True)])
 async def test_nobody_in_the_middle_lowers_the_minor_version_unnoticed(
-    tmp_path: Path, requests: bool, answers: bool
+    tmp_path: Path, requests: bool, answers: bool, lowered: bytes
 ) -> None:
     hq, laptop = make_pair(tmp_path, rows=3)
     async with (
         serving(hq) as (_, url),
-        lowering_proxy(int(url.rpartition(":")[2]), requests, answers) as between,
+        lowering_proxy(int(url.rpartition(":")[2]), requests, answers, lowered) as between,
         Node(laptop) as node,
     ):
         with pytest.raises(NotMember):
@@ -257,7 +260,7 @@ async def test_nobody_in_the_middle_lowers_the_minor_version_unnoticed(
         assert (await node.sync(url)).in_sync
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [(0, 1), (1, 0), (2, 1), (1, 2), (0, 2), (2, 2)])
+@pytest.mark.parametrize(("mine", "theirs"), [(0, 1), (1, 0), (2, 1), (1, 2), (0, 2), (2, 2), (3, 2), (2, 3)])
 async def test_nodes_of_two_minor_versions_speak_the_lower_one(tmp_path: Path, mine: int, theirs: int) -> None:
     hq, laptop = make_pair(tmp_path, rows=60)
     async with Node(hq, minor=theirs) as server, Node(laptop, minor=mine) as node:
@@ -275,8 +278,8 @@ async def member(path: Path, url: str) -> tuple[ClientConnection, bytes]:
     with Store(path) as store:
         keys, node = store.group_keys, store.node_id
     socket, handshake = await transport.dial(url, keys, system.random_bytes, None)
-    hello = Hello(2, keys.proof(CLIENT, handshake), node, "bad", system.now_ms(), 1, b"r" * 16)
-    return socket, frames.encode(hello)
+    hello = Hello(2, b"", node, "bad", system.now_ms(), 1, b"r" * 16)
+    return socket, frames.encode(Proofs(keys, CLIENT, handshake).proved(hello))
 
 
 def nest(depth: int) -> bytes:

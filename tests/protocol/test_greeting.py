@@ -26,6 +26,7 @@ from protocol.messages import (
     Same,
 )
 from protocol.outcome import ENDINGS
+from protocol.proofs import Proofs
 from tests.protocol.memory_store import (
     GROUP,
     HANDSHAKE,
@@ -134,14 +135,13 @@ def test_a_member_that_cannot_be_a_peer_is_told_why(
     role: str, change: dict[str, object], kind: type[PeerFault], why: str
 ) -> None:
     parts = {
-        "version": 2, "proof": KEYS.proof(CLIENT, HANDSHAKE), "node": b"n" * 8, "name": "", "wall_ms": NOW_MS,
-        "count": 0, "root": ROOT,
+        "version": 2, "proof": b"", "node": b"n" * 8, "name": "", "wall_ms": NOW_MS, "count": 0, "root": ROOT,
     }  # fmt: skip
     mine = side(role, twins(20)[0])
     if role == CLIENT:
         mine.open(NOW_MS)
     with pytest.raises(kind, match=why) as caught:
-        tell(mine, Hello(**(parts | change)))  # type: ignore[arg-type]
+        tell(mine, Proofs(KEYS, CLIENT, HANDSHAKE).proved(Hello(**(parts | change))))  # type: ignore[arg-type]
     assert mine.farewell(caught.value) is not None
 
 

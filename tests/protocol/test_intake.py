@@ -18,7 +18,8 @@ from protocol.keys import CLIENT, SERVER
 from protocol.messages import Bye, Cells, End, Hello, Message, Pick, Records
 from protocol.reconcile import Reconciler, Way
 from protocol.record import Delta, pack_id
-from protocol.session import Session, State
+from protocol.session import Session
+from protocol.states import State
 from tests.protocol.liars import couple, honest
 from tests.protocol.memory_store import NOW_MS, MemoryStore, key_of, run, session, sync
 from tests.protocol.test_descent import limited, moved, twins

@@ -37,8 +37,8 @@ def test_digests_depend_on_the_digest_secret_alone_and_proofs_on_the_access_key_
 
 
 def test_a_proof_is_worth_nothing_elsewhere() -> None:
-    """Not for the other role, not in another group, and not in a handshake that was other in anything: another nonce, the
-    nonces swapped, another minor version of either side, those swapped."""
+    """Not for the other role, not in another group, not of anything else that is said, and not in a handshake that was
+    other in anything: another nonce, the nonces swapped, another minor version of either side, those swapped."""
     said = Handshake(b"c" * 16, b"s" * 16, 1, 2)
     proof = KEYS.proof(CLIENT, said)
     assert KEYS.proves(proof, CLIENT, said)
@@ -52,6 +52,11 @@ def test_a_proof_is_worth_nothing_elsewhere() -> None:
         said._replace(client_minor=2, server_minor=1),
     ):
         assert not KEYS.proves(proof, CLIENT, other)
+        assert not KEYS.proves(KEYS.proof(CLIENT, said, b"x"), CLIENT, other, b"x")
+    assert not KEYS.proves(proof, CLIENT, said, b"x")
+    assert KEYS.proves(KEYS.proof(CLIENT, said, b"x"), CLIENT, said, b"x")
+    assert not KEYS.proves(KEYS.proof(CLIENT, said, b"x"), CLIENT, said, b"y")
+    assert not KEYS.proves(KEYS.proof(CLIENT, said, b"x"), SERVER, said, b"x")
     assert not Keys(GROUP._replace(group=b"another group...")).proves(proof, CLIENT, said)
     assert not KEYS.proves(proof[:31], CLIENT, said)
     assert not KEYS.proves(b"", CLIENT, said)
@@ -106,6 +111,7 @@ def test_vectors() -> None:
             "trie": lambda a: keys.trie(*a),
             "client proof": lambda a: keys.proof(CLIENT, Handshake(a[0], a[1], 1, 2)),
             "server proof": lambda a: keys.proof(SERVER, Handshake(a[0], a[1], 1, 2)),
+            "server root": lambda a: keys.proof(SERVER, Handshake(a[0], a[1], 2, 3), a[2])[:16],
             "content hash": lambda a: content_hash(*a),
         }[case["use"]](args)
         assert made.hex() == case["bytes"], case["name"]

@@ -107,7 +107,7 @@ greetings: st.SearchStrategy[Message] = st.one_of(
         st.lists(st.tuples(sized(16), sized(16)), max_size=3).map(tuple),
     ),
     st.builds(Probe, sized(32), sized(8), numbers, sized(16)),
-    st.builds(Same, sized(8), numbers),
+    st.builds(Same, sized(8), numbers, st.one_of(st.just(b""), sized(16))),
 )  # fmt: skip
 others: st.SearchStrategy[Message] = st.one_of(
     cells(),

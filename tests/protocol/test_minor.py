@@ -40,7 +40,7 @@ from tests.protocol.test_messages import greetings, others
 from tests.protocol.test_session import ROOT, pulled, tell
 
 OLD = HANDSHAKE._replace(client_minor=0, server_minor=0)
-MIXED = (0, 1), (1, 0), (0, 0), (0, 2), (2, 0)
+MIXED = (0, 1), (1, 0), (0, 0), (0, 2), (2, 0), (0, 3)
 TRIE = {Hello, Same, Nodes, Have, Want, Records, End, Bye}
 COUNTERS, CELLS = bytes(limits.SKETCH_COUNTERS), bytes(cells_size(limits.SKETCH_WIDTH_MIN))
 HELLO = Hello(2, KEYS.proof(CLIENT, OLD), b"n" * 8, "", NOW_MS, 1, ROOT)
@@ -88,7 +88,7 @@ def test_an_old_acquaintance_is_neither_probed_nor_told_what_was_agreed(minors: 
     assert a.state == b.state
 
 
-@pytest.mark.parametrize("minors", [(1, 1), (2, 2), (1, 2), (5, 1)])
+@pytest.mark.parametrize("minors", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 2), (2, 3), (5, 1)])
 def test_later_versions_have_the_hints_of_this_one(minors: tuple[int, int]) -> None:
     a, b = colleagues(7, 60, 3, 3)
     root = b.root()[0]
@@ -130,7 +130,7 @@ def test_a_short_way_of_an_old_peer_is_refused(hint: Message) -> None:
         tell(server, hint)
 
 
-@pytest.mark.parametrize("changed", [{"client_minor": 0}, {"server_minor": 0}, {"client_minor": 2}, {"server_minor": 2}])
+@pytest.mark.parametrize("changed", [{side: n} for side in ("client_minor", "server_minor") for n in (0, 1, 3)])
 @pytest.mark.parametrize("known", [False, True])
 def test_who_heard_another_version_than_was_said_trusts_no_proof(changed: dict[str, int], known: bool) -> None:
     """The client's proof, at the server; and the server's, which the client sees before it says anything."""

@@ -25,6 +25,7 @@ from protocol.messages import (
     Records,
     Same,
 )
+from protocol.proofs import Proofs
 from protocol.session import Session
 from protocol.sketch import cells_size, wider
 from tests.protocol.memory_store import HANDSHAKE, KEYS, NOW_MS, session
@@ -192,16 +193,16 @@ def test_4_a_client_that_has_only_picks_to_answer_answers_them_before_the_trie_i
     assert [type(frames.decode(frame)) for frame in pulled(client)] == [Records, End]
 
 
-PROOF = KEYS.proof(CLIENT, HANDSHAKE)
+PROVED = Proofs(KEYS, CLIENT, HANDSHAKE).proved
 sizes = st.one_of(st.integers(0, 100), st.integers(0, 1 << 62))
 roots = st.one_of(st.sampled_from([ROOT, bytes(16), twins(100)[0].root()[0]]), st.binary(min_size=16, max_size=16))
 greetings = st.one_of(
     st.builds(
-        Hello, st.just(2), st.just(PROOF), st.just(b"n" * 8), st.just(""), st.just(NOW_MS), sizes,
+        Hello, st.just(2), st.just(b""), st.just(b"n" * 8), st.just(""), st.just(NOW_MS), sizes,
         st.one_of(st.just(b""), roots), st.one_of(st.just(b""), roots), sizes,
         st.sampled_from([b"", bytes(64), GARBAGE[:64]]), st.sampled_from([b"", bytes(196), GARBAGE[:196]]),
-    ),
-    st.builds(Probe, st.just(PROOF), st.just(b"n" * 8), st.just(NOW_MS), roots),
+    ).map(PROVED),
+    st.builds(Probe, st.just(b""), st.just(b"n" * 8), st.just(NOW_MS), roots).map(PROVED),
     st.builds(Same, st.just(b"n" * 8), st.just(NOW_MS)),
 )  # fmt: skip
 widths = st.sampled_from([8, 12, 16, 24, 32, 48, 64])

@@ -39,9 +39,11 @@ from protocol.messages import (
     Want,
 )
 from protocol.outcome import CHANGING, IN_SYNC, REFUSED, UNEXPLAINED
+from protocol.proofs import Proofs
 from protocol.record import Delta, decode, pack_id
-from protocol.session import TRANSITIONS, Self, Session, State
+from protocol.session import Self, Session
 from protocol.sketch import cells_size
+from protocol.states import TRANSITIONS, State
 from protocol.trie import Entry, Inner, Node, fingerprint, slice_of
 from tests.protocol.memory_store import (
     HANDSHAKE,
@@ -107,24 +109,24 @@ def fault_of(to: Session, frame: bytes) -> PeerFault | None:
 
 
 @WAYS
-def test_equal_stores_need_one_round_trip_and_less_than_100_bytes_besides_the_proof_and_a_sketch(ways: Ways) -> None:
+def test_equal_stores_need_one_round_trip_and_less_than_100_bytes_besides_the_proofs_and_a_sketch(ways: Ways) -> None:
     a, b = twins(100)
     with ways():
         talk = sync(a, b)
     assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Hello, Same]
     assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
     assert talk.outcomes[0].round_trips == 1
-    assert talk.size_bytes() - 32 - (SKETCH_BYTES if ways is nullcontext else 0) < 100
+    assert talk.size_bytes() - 32 - 16 - (SKETCH_BYTES if ways is nullcontext else 0) < 100
 
 
-def test_equal_acquaintances_need_one_round_trip_and_64_bytes_besides_the_proof() -> None:
+def test_equal_acquaintances_need_one_round_trip_and_64_bytes_besides_the_proofs() -> None:
     a, b = twins(100)
     talk = sync(a, b, agreed=a.root()[0])
     assert [type(frames.decode(frame)) for _, frame in talk.frames] == [Probe, Same]
     assert [o.code for o in talk.outcomes] == [IN_SYNC, IN_SYNC]
     assert [o.root for o in talk.outcomes] == [a.root()[0]] * 2
     assert talk.outcomes[0].round_trips == 1
-    assert talk.size_bytes() - 32 <= 64
+    assert talk.size_bytes() - 32 - 16 <= 64
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -252,7 +254,7 @@ def test_a_write_after_the_roots_were_compared_is_no_failure() -> None:
         server.pull(NOW_MS)
     said = server.outcome.root
     server._store.insert(77, pack(NOW_MS, 0, b"late...."), {"a": 1})  # type: ignore[attr-defined]
-    tell(server, Bye(IN_SYNC, "", said, 0, ()))
+    tell(server, Bye(IN_SYNC, "", Proofs(KEYS, CLIENT, HANDSHAKE).ours(said), 0, ()))
     assert (server.outcome.code, server.outcome.text) == (CHANGING, "this side wrote after the roots were compared")
 
 

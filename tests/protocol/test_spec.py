@@ -12,7 +12,7 @@ from protocol import errors, limits, messages
 from protocol.errors import PeerFault
 from protocol.keys import content_hash
 from protocol.outcome import ENDINGS
-from protocol.session import TRANSITIONS, State
+from protocol.states import TRANSITIONS, State
 from tests.vectors import HERE, make, vectors
 
 ROOT = Path(__file__).parents[2]

@@ -56,6 +56,7 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
     "not-read-back": (("schema",), 1),
     "default-unspoken": (("schema",), 1),
     "root-not-compared": (None, 0),
+    "proof-without-root": (("frames",), 43),
     "silence-borne": (("crash", "suspend", "deaf"), 0),
     "sessions-not-released": (None, 0),
     "strangers-not-released": (("hostile",), 17),

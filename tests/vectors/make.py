@@ -39,6 +39,7 @@ from protocol.messages import (
 )
 from protocol.messages import question as question_about
 from protocol.prints import ItemHash
+from protocol.proofs import Proofs
 from protocol.record import Record, decode, pack_id
 from protocol.sketch import Sketch, wider
 from protocol.values import IllFormedText, Value, pack_any, pack_plain, pack_value, unpack
@@ -213,6 +214,7 @@ def keys() -> Case:
         ("hash in the trie", "trie", (b"\x00",)),
         ("client's proof", "client proof", nonces),
         ("server's proof", "server proof", nonces),
+        ("server's root", "server root", (*nonces, bytes(range(16)))),
         ("content hash", "content hash", (b"a row",)),
     ]
     make: dict[str, Callable[..., bytes]] = {
@@ -221,6 +223,7 @@ def keys() -> Case:
         "trie": KEYS.trie,
         "client proof": lambda *n: KEYS.proof(CLIENT, Handshake(n[0], n[1], 1, 2)),
         "server proof": lambda *n: KEYS.proof(SERVER, Handshake(n[0], n[1], 1, 2)),
+        "server root": lambda *n: Proofs(KEYS, SERVER, Handshake(n[0], n[1], 2, 3)).ours(n[2]),
         "content hash": content_hash,
     }
     body = pack_any([1, *SECRETS, "wss://hq.example:7373", "hq"])
@@ -358,9 +361,10 @@ def _fields(value: Any) -> Any:
 
 def messages() -> Case:
     """Each kind of message, and frames that are none."""
-    handshake, wall = Handshake(b"client's nonce..", b"server's nonce..", 1, 2), 1_800_000_000_000
+    handshake, wall = Handshake(b"client's nonce..", b"server's nonce..", 2, 3), 1_800_000_000_000
     root = trie.digest(KEYS.trie, _entries(300))
     other = trie.digest(KEYS.trie, _entries(18))
+    client, server = (Proofs(KEYS, role, handshake) for role in (CLIENT, SERVER))
     proof, sample = KEYS.proof(CLIENT, handshake), tuple((key, BORN) for key, _ in _entries(2))
     family = ItemHash(KEYS.sketch())
     sketch = Sketch(family)
@@ -377,15 +381,16 @@ def messages() -> Case:
     late = tuple(trie.fingerprint(KEYS.trie, entry) for entry in (first,))
     asked = question_about(first[0], [BORN, EDIT], 0, KEYS.trie)
     said: list[tuple[str, Message]] = [
-        ("client's hello", Hello(version, proof, *me, root, other, 3)),
-        ("hello of much news", Hello(version, proof, *me, root, other, 65, counters)),
-        ("hello to a stranger", Hello(version, proof, *me, root, b"", 0, counters, small)),
-        ("hello with a sample", Hello(version, proof, *me, root, sample=sample)),
+        ("client's hello", client.proved(Hello(version, b"", *me, root, other, 3))),
+        ("hello of much news", client.proved(Hello(version, b"", *me, root, other, 65, counters))),
+        ("hello to a stranger", client.proved(Hello(version, b"", *me, root, b"", 0, counters, small))),
+        ("hello with a sample", client.proved(Hello(version, b"", *me, root, sample=sample))),
         ("server's hello", Hello(version, b"", *me)),
         ("server's hello that remembers", Hello(version, b"", *me, b"", other, 2)),
         ("server's hello to a stranger", Hello(version, b"", *me, b"", b"", 0, counters, small)),
-        ("probe", Probe(proof, NODE, wall, root)),
-        ("same", Same(NODE, wall + 1)),
+        ("probe", client.proved(Probe(b"", NODE, wall, root))),
+        ("same", Same(NODE, wall + 1, server.same(root))),
+        ("same before 2.2", Same(NODE, wall + 1)),
         ("cells", Cells(7, False, small)),
         ("cells that widen", Cells(7, True, sketch.extension(7))),
         ("cells that widen 12", Cells(12, True, sketch.extension(12))),
@@ -400,10 +405,10 @@ def messages() -> Case:
         ("answer that asks for all", Have(0, True, (Question(b"abcdef", b""),))),
         ("question of the last attempts", Have(6, False, (Question(first[0], b""),))),
         ("want", Want(0, (("a7f", leaf), ("b", leaf[:1])))),
-        ("end", End(root, 300, False, 12, 0)),
-        ("idle end", End(root, 300, True, 0, 1, ("laptop 7 is 61 min ahead",))),
-        ("bye in sync", Bye("in sync", "", root, 0, ())),
-        ("bye with reasons", Bye("differ", "1 record differs", root, 1, ("laptop 7 is 61 min ahead",))),
+        ("end", End(server.ours(root), 300, False, 12, 0)),
+        ("idle end", End(server.ours(root), 300, True, 0, 1, ("laptop 7 is 61 min ahead",))),
+        ("bye in sync", Bye("in sync", "", client.ours(root), 0, ())),
+        ("bye with reasons", Bye("differ", "1 record differs", client.ours(root), 1, ("laptop 7 is 61 min ahead",))),
         ("bye of an error", Bye("malformed", "a prefix of 33 nibbles: at most 32", bytes(16), 0, ())),
     ]
     made = {case["name"]: bytes.fromhex(case["bytes"]) for part in ("records", "deltas") for case in records()[part]}
@@ -414,6 +419,7 @@ def messages() -> Case:
         ("hello of too few cells", pack_plain([1, 2, proof, *me, root, b"", 0, b"", small[8:], b""])),
         ("hello of half a sample", pack_plain([1, 2, proof, *me, root, b"", 0, b"", b"", bytes(48)])),
         ("probe without proof", pack_plain([2, b"", NODE, wall, root])),
+        ("same of a short proof", pack_plain([9, NODE, wall, bytes(15)])),
         ("cells 9 wide", pack_plain([10, 9, False, bytes(288)])),
         ("cells that are too few", pack_plain([10, 12, False, small])),
         ("cells beyond the full width", pack_plain([10, 12_288, True, small])),
@@ -448,6 +454,8 @@ def messages() -> Case:
             assert isinstance(parts, tuple)
             longer = pack_plain([*parts, *more]).hex()
             grown.append({"name": f"{name} of a later version", "as": name, "bytes": longer})
+    shorter = pack_plain([9, NODE, wall + 1]).hex()
+    grown.append({"name": "same of version 2.1", "as": "same before 2.2", "bytes": shorter})
     return {
         "messages": cases,
         "grown": grown,

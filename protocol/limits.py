@@ -15,6 +15,9 @@ is a year ahead must not drag the whole group's clock with it."""
 FRAME_BYTES_MAX = 4 * 1024 * 1024 + 65_536
 """One websocket message: the largest record, uncompressible, and its framing."""
 
+SAID_BYTES = 16_384
+"""Frames of a turn that are made together, until they are so large: each call costs the caller a change of threads."""
+
 HELLO_BYTES_MAX = 4_096
 """The only frame that a peer may send before it has proved membership."""
 

@@ -18,8 +18,8 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 5. Both sides hear the other's reasons for what it put off or refused.
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
 
-The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `answer` is a receive
-and the first pull. When the connection is gone, or anything else ends it early: settle(now_ms).
+The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `say` is a receive,
+if anything was heard, and several pulls. When the connection is gone, or anything else ends it early: settle(now_ms).
 """
 
 from __future__ import annotations
@@ -107,8 +107,7 @@ class Session:
 
     def open(self, now_ms: int) -> bytes:
         """The client's first frame. Call it only after the server has proved membership."""
-        root, count = self._store.root()
-        self.outcome.root, self.outcome.count = root, count
+        root, count = self.outcome.root, self.outcome.count = self._store.root()
         me = self._me
         if self._hinted and root == self._agreed:
             return frames.encode(self._proofs.proved(Probe(b"", me.node, now_ms, root)))
@@ -164,10 +163,14 @@ class Session:
             case Bye():
                 self._on_bye(message)
 
-    def answer(self, frame: bytes, now_ms: int) -> bytes | None:
-        """`receive`, then `pull`: in one call, since each costs the caller a change of threads."""
-        self.receive(frame, now_ms)
-        return self.pull(now_ms)
+    def say(self, now_ms: int, heard: bytes | None = None) -> list[bytes]:
+        """`receive` what was heard, if anything; then `pull`, up to SAID_BYTES. While `speaking` there is more."""
+        if heard is not None:
+            self.receive(heard, now_ms)
+        said: list[bytes] = []
+        while sum(map(len, said)) < limits.SAID_BYTES and self.speaking and (frame := self.pull(now_ms)) is not None:
+            said.append(frame)
+        return said
 
     def pull(self, now_ms: int) -> bytes | None:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
@@ -249,8 +252,7 @@ class Session:
 
     def _same(self, theirs: bytes, now_ms: int) -> bool:
         """Whether nothing differs from the client's copy: then that is all that is said."""
-        root, self.outcome.count = self._store.root()
-        self.outcome.root = root
+        root, _ = self.outcome.root, self.outcome.count = self._store.root()
         if theirs == root:
             self._last.append(Same(self._me.node, now_ms, self._proofs.same(root)))
             self._close(IN_SYNC, "", root)
@@ -287,8 +289,7 @@ class Session:
         yield from self._agenda.speech(self._round)
         self.settle(self._now_ms)
         yield from self._agenda.contested()
-        root, count = self._store.root()
-        self.outcome.root, self.outcome.count = root, count
+        root, count = self.outcome.root, self.outcome.count = self._store.root()
         idle = self._agenda.empty
         heard = self._intake
         reasons = tuple(heard.reasons) if idle else ()
@@ -333,7 +334,7 @@ class Session:
             self._speak()
             return
         self.settle(now_ms)
-        root, _ = self._store.root()
+        root, self.outcome.count = self._store.root()
         if end.root == self._proofs.theirs(root):
             self._say_bye(IN_SYNC, "", root)
         elif end.idle and self._done and self._role == CLIENT:
@@ -367,8 +368,7 @@ class Session:
 
     def _close(self, code: str, text: str, root: bytes) -> None:
         self.state = State.CLOSED
-        self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
-        self.outcome.count, self.outcome.way = self._store.root()[1], self._short.way
+        self.outcome.code, self.outcome.text, self.outcome.root, self.outcome.way = code, text, root, self._short.way
         self.outcome.refused = self._intake.refused + self._peer_refused
         self.outcome.reasons = [*self._intake.reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 
@@ -379,7 +379,7 @@ class Session:
             self._parted = True
             self._close(bye.code, bye.text, bytes(16))
             raise PeerRefused(bye.code, bye.text)
-        said, (root, _) = self.outcome.root, self._store.root()
+        said, (root, self.outcome.count) = self.outcome.root, self._store.root()
         if bye.code == IN_SYNC and bye.root not in map(self._proofs.theirs, (root, said)):
             raise Malformed("the peer says that we are in sync, but at a root that was never ours")
         self._peer_refused, self._peer_reasons = bye.refused, bye.reasons

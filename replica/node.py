@@ -14,7 +14,6 @@ One test each:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
@@ -263,7 +262,7 @@ class Node:
         `watch` is called now and then with the session, for progress. `stay` takes the connection over, when the session has
         ended well. Raises PeerFault; what was applied stays."""
         began = asyncio.get_running_loop().time()
-        traffic, kept = transport.Traffic(), False
+        traffic, kept, ended = transport.Traffic(), False, False
         socket, handshake = await transport.dial(url, self.store.group_keys, self._nonce, tls, self._minor)
         try:
             session, first = await self._session(CLIENT, handshake, url, sample=not accept_different)
@@ -274,6 +273,7 @@ class Node:
             call = self.call if watch is None else self._watched(session, watch)
             greeted = self._greeted(session, CLIENT)
             await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
+            ended = True
             if stay is not None and (subscriber := self._bell.listen(socket, session)) is not None:
                 stay(subscriber)
                 kept = True
@@ -284,11 +284,8 @@ class Node:
             self._ended(session)
             if not kept:
                 await socket.close()
-            with contextlib.suppress(ReplicaError):  # What ended the session matters more than the note of it.
-                if await self.call(self.store.remember, session.outcome, url):
-                    self._ahead.begin()
-        notices, session.outcome.held = await self.call(lambda: (self.store.notices(), self.store.held_count()))
-        session.outcome.reasons.extend(notices)
+            if await self.call(partial(self.store.note, session.outcome, url, tell=ended)):
+                self._ahead.begin()
         return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
@@ -382,9 +379,8 @@ class Node:
         finally:
             self._strangers -= int(stranger)
             self._ended(session)
-            with contextlib.suppress(ReplicaError):  # A full disk was reported above; only the note of it is lost.
-                if await self.call(self.store.remember, session.outcome, None):
-                    self._ahead.begin()
+            if await self.call(partial(self.store.note, session.outcome, None, tell=False)):
+                self._ahead.begin()
             if self.on_session is not None:
                 self.on_session(
                     SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)

@@ -156,15 +156,14 @@ async def converse(
         await call(session.receive, await _receive(socket, HELLO_SECONDS, traffic), now_ms())
         if session.outcome.peer is not None:
             greeted(session)
-        frame = await call(session.pull, now_ms())
+        said: list[bytes] = []
         while True:
-            while frame is not None:
+            for frame in said:
                 await _send(socket, frame, traffic)
-                frame = await call(session.pull, now_ms()) if session.speaking else None
             if session.closed:
                 break
-            heard = await _receive(socket, RECEIVE_SECONDS, traffic)
-            frame = await call(session.answer, heard, now_ms())
+            heard = None if session.speaking else await _receive(socket, RECEIVE_SECONDS, traffic)
+            said = await call(session.say, now_ms(), heard)
     except (Exception, asyncio.CancelledError) as error:
         farewell = session.farewell(error) if isinstance(error, Exception) else None
         with suppress(ReplicaError):  # What ended the session matters more than the records that wait.

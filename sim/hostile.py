@@ -83,11 +83,11 @@ async def _lies(liar: Liar) -> str:
     async def call(function: Callable[..., Any], *args: Any) -> Any:
         nonlocal pulls
         result = function(*args)
-        if function in {session.pull, session.answer} and result is not None:
-            pulls += 1
+        if function == session.say:
+            pulls += len(result)
             if pulls > PULLS_MAX:
                 raise GaveUp(f"the peer listened to {PULLS_MAX} frames of lies")
-            result = tamper(result, liar.random)
+            result = [tamper(frame, liar.random) for frame in result]
         return result
 
     try:

@@ -276,6 +276,8 @@ class _Batch:
     # --- the general path ---------------------------------------------------------------------------------------------
 
     def _merge(self, items: list[_Item]) -> None:
+        if not items:
+            return
         core = self._core
         states = load(core, list({i.key for i in items}))
         # A record whose row vanished without a delete has lost its values here; what the peer sends restores it.

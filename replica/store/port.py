@@ -100,7 +100,8 @@ class StorePort:
         core = self._core
         inner, quiet = core.in_transaction, False
         with core.transaction(index.flush):
-            absorb.absorb_all(core)
+            if inner or core.began != self._settled:
+                absorb.absorb_all(core)
             yield core
             quiet = not inner and not absorb.pending(core)
         if quiet and core.known[0] == core.remembered().get("schema_version"):
@@ -238,8 +239,11 @@ class StorePort:
         """The estimator of the items here, or of those that came and went since that was the root."""
         return self._read(lambda: self._sketched.now(since).counters())
 
+    @reporting
     def sketch_due(self) -> bool:
         """Whether the sketch is better made before a session wants it, by `make_sketch`. Nothing is absorbed to find out."""
+        if not self._sketched.pays():
+            return False
         with self._core.reading():
             return self._sketched.due()
 

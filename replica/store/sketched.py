@@ -112,10 +112,14 @@ class Sketched:
         self._sketch, self._seq, self._unsaved = made.sketch, made.seq, made.count
         return made.sketch
 
+    def pays(self) -> bool:
+        """Whether it is worth being made before it is wanted. Without a snapshot this is as of some moment."""
+        return index.root(self._core)[1] >= AHEAD_FROM
+
     def due(self) -> bool:
-        """Whether it is worth being made before it is wanted, and was not yet."""
+        """The same, and it was not made yet."""
         core = self._core
-        if index.root(core)[1] < AHEAD_FROM:
+        if not self.pays():
             return False
         if self._sketch is None or not history.reaches(core, self._seq):
             self._load()

@@ -87,6 +87,8 @@ def row_id(pk: Sequence[object]) -> bytes:
 
 def load(core: Core, keys: Sequence[bytes]) -> dict[bytes, State]:
     """States by key, of the records that exist and whose row, if it is shown, is there."""
+    if not keys:
+        return {}
     shadows = load_shadows(core, keys)
     extras: dict[bytes, dict[int, bytes]] = {}
     with_extra = [k for k, s in shadows.items() if s.flags & EXTRA]

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from protocol.errors import ReplicaError
 from protocol.keys import Secrets
 from protocol.outcome import Outcome
 from protocol.trie import EMPTY
@@ -278,3 +280,14 @@ class Store(StorePort):
                  outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
             )  # fmt: skip
         return self._joined >= COPY_AFTER
+
+    def note(self, outcome: Outcome, url: str | None, *, tell: bool) -> bool:
+        """`remember`, if the disk lets us, and in one call, if somebody is to be told of it, what he must know of this node
+        by now: how many records it holds, and its notices."""
+        more = False
+        with suppress(ReplicaError):  # What ended the session matters more than the note of it.
+            more = self.remember(outcome, url)
+        if tell:
+            outcome.held, notices = self._read(lambda: (report.held_count(self._core), report.notices(self._core)))
+            outcome.reasons.extend(notices)
+        return more

@@ -26,8 +26,9 @@ class WallClock:
         """What this one shows: Unix milliseconds, never below 0."""
         if self._frozen is not None:
             return self._frozen
-        drift = (self._now_s() - self._since) * self._ppm / 1000
-        return max(0, self.true_ms() + self.skew_ms + int(drift))
+        now_s = self._now_s()
+        drift = int((now_s - self._since) * self._ppm / 1000) if self._ppm else 0
+        return max(0, self._start_ms + int(now_s * 1000) + self.skew_ms + drift)
 
     def step(self, ms: int) -> None:
         """Jump."""

@@ -81,7 +81,10 @@ class Disk:
         return self._limit(db)
 
     def close_all(self) -> None:
-        """Close every connection, whatever it is doing."""
+        """Close every connection, whatever it is doing. What a dead machine leaves is known: its log need not be copied into
+        a file that is no more."""
+        if self._found is not None:
+            self.path.unlink(missing_ok=True)
         for db in list(self.opened):
             db.close()
 

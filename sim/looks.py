@@ -57,7 +57,8 @@ class Looks:
     def begin(self) -> None:
         """Look now and then."""
         duration = self._world.scenario.duration_s
-        self._every(max(duration / SAMPLES, 1.0), self._sample)
+        if self._world.trace.keep:
+            self._every(max(duration / SAMPLES, 1.0), self._sample)
         self._every(max(duration / CHECKS, 1.0), self._check)
 
     def pause(self) -> None:
@@ -91,8 +92,6 @@ class Looks:
 
     def _sample(self) -> None:
         world = self._world
-        if not world.trace.keep:
-            return
         roots = list(self.roots().values())
         most = max((roots.count(r) for r in roots), default=0)
         behind = len(world.machines) - most

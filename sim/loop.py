@@ -117,6 +117,9 @@ class Loop(asyncio.BaseEventLoop):
         self.broken: BaseException | None = None
         """What the world itself raised in a callback: it ends the run."""
 
+    get_debug: Any = staticmethod(bool)
+    """Never, said without a step of Python: each future asks."""
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def time(self) -> float:
@@ -128,6 +131,10 @@ class Loop(asyncio.BaseEventLoop):
         timer = _Timer(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._made), timer))
         return timer
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        """As asyncio does."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """As asyncio does."""
@@ -147,21 +154,24 @@ class Loop(asyncio.BaseEventLoop):
         return handle
 
     def _run_once(self) -> None:
-        timers, ready = self._timers, self._ready  # type: ignore[attr-defined]
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
-        if not ready:
-            if not timers:
-                raise Fenced("nothing will ever happen any more in this world")
-            when, _, first = heapq.heappop(timers)
-            self._now = max(self._now, when)
-            ready.append(first)
-        now = self._now
-        while timers and timers[0][0] <= now:
-            ready.append(heapq.heappop(timers)[2])
-        if len(ready) == 1 and not self._stopping:  # type: ignore[attr-defined]
+        timers, ready, pop = self._timers, self._ready, heapq.heappop  # type: ignore[attr-defined]
+        while True:
+            while timers and timers[0][2]._cancelled:
+                pop(timers)
+            if not ready:
+                if not timers:
+                    raise Fenced("nothing will ever happen any more in this world")
+                when, _, first = pop(timers)
+                self._now = max(self._now, when)
+                ready.append(first)
+            now = self._now
+            while timers and timers[0][0] <= now:
+                ready.append(pop(timers)[2])
+            if len(ready) > 1 or self._stopping:  # type: ignore[attr-defined]
+                break
             self._run(ready.popleft())
-            return
+            if self._stopping:  # type: ignore[attr-defined]
+                return
         batch = list(ready)
         ready.clear()
         if len(batch) > 1 and self._shuffle:
@@ -215,6 +225,9 @@ class Loop(asyncio.BaseEventLoop):
         process.stopped = False
         parked, process.parked = process.parked, []
         self._ready.extend(parked)  # type: ignore[attr-defined]
+
+    def _asyncgen_firstiter_hook(self, agen: Any) -> None:
+        """Nobody asks for the end of all generators: they need not be known."""
 
     # --- the outside ------------------------------------------------------------------------------------------------
 

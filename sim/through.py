@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
@@ -35,6 +35,8 @@ class Through:
         self._machine = machine
         self._asked: list[Keys] = []
         """Rows of the writes under way."""
+        self._eyes: sqlite3.Connection | None = None
+        """What people look through; the disk closes it when the node dies."""
 
     @contextmanager
     def asking(self, keys: Keys) -> Iterator[None]:
@@ -57,8 +59,10 @@ class Through:
     def look(self, keys: Keys) -> list[Row]:
         """What now stands in these rows."""
         machine = self._machine
-        with machine.disk.unharmed(), closing(machine.disk.foreign()) as db:
-            return [(table, key, machine.row(db, table, key)) for table, key in keys]
+        with machine.disk.unharmed():
+            if self._eyes is None or self._eyes not in machine.disk.opened:
+                self._eyes = machine.disk.foreign()
+            return [(table, key, machine.row(self._eyes, table, key)) for table, key in keys]
 
     def acknowledged(self, keys: Keys) -> list[Row]:
         """People were told that these rows are safe: they hold the engine to what they now see. Returns that."""

@@ -60,7 +60,7 @@ class End(asyncio.Transport):
         super().__init__()
         self._net, self.here, self.there, self.process, self._context = net, here, there, process, context
         self.peer: End | None = None
-        self._link = net.link(here, there)
+        self._link, self._back = net.link(here, there), net.link(there, here)
         self._link.ends.append(self)
         self._tap = Tap(net.random, None, 0.0, net.archive)
         self._protocol: Any = None
@@ -111,12 +111,13 @@ class End(asyncio.Transport):
                 return
             link.cut_after -= len(data)
         assert self.peer is not None
-        if net.blocked(self.here, self.there) or self.peer._silent:
+        off = net.off and (self.here in net.off or self.there in net.off)
+        if off or link.blocks or self.peer._silent:
             net.reached("partition", "sending")
             self._held.append((kind, data))
             self._wait_for_acknowledgement()
             return
-        if net.blocked(self.there, self.here):
+        if self._back.blocks:
             self._wait_for_acknowledgement()
         self._fly(kind, data)
 

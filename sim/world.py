@@ -352,8 +352,9 @@ class World:
                 self.close()
 
     def close(self) -> None:
-        """End everything, and remove the files."""
+        """End everything, and remove the files: first, since SQLite then need not copy the logs into them."""
         self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
         for machine in self.machines.values():
             machine.stop()
         with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
@@ -364,7 +365,6 @@ class World:
             self.loop.close()
         for machine in self.machines.values():
             machine.disk.close_all()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _end(coroutine: Any) -> None:

@@ -96,6 +96,21 @@ def since(core: Core, seq: int, size_bytes: int = 0) -> tuple[bytes, bytes, int]
     return b"".join([row[0] for row in rows]), b"".join([row[1] for row in rows]), rows[-1][2] if rows else seq
 
 
+def recent(core: Core, limit: int) -> bytes:
+    """The items that came last, the last at the end; of transactions that say what makes no sense, none."""
+    size, parts = limit * ITEM_BYTES, list[bytes]()
+    sql = (
+        "SELECT substr(came, ?1) FROM _replica_history "
+        "WHERE typeof(came) = 'blob' AND length(came) % ?2 = 0 AND came <> x'' ORDER BY seq DESC"
+    )
+    for (came,) in core.db.execute(sql, (-size, ITEM_BYTES)):
+        parts.append(came)
+        size -= len(came)
+        if size <= 0:
+            break
+    return b"".join(reversed(parts))[-limit * ITEM_BYTES :]
+
+
 def _some(cursor: Iterable[tuple[bytes, bytes, int]], size_bytes: int) -> list[tuple[bytes, bytes, int]]:
     rows = []
     for row in cursor:

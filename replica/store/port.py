@@ -277,6 +277,10 @@ class StorePort:
         """What widens `cells(width, since)`."""
         return self._read(lambda: self._sketched.now(since).extension(width))
 
+    def recent(self, limit: int) -> Sequence[int]:
+        """Fingerprints of the items that came last, the last first."""
+        return self._read(lambda: self._sketched.recent(limit))
+
     @uncollected()
     def heads(self, limit: int) -> list[bytes]:
         """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""

@@ -211,6 +211,10 @@ class Sketched:
         except OurFault as error:
             raise history.damaged(self._core) from error
 
+    def recent(self, limit: int) -> Sequence[int]:
+        """Fingerprints of the items that came last, the last first, as far as the history goes."""
+        return self._prints(history.recent(self._core, limit))[::-1]
+
     def heads(self, limit: int) -> list[bytes]:
         """The first 5 bytes of every fingerprint, ascending; of the first `limit` by key, if there are more."""
         found: list[int] = []

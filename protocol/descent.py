@@ -89,6 +89,9 @@ class Port(Protocol):
     def extension(self, width: int, since: bytes = b"") -> bytes:
         """What widens `cells(width, since)`."""
 
+    def recent(self, limit: int) -> Sequence[int]:
+        """Fingerprints of the items that came last, the last first, as far as that is remembered."""
+
     def heads(self, limit: int) -> list[bytes]:
         """The first 5 bytes of every item's fingerprint, ascending; of some `limit` items, if there are more."""
 

@@ -7,7 +7,8 @@ fingerprints is shorter. What differs beyond all that, or is missed or misled, t
 until both roots are equal. All of it happens before the first round of the trie. SPEC section 10.3. One test each:
 
 1. Acquaintances send each other what came since, and nothing else.
-2. Strangers find what differs in one message, whatever it is: a width too small is widened.
+2. Strangers find what differs in one message, whatever it is: a width too small is widened. What came last helps the
+   smallest out.
 3. A peer that estimates, sketches, lists or remembers falsely costs the trie's descent, never data.
 4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
    picked in a turn is looked up twice at most, however many frames it takes.
@@ -16,7 +17,7 @@ until both roots are equal. All of it happens before the first round of the trie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
 
@@ -169,7 +170,7 @@ class Reconciler:
 
     def _compare(self, hello: Hello, count: int) -> None:
         difference = sketch.estimate(self._store.counters(self._since), hello.counters)
-        if hello.cells and self._peeled(self._store.cells(limits.SKETCH_WIDTH_MIN), hello.cells):
+        if hello.cells and self._first_peeled(hello.cells, difference):
             return
         most = max(count, hello.count)
         width = sketch.size_for(difference)
@@ -221,8 +222,16 @@ class Reconciler:
             self._asked_width = width
             self._waiting.append(More(width))
 
-    def _peeled(self, mine: bytes, theirs: bytes) -> bool:
-        found = sketch.peel(self._family, mine, theirs)
+    def _first_peeled(self, theirs: bytes, difference: int) -> bool:
+        mine = self._store.cells(limits.SKETCH_WIDTH_MIN)
+        if self._peeled(mine, theirs):
+            return True
+        if difference > len(mine) // PRINT_BYTES:
+            return False
+        return self._peeled(mine, theirs, self._store.recent(sketch.LIKELY))
+
+    def _peeled(self, mine: bytes, theirs: bytes, likely: Sequence[int] = ()) -> bool:
+        found = sketch.peel(self._family, mine, theirs, likely)
         if found is None:
             return False
         self.way = Way.SKETCH

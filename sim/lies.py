@@ -130,6 +130,10 @@ class Lies:
         assert wide is not None, "nobody is asked to widen the widest"
         return self.cells(wide, since)[sketch.cells_size(width) :]
 
+    def recent(self, _: int) -> Sequence[int]:
+        """Nothing came."""
+        return ()
+
     def heads(self, _: int) -> list[bytes]:
         """Fingerprints of nothing."""
         return sorted(self._random.randbytes(messages.LISTED) for _ in range(self._random.choice((0, 1, 300))))

@@ -13,7 +13,7 @@ not find a root in it falls back to the sketch or the trie. One test each:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from protocol.hlc import STAMP_BYTES
 from protocol.prints import ITEM_BYTES
@@ -88,10 +88,43 @@ def begin_anew(core: Core) -> None:
     core.toggled.due = True
 
 
-def since(core: Core, seq: int) -> tuple[bytes, bytes, int]:
-    """Items that came and items that went after that transaction, and the number of the newest. One may come and go."""
-    rows = core.db.execute("SELECT came, went, seq FROM _replica_history WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+def since(core: Core, seq: int, size_bytes: int = 0) -> tuple[bytes, bytes, int]:
+    """Items that came and items that went after that transaction, and the number of the newest. One may come and go. With
+    `size_bytes`: of as many transactions as make so much, the next one at least; and the number of the last of them."""
+    cursor = core.db.execute("SELECT came, went, seq FROM _replica_history WHERE seq > ? ORDER BY seq", (seq,))
+    rows = _some(cursor, size_bytes) if size_bytes else cursor.fetchall()
     return b"".join([row[0] for row in rows]), b"".join([row[1] for row in rows]), rows[-1][2] if rows else seq
+
+
+def recent(core: Core, limit: int) -> bytes:
+    """The items that came last, the last at the end; of transactions that say what makes no sense, none."""
+    size, parts = limit * ITEM_BYTES, list[bytes]()
+    sql = (
+        "SELECT substr(came, ?1) FROM _replica_history "
+        "WHERE typeof(came) = 'blob' AND length(came) % ?2 = 0 AND came <> x'' ORDER BY seq DESC"
+    )
+    for (came,) in core.db.execute(sql, (-size, ITEM_BYTES)):
+        parts.append(came)
+        size -= len(came)
+        if size <= 0:
+            break
+    return b"".join(reversed(parts))[-limit * ITEM_BYTES :]
+
+
+def _some(cursor: Iterable[tuple[bytes, bytes, int]], size_bytes: int) -> list[tuple[bytes, bytes, int]]:
+    rows = []
+    for row in cursor:
+        rows.append(row)
+        size_bytes -= len(row[0]) + len(row[1])
+        if size_bytes <= 0:
+            break
+    return rows
+
+
+def size_since(core: Core, seq: int) -> int:
+    """Bytes of all items that came and that went since."""
+    sql = "SELECT coalesce(sum(length(came) + length(went)), 0) FROM _replica_history WHERE seq > ?"
+    return int(core.db.execute(sql, (seq,)).fetchone()[0])
 
 
 def remembers(core: Core, seq: int) -> bool:

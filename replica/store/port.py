@@ -206,7 +206,12 @@ class StorePort:
 
     def sample(self, limit: int) -> list[Entry]:
         """(key, birth stamp) of the first adopted, never changed records."""
-        return self._read(lambda: sample.first(self._core, limit))
+
+        def read() -> list[Entry]:
+            adopted = self._sketched.adopted()
+            return sample.first(self._core, limit) if adopted is None else adopted.first(self._core, limit)
+
+        return self._read(read)
 
     def compare_sample(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """(adopted records that both sides have, those of them that differ)."""
@@ -241,7 +246,8 @@ class StorePort:
 
     @reporting
     def sketch_due(self) -> bool:
-        """Whether the sketch is better made before a session wants it, by `make_sketch`. Nothing is absorbed to find out."""
+        """Whether the sketch is better brought up to now before a session wants it, by `make_sketch`. Nothing is absorbed to
+        find out."""
         if not self._sketched.pays():
             return False
         with self._core.reading():
@@ -253,8 +259,9 @@ class StorePort:
             return False
         if self._read(self._sketched.part):
             return True
-        with self._core.transaction(index.flush):
-            self._sketched.keep()
+        if self._sketched.costly:
+            with self._core.transaction(index.flush):
+                self._sketched.keep()
         return False
 
     @reporting
@@ -273,6 +280,10 @@ class StorePort:
     def extension(self, width: int, since: bytes = b"") -> bytes:
         """What widens `cells(width, since)`."""
         return self._read(lambda: self._sketched.now(since).extension(width))
+
+    def recent(self, limit: int) -> Sequence[int]:
+        """Fingerprints of the items that came last, the last first."""
+        return self._read(lambda: self._sketched.recent(limit))
 
     @uncollected()
     def heads(self, limit: int) -> list[bytes]:

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from unittest import mock
 
 from protocol import limits, trie
@@ -198,6 +199,9 @@ class MemoryStore:
 
     def extension(self, width: int, since: bytes = b"") -> bytes:
         return self.sketch(since).extension(width)
+
+    def recent(self, limit: int) -> Sequence[int]:
+        return _prints(sorted(self.items(), key=itemgetter(1), reverse=True)[:limit])
 
     def heads(self, limit: int) -> list[bytes]:
         return sorted((print_ >> 16).to_bytes(5, "big") for print_ in self.prints()[:limit])

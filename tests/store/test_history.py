@@ -49,6 +49,21 @@ def test_what_came_since_a_root_is_what_a_peer_of_then_lacks(machine: Make) -> N
     assert (a.store.came_since(a.store.root()[0]), a.store.news(a.store.root()[0])) == (0, {})
 
 
+def test_what_came_last_is_told_the_last_first_however_much_came_at_once(machine: Make) -> None:
+    a = machine("a", T)
+    for number, count in enumerate((30, 1, 12)):
+        a.store.put_many("t", [(f"{number} {n}", 1, 1) for n in range(count)])
+    came = b"".join(row[0] for row in a.rows("SELECT came FROM _replica_history ORDER BY seq"))
+    told = list(Sketched(a.core)._prints(came))[::-1]
+    assert len(told) == 43
+    for limit in (1, 12, 13, 20, 43, 1_000):
+        assert list(a.store.recent(limit)) == told[:limit]
+    a.sql("UPDATE _replica_history SET came = 'text' WHERE seq = (SELECT max(seq) FROM _replica_history)")
+    assert list(a.store.recent(1_000)) == told[12:]
+    a.sql("DELETE FROM _replica_history WHERE seq < (SELECT max(seq) FROM _replica_history)")
+    assert list(a.store.recent(1_000)) == []
+
+
 def test_a_root_that_was_never_here_is_not_remembered(machine: Make) -> None:
     a = machine("a", T)
     assert (a.store.came_since(b"n" * 16), a.store.news(b"n" * 16)) == (None, {})

@@ -102,6 +102,39 @@ def test_4_it_is_due_again_when_the_history_does_not_reach_back(machine: Make) -
     assert now(a) == anew(a)
 
 
+def test_4_much_that_came_since_is_folded_in_in_parts_before_it_is_asked(machine: Make) -> None:
+    a = filled(machine)
+    while a.store.make_sketch():
+        pass
+    for n in range(1, 9):
+        a.sql(f"UPDATE t SET a = 'new' WHERE id LIKE 'k{n}_'")
+        a.store.absorb()
+        assert not (n == 1 and a.store.sketch_due()), "so few may wait"
+    parts, before = 0, list[int]()
+    while a.store.sketch_due():
+        before.append(a.store._sketched._seq)
+        a.store.make_sketch()
+        parts += 1
+    assert parts == 7
+    assert before == sorted(set(before)), "each goes on from the last"
+    assert history.size_since(a.core, a.store._sketched._seq) <= 10 * ITEM_BYTES
+    assert now(a) == anew(a)
+    assert a.store.verify() == []
+
+
+def test_4_a_history_with_a_hole_is_not_followed(machine: Make) -> None:
+    a = filled(machine)
+    while a.store.make_sketch():
+        pass
+    a.sql("UPDATE t SET a = 'new'")
+    a.store.absorb()
+    seq = a.store._sketched._seq
+    a.sql("UPDATE _replica_history SET came = 'text' WHERE seq = (SELECT max(seq) FROM _replica_history)")
+    assert not a.store.make_sketch()
+    assert a.store._sketched._seq == seq
+    assert now(a) == anew(a)
+
+
 def test_4_one_that_is_forgotten_is_not_continued(machine: Make) -> None:
     a = filled(machine)
     assert a.store.make_sketch()

@@ -111,13 +111,13 @@ class Keys:
         """`trie` of many."""
         return _hashes(self._trie, tagged, DIGEST_BYTES)
 
-    def proof(self, role: str, handshake: Handshake, said: bytes = b"") -> bytes:
+    def proof(self, role: str, handshake: Handshake, said: bytes | None = None) -> bytes:
         """What `role` shows to prove that it holds the access key: 32 bytes, worthless in another session. `said`: what
         it says with it, if the proof covers that (`proofs`)."""
         covered = [role, self.group, limits.VERSION, *handshake]
-        return blake3(pack_any([*covered, said] if said else covered), key=self._proof).digest(PROOF_BYTES)
+        return blake3(pack_any(covered if said is None else [*covered, said]), key=self._proof).digest(PROOF_BYTES)
 
-    def proves(self, proof: bytes, role: str, handshake: Handshake, said: bytes = b"") -> bool:
+    def proves(self, proof: bytes, role: str, handshake: Handshake, said: bytes | None = None) -> bool:
         """Whether `proof` is the one of `role`, in constant time."""
         return hmac.compare_digest(proof, self.proof(role, handshake, said))
 

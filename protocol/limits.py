@@ -17,6 +17,9 @@ FRAME_BYTES_MAX = 4 * 1024 * 1024 + 65_536
 
 SAID_BYTES = 16_384
 """Frames of a turn that are made together, until they are so large: each call costs the caller a change of threads."""
+SAID_BATCHES = 2
+"""Batches of records among them, which may be large and travel small: what one call reads is bounded, and so is how long
+the store waits for it. Two, so that a short turn is one call."""
 
 HELLO_BYTES_MAX = 4_096
 """The only frame that a peer may send before it has proved membership."""

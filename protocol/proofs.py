@@ -12,6 +12,7 @@ it travels in its place. SPEC section 10.6. One test each:
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from typing import TypeVar
 
@@ -53,6 +54,14 @@ class Proofs:
         """What the peer says there if this is its root."""
         return self._seal(self._peer, root) if self._covering else root
 
+    def is_theirs(self, said: bytes, *roots: bytes) -> bool:
+        """Whether the peer said there that one of these is its root, in constant time for each."""
+        return any(hmac.compare_digest(said, self.theirs(root)) for root in roots)
+
+    def is_same(self, proof: bytes, root: bytes) -> bool:
+        """Whether that is the proof in SAME for this root, in constant time."""
+        return hmac.compare_digest(proof, self.same(root))
+
     def same(self, root: bytes) -> bytes:
         """The proof in SAME, by which the server says that this is its root; empty before minor version 2."""
         return self._seal(SERVER, root) if self._covering else b""
@@ -60,5 +69,5 @@ class Proofs:
     def _seal(self, role: str, root: bytes) -> bytes:
         return self._keys.proof(role, self._handshake, root)[:SEAL_BYTES]
 
-    def _said(self, greeting: Hello | Probe) -> bytes:
-        return frames.encode(replace(greeting, proof=b"")) if self._covering else b""
+    def _said(self, greeting: Hello | Probe) -> bytes | None:
+        return frames.encode(replace(greeting, proof=b"")) if self._covering else None

@@ -17,6 +17,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
+7. One call of `say` reads at most so many batches, and an error does not keep back what was made before it.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `say` is a receive,
 if anything was heard, and several pulls. When the connection is gone, or anything else ends it early: settle(now_ms).
@@ -72,19 +73,12 @@ class Session:
     """One side of one conversation. Not thread-safe: the caller runs it where the store lives."""
 
     def __init__(
-        self,
-        role: str,
-        keys: Keys,
-        store: Port,
-        me: Self,
-        handshake: Handshake,
-        *,
-        sample: bool = False,
-        agreed: bytes = b"",
-    ) -> None:
-        """`handshake`: of this connection. `sample`: compare adopted rows before the first
-        record is applied, and stop if they are strangers' (SPEC section 8). `agreed`: the root at which this client and
-        the peer were equal last, if they ever were."""
+        self, role: str, keys: Keys, store: Port, me: Self, handshake: Handshake, *,
+        sample: bool = False, agreed: bytes = b"",
+    ) -> None:  # fmt: skip
+        """`handshake`: of this connection. `sample`: compare adopted rows before the first record is applied, and stop if
+        they are strangers' (SPEC section 8). `agreed`: the root at which this client and the peer were equal last, if they
+        ever were."""
         self._role, self._store, self._me, self.handshake = role, store, me, handshake
         self._proofs = Proofs(keys, role, handshake)
         self._hinted = handshake.minor >= HINTED
@@ -96,6 +90,7 @@ class Session:
         self._speech: Iterator[Message] = iter(())
         self._now_ms = 0
         self._last: deque[Message] = deque()
+        self._failure: Exception | None = None
         self._turns = 0
         self._round = -1
         self._intake = Intake(store, self._agenda, self.outcome)
@@ -119,12 +114,12 @@ class Session:
     @property
     def speaking(self) -> bool:
         """Whether `pull` may have a frame."""
-        return bool(self._last) or self.state is State.SPEAKING
+        return bool(self._last) or self.state is State.SPEAKING or self._failure is not None
 
     @property
     def closed(self) -> bool:
         """Nothing more will be said or heard."""
-        return self.state is State.CLOSED and not self._last
+        return self.state is State.CLOSED and not self._last and self._failure is None
 
     def receive(self, frame: bytes, now_ms: int) -> None:
         """Take in a peer's frame. Raises PeerFault; the frame then changed nothing, and `farewell` says goodbye."""
@@ -164,17 +159,32 @@ class Session:
                 self._on_bye(message)
 
     def say(self, now_ms: int, heard: bytes | None = None) -> list[bytes]:
-        """`receive` what was heard, if anything; then `pull`, up to SAID_BYTES. While `speaking` there is more."""
+        """`receive` what was heard, if anything; then `pull`, up to SAID_BYTES and SAID_BATCHES. While `speaking` there is
+        more. An error after the first frame comes with the next call: what was made before it is good."""
         if heard is not None:
             self.receive(heard, now_ms)
         said: list[bytes] = []
-        while sum(map(len, said)) < limits.SAID_BYTES and self.speaking and (frame := self.pull(now_ms)) is not None:
+        batches = 0
+        while self.speaking and batches < limits.SAID_BATCHES and sum(map(len, said)) < limits.SAID_BYTES:
+            sent = self.outcome.sent
+            try:
+                frame = self.pull(now_ms)
+            except Exception as error:
+                if not said:
+                    raise
+                self._failure = error
+                break
+            if frame is None:
+                break
             said.append(frame)
+            batches += self.outcome.sent > sent
         return said
 
     def pull(self, now_ms: int) -> bytes | None:
         """The next frame to send, or None: now it is the peer's turn. Bulk is read from the store as it is pulled."""
         self._now_ms = now_ms
+        if self._failure is not None:
+            raise self._failure
         if self._last:
             return frames.encode(self._last.popleft())
         if self.state is not State.SPEAKING:
@@ -197,6 +207,7 @@ class Session:
         text = str(error) if isinstance(error, PeerFault) else "the other side had a failure of its own; see its log"
         self.outcome.code, self.outcome.text = code, str(error)
         self.state = State.CLOSED
+        self._failure = None
         self._last.clear()
         if self._parted or not (self._proved or isinstance(error, WrongVersion | NotMember)):
             return None
@@ -230,7 +241,7 @@ class Session:
         if self._role == SERVER:
             raise Malformed("a client does not answer")
         self._meet(same, "", self.outcome.count, now_ms)
-        if same.proof != self._proofs.same(self.outcome.root):
+        if not self._proofs.is_same(same.proof, self.outcome.root):
             raise Malformed("the peer says that our root is its own, but did not say so of this root in this session")
         self._close(IN_SYNC, "", self.outcome.root)
 
@@ -335,7 +346,7 @@ class Session:
             return
         self.settle(now_ms)
         root, self.outcome.count = self._store.root()
-        if end.root == self._proofs.theirs(root):
+        if self._proofs.is_theirs(end.root, root):
             self._say_bye(IN_SYNC, "", root)
         elif end.idle and self._done and self._role == CLIENT:
             self._end_of_round(end, root)
@@ -380,10 +391,10 @@ class Session:
             self._close(bye.code, bye.text, bytes(16))
             raise PeerRefused(bye.code, bye.text)
         said, (root, self.outcome.count) = self.outcome.root, self._store.root()
-        if bye.code == IN_SYNC and bye.root not in map(self._proofs.theirs, (root, said)):
+        if bye.code == IN_SYNC and not self._proofs.is_theirs(bye.root, root, said):
             raise Malformed("the peer says that we are in sync, but at a root that was never ours")
         self._peer_refused, self._peer_reasons = bye.refused, bye.reasons
-        if bye.code == IN_SYNC and bye.root != self._proofs.theirs(root):
+        if bye.code == IN_SYNC and not self._proofs.is_theirs(bye.root, root):
             self._close(CHANGING, "this side wrote after the roots were compared", root)
         else:
             self._close(bye.code, bye.text, root)

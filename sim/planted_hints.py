@@ -60,17 +60,17 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
             _ONE_LEFT_OUT,
             (
                 "protocol.session:Session._on_end",
-                "if end.root == self._proofs.theirs(root):",
-                "if end.root == self._proofs.theirs(root) or (self._short.way.value == 'news' and self._agenda.empty):",
+                "if self._proofs.is_theirs(end.root, root):",
+                "if self._proofs.is_theirs(end.root, root) or (self._short.way.value == 'news' and self._agenda.empty):",
             ),
             (
                 "protocol.session:Session._on_bye",
-                "bye.code == IN_SYNC and bye.root not in map(self._proofs.theirs, (root, said))",
+                "bye.code == IN_SYNC and not self._proofs.is_theirs(bye.root, root, said)",
                 "bye.code != IN_SYNC and not said",
             ),
             (
                 "protocol.session:Session._on_bye",
-                "bye.code == IN_SYNC and bye.root != self._proofs.theirs(root)",
+                "bye.code == IN_SYNC and not self._proofs.is_theirs(bye.root, root)",
                 "bye.code == 'never'",
             ),
         ),

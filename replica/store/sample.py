@@ -21,7 +21,7 @@ from replica.store.lists import CHUNK, filled, places
 ADOPTED = (1).to_bytes(8, "big")
 """What the stamp of an adopted row begins with: ms 0, counter 1."""
 KEYS_MAX = CHUNK
-"""Keys that are remembered. Of more adopted rows, a search soon finds enough."""
+"""Keys that are remembered. Of more adopted rows a search finds enough, and soon if they were not changed since."""
 _KNOWN, _MANY = b"\0", b"\1"
 
 
@@ -52,7 +52,7 @@ class Adopted:
 
     def to_bytes(self) -> bytes:
         """All of it, to be kept."""
-        return _MANY if self._keys is None else _KNOWN + b"".join(self._keys)
+        return _MANY if self._keys is None else _KNOWN + b"".join(sorted(self._keys))
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> Self | None:

@@ -87,10 +87,12 @@ class Sketched:
         return self._adopted
 
     def _catch_up(self, sketch: Sketch, size_bytes: int = 0) -> None:
-        came, went, self._seq = history.since(self._core, self._seq, size_bytes)
-        self._unsaved += (len(came) + len(went)) // ITEM_BYTES
+        came, went, seq = history.since(self._core, self._seq, size_bytes)
         self._follow(sketch, came, went)
         self._adopted.note(came)
+        self._seq = seq
+        self._unsaved += (len(came) + len(went)) // ITEM_BYTES
+        sketch.cells(limits.SKETCH_WIDTH_MIN)  # Every stranger wants these: they are kept up to date from here on.
 
     def _follow(self, sketch: Sketch, came: bytes, went: bytes) -> Sketch:
         sketch.add(self._prints(came))
@@ -108,7 +110,6 @@ class Sketched:
             if adopted is not None and history.remembers(self._core, seq):
                 self._sketch, self._seq, self._unsaved = Sketch.from_bytes(self._family, kept[:FULL_BYTES]), seq, 0
                 self._adopted = adopted
-                self._sketch.cells(limits.SKETCH_WIDTH_MIN)  # As below.
 
     def _build(self) -> Sketch:
         """Make it from all records, or from those that `part` did not come to."""
@@ -137,7 +138,7 @@ class Sketched:
         self._making = None
         self._sketch, self._seq, self._unsaved = made.sketch, made.seq, made.count
         self._adopted = made.adopted
-        made.sketch.cells(limits.SKETCH_WIDTH_MIN)  # Every stranger wants these: from here on they are kept up to date.
+        self._catch_up(made.sketch)
         return made.sketch
 
     def pays(self) -> bool:
@@ -149,7 +150,7 @@ class Sketched:
         core = self._core
         if not self.pays():
             return False
-        if self._sketch is None or not history.reaches(core, self._seq):
+        if self._sketch is None or not history.remembers(core, self._seq):
             self._load()
         return self._sketch is None or history.size_since(core, self._seq) > AHEAD_BYTES
 
@@ -158,7 +159,8 @@ class Sketched:
         if not self.due():
             return False
         if self._sketch is not None:
-            return self._follow_some(self._sketch)
+            self._catch_up(self._sketch, AHEAD_BYTES)
+            return history.size_since(self._core, self._seq) > AHEAD_BYTES
         made = self._made_so_far()
         items = next(history.items(self._core, made.after, AHEAD_BYTES), b"")
         self._take(made, items)
@@ -167,12 +169,6 @@ class Sketched:
             return False
         self._making, made.after = made, items[-ITEM_BYTES : STAMP_BYTES - ITEM_BYTES]
         return True
-
-    def _follow_some(self, sketch: Sketch) -> bool:
-        if not history.sound(self._core, self._seq):
-            return False
-        self._catch_up(sketch, AHEAD_BYTES)
-        return history.size_since(self._core, self._seq) > AHEAD_BYTES
 
     def differences(self) -> Iterator[str]:
         """What is wrong with it, for `verify`."""

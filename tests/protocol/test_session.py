@@ -146,19 +146,6 @@ def test_both_sides_see_the_same_even_if_one_writes_while_they_greet(known: bool
     assert client.outcome.root == server.outcome.root == at_first, "what the client remembers as agreed"
 
 
-def test_the_frames_of_a_turn_are_said_in_one_call_until_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    client, server = side(CLIENT, MemoryStore()), side(SERVER, twins(20)[0])
-    first = client.open(NOW_MS)
-    said = server.say(NOW_MS, first)
-    assert [type(frames.decode(frame)) for frame in said] == [Hello, Records, End]
-    assert (server.speaking, server.say(NOW_MS)) == (False, [])
-    monkeypatch.setattr(limits, "SAID_BYTES", len(said[0]) + 1)
-    again = side(SERVER, twins(20)[0])
-    assert again.say(NOW_MS, first) == said[:2]
-    assert again.speaking
-    assert again.say(NOW_MS) == said[2:]
-
-
 def test_an_outcome_tells_what_happened() -> None:
     a, b = colleagues(3, 60, 10, 10)
     talk = converge(a, b)

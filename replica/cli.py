@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protocol.errors import PeerFault, ReplicaError
+from protocol.errors import DifferentRows, PeerFault, ReplicaError
 from protocol.outcome import CHANGING
 from protocol.session import Session
 from replica import invite as invites
@@ -366,7 +366,7 @@ def _sync(options: argparse.Namespace) -> int:
     else:
         for report in reports:
             show.synced(report)
-    if any(r.failed for r in reports):
+    if any(r.failed and r.outcome != DifferentRows.code for r in reports):
         return PEER
     return OK if all(r.in_sync or r.outcome == CHANGING for r in reports) else DIFFERS
 

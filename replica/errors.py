@@ -6,7 +6,7 @@ OurFault
 │   ├── NewerStore       made by a newer version of this program
 │   ├── StoreBusy        another program holds the write lock
 │   ├── StoreReadOnly    the file or its folder cannot be written
-│   └── DiskFull         no room left; nothing was changed
+│   └── DiskFull         no room left; the change under way was not made
 ├── TableRefused         a table that cannot be replicated as it is
 ├── RowRefused           a row that a constraint refuses, or a value that has no place in SQLite
 ├── FileRefused          a file that cannot be read, or that attacks its reader
@@ -81,6 +81,9 @@ def hopeless(where: str, what: str) -> StoreError:
     return StoreError(f"{where} is damaged: {what}. Restore a backup, or join anew with an invite")
 
 
+_UNDONE = "the change under way was not made, those before it stay"
+
+
 def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     """The error of ours that says what an SQLite error means for its user; SQLite's own for a mistake in SQL."""
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -90,9 +93,9 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
         return StoreReadOnly(f"{path} cannot be written: check the permissions of the file and its folder ({text})")
     if name.startswith("SQLITE_FULL"):
-        return DiskFull(f"no room left for {path}: nothing was changed; free some space and run it again ({text})")
+        return DiskFull(f"no room left for {path}: {_UNDONE}; free some space and run it again ({text})")
     if name.startswith("SQLITE_IOERR"):
-        return StoreError(f"the disk failed under {path}: nothing was changed; check the disk ({name}: {text})")
+        return StoreError(f"the disk failed under {path}: {_UNDONE}; check the disk ({name}: {text})")
     if name.startswith("SQLITE_CANTOPEN"):
         return StoreError(f"cannot open {path}: check that the folder exists and may be written ({text})")
     if name.startswith("SQLITE_NOTADB"):
@@ -100,7 +103,10 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     if name.startswith("SQLITE_CORRUPT"):
         return StoreError(f"{path} is damaged: restore a backup, or run sqlite3's .recover ({text})")
     if "no such table: _replica_" in text or "no such table: main._replica_" in text:
-        return StoreError(f"{path} is damaged: a table of the engine is gone; restore a backup, or join anew ({text})")
+        return StoreError(
+            f"{text}. Tables named _replica_… are the engine's own: unless a statement of yours named it, {path} is "
+            "damaged; restore a backup, or join anew"
+        )
     if name.startswith("SQLITE_CONSTRAINT"):
         return RowRefused(f"a constraint of the table refuses this row: {text}")
     return error

@@ -69,13 +69,17 @@ class Parser(argparse.ArgumentParser):
     """A parser that learns its arguments when it is used."""
 
     late: Late | None = None
+    _mixed = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does."""
+        """As argparse does, but what has no name may also stand behind options: FILE --json URL."""
         if self.late is not None:
             late, self.late = self.late, None
             room = import_module(late.room)
             getattr(room, late.add)(self)
             self.set_defaults(run=getattr(room, late.run))
-        return super().parse_known_args(args, namespace)
+        if self._mixed or any(action.nargs in {argparse.PARSER, argparse.REMAINDER} for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._mixed = True
+        return self.parse_known_intermixed_args(args, namespace)
 

@@ -193,6 +193,7 @@ class Node:
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it."""
         async with self._opening:
+            self._open_thread.check_open()
             if self._reader is None:
                 self._reader = await aiosqlite.Connection(lambda: self.host.connect(self.path, readonly=True), 64)
         return list(await self._reader.execute_fetchall(sql, parameters))

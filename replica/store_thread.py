@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from replica.errors import UsageError
+
 _T = TypeVar("_T")
 
 
@@ -19,14 +21,18 @@ class StoreThread(aiosqlite.Connection):
         """Wait for the thread to end."""
         self._thread.join()
 
+    def check_open(self) -> None:
+        """Raise UsageError if it was closed."""
+        if not self._running or self._connection is None:
+            raise UsageError("the node is closed")
+
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run a function there; returns when it has ended."""
         return await self.post(partial(function, *args))
 
     def post(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
         """Queue a function now, behind all calls so far; its result is to come."""
-        if not self._running or self._connection is None:
-            raise ValueError("Connection closed")
+        self.check_open()
         result: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._tx.put_nowait((result, function))
         return result

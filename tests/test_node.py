@@ -32,6 +32,14 @@ async def test_two_nodes_meet_and_are_proven_equal(tmp_path: Path) -> None:
     assert again.bytes_in + again.bytes_out <= 64 + proofs
 
 
+async def test_a_node_that_was_closed_says_so(tmp_path: Path) -> None:
+    _, laptop = make_pair(tmp_path)
+    async with Node(laptop) as node:
+        await node.query("SELECT 1")
+    with pytest.raises(UsageError, match="the node is closed"):
+        await node.query("SELECT 1")
+
+
 async def test_edits_of_different_fields_of_one_record_are_both_kept(tmp_path: Path) -> None:
     hq, laptop = make_pair(tmp_path, rows=10)
     async with serving(hq) as (_, url), Node(laptop) as node:

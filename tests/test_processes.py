@@ -17,7 +17,7 @@ import pytest
 
 from protocol.hlc import unpack
 from replica.store.store import Store
-from tests.nodes import make_pair, program, rows_of
+from tests.nodes import CONTACTS, make_pair, program, rows_of
 
 ROOT = Path(__file__).parent.parent
 KILLS = 25
@@ -124,6 +124,18 @@ def test_kill_9_of_the_server_is_one_clear_message(tmp_path: Path) -> None:
         replica("sync", laptop, url)
     assert "cannot be reached" in replica("sync", laptop, url, code=3)
     replica("verify", hq)
+
+
+def test_databases_that_were_adopted_apart_differ_and_that_is_the_exit_code(tmp_path: Path) -> None:
+    hq, laptop = make_pair(tmp_path, rows=20)
+    with program(laptop) as db:
+        db.execute(CONTACTS)
+        db.executemany("INSERT INTO contacts VALUES (?, 'other', '', '')", ((f"c{n:06}",) for n in range(20)))
+    replica("adopt", laptop)
+    with server(hq) as url:
+        assert "different rows" in replica("sync", laptop, url, code=1)
+        replica("sync", laptop, "--accept-different", url)
+    assert rows_of(hq) == rows_of(laptop)
 
 
 def test_two_processes_write_and_sync_one_file(tmp_path: Path) -> None:

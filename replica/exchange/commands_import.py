@@ -110,7 +110,7 @@ def _import(store: Store, options: argparse.Namespace, read: ReadOptions, date: 
             outcome = run_import(store, sources, chosen, progress)
         except KeyboardInterrupt:
             print(
-                f"interrupted: the rows so far are in; replica import {options.file} … --resume goes on",
+                f"interrupted: the rows of finished parts, if any, are in; replica import {options.file} … --resume goes on",
                 file=sys.stderr,
             )
             raise

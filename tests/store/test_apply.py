@@ -63,7 +63,7 @@ def test_a_full_disk_changes_nothing_and_the_batch_can_be_applied_later(machine:
     before = m.store.root()
     batch = [whole(f"{i}", stamp(i), v="x" * 1_000, w=i).delta() for i in range(500)]
     m.core.db.execute(f"PRAGMA max_page_count = {m.value('PRAGMA page_count') + 20}")
-    with pytest.raises(DiskFull, match="nothing was changed"):
+    with pytest.raises(DiskFull, match="the change under way was not made"):
         m.store.apply(batch, m.clock())
     assert m.store.root() == before
     m.core.db.execute("PRAGMA max_page_count = 1000000")

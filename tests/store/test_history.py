@@ -353,5 +353,5 @@ def test_a_damaged_history_costs_no_sync_is_found_by_verify_and_mended_by_rescan
 def test_a_table_of_the_engine_that_is_gone_is_damage_not_a_mistake(machine: Make) -> None:
     a = machine("a", T)
     a.sql("DROP TABLE _replica_history")
-    with pytest.raises(StoreError, match="a table of the engine is gone"):
+    with pytest.raises(StoreError, match=r"unless a statement of yours named it, .* is damaged"):
         a.store.put_many("t", [("1", 1, 1)])

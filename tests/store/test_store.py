@@ -299,7 +299,7 @@ def test_a_full_disk_changes_nothing_and_all_goes_on_once_there_is_room(machine:
         "absorb": a.store.root,
         "adopt": lambda: a.store.adopt(["big"]),
     }
-    with pytest.raises(DiskFull, match=r"no room left for .*: nothing was changed"):
+    with pytest.raises(DiskFull, match=r"no room left for .*: the change under way was not made, those before it stay"):
         actions[act]()
     assert (a.dump(), a.rows("SELECT * FROM _replica_record")) == before
     a.core.db.execute("PRAGMA max_page_count = 1000000")

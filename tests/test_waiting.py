@@ -95,7 +95,7 @@ async def test_a_write_to_a_closed_node_is_refused_and_leaves_nothing_that_waits
         await node.put_many("contacts", contact(1))
     async with node:
         assert await node.put_many("contacts", contact(2)) == 1
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(UsageError, match="the node is closed"):
         await node.put_many("contacts", contact(3))
     assert [row[0] for row in rows_of(hq)] == ["n002"]
 

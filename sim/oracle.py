@@ -273,6 +273,11 @@ class Oracle:
         node.seen = {rid: (self._now_s(), record) for rid, record in found.records.items()}
         self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
 
+    def _arrived(self, node: Watched, rid: Rid, record: Record) -> list[Item]:
+        """What this disk did not say of a record before; others may have."""
+        before = set(items(node.seen[rid][1])) if rid in node.seen else set()
+        return [item for item in items(record) if item not in before]
+
     def _damaged(self, name: str, odd: dict[Rid, str]) -> None:
         for rid, text in odd.items():
             self._fail("I5", name, f"{words(rid)}: {text}")
@@ -289,7 +294,7 @@ class Oracle:
                 self._fail("I3", name, f"{words(rid)}: {item.part!r} of {item.stamp.hex()}, which nobody wrote")
         # What surfaces shows its columns' defaults; of others, it may have been changed by a peer before.
         judged = local and not own and self._watches(rid) and not self._twins.intersection(node.ids)
-        if judged and not surfaced(core, record, fresh):
+        if judged and not surfaced(core, record, self._arrived(node, rid, record)):
             self._fail("I6", name, f"{words(rid)} was written without a new stamp")
         for item in own:
             whose = self.truth.stamps.get(item.stamp)

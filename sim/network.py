@@ -82,9 +82,13 @@ class Network:
             found = self._links[a, b] = Link(self._latency_s)
         return found
 
+    def absent(self, a: str, b: str) -> bool:
+        """Whether one of the two is off the network."""
+        return a in self.off or b in self.off
+
     def blocked(self, a: str, b: str) -> bool:
         """Whether nothing goes from `a` to `b`."""
-        return a in self.off or b in self.off or self.link(a, b).blocks > 0
+        return self.absent(a, b) or self.link(a, b).blocks > 0
 
     # --- what the loop calls ------------------------------------------------------------------------------------------
 

@@ -111,8 +111,7 @@ class End(asyncio.Transport):
                 return
             link.cut_after -= len(data)
         assert self.peer is not None
-        off = net.off and (self.here in net.off or self.there in net.off)
-        if off or link.blocks or self.peer._silent:
+        if net.absent(self.here, self.there) or link.blocks or self.peer._silent:
             net.reached("partition", "sending")
             self._held.append((kind, data))
             self._wait_for_acknowledgement()

@@ -13,14 +13,15 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         (
             (
                 "replica.store.put:_Put.young",
-                "young.hidden(core, [shadow[0] for shadow in shadows])",
-                "not shadows",
+                "young.hidden(core, _keys(records))",
+                "not records",
             ),
             (
-                "replica.store.shadow:_write_new",
-                '"INSERT OR FAIL " + _INTO, _FRESH_MARKS',
-                '"INSERT OR REPLACE " + _INTO, _FRESH_MARKS',
+                "replica.store.put:_Put._later",
+                "young.hidden(self._core, _keys(records))",
+                "not records",
             ),
+            ("replica.store.nursery:_write", '"FAIL"', '"REPLACE"'),
         ),
     ),
     (

@@ -34,6 +34,7 @@ WORK_MAX = 110
 SETTINGS: dict[str, tuple[int, ...]] = {
     "replica.node.FEW_ROWS": (0, 1, 4),
     "replica.store.young.BATCH_MIN": (1, 2),
+    "replica.store.put.LATER_MIN": (1, 2),
     "replica.store.young.WAITING_MAX": (20, 1_000),
     "replica.store.store.CAUTIOUS": (0,),
     "replica.store.sketched.AHEAD_FROM": (1, 30),

@@ -19,6 +19,7 @@ from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.nursery import Born
 from replica.store.shadow import ABSENT, SHOWN, ShadowRow
 from replica.store.state import fetch_rows, load
 
@@ -49,32 +50,39 @@ def fresh_rows(
     found: list[ShadowRow] = []
     for start in range(0, len(keys), BLOCK):
         part = slice(start, start + BLOCK)
-        found += _fresh_block(core, table, keys[part], ids[part], stamps[part], [column[part] for column in columns])
+        own = keys[part], ids[part], stamps[part]
+        checks, digests = _fresh_block(core, table, own[1], own[2], [column[part] for column in columns])
+        tbl, no = repeat(table.tbl), repeat(b"")
+        found += zip(own[0], tbl, own[1], no, own[2], own[2], no, checks, digests, repeat(SHOWN), strict=False)
     return found
 
 
-def _fresh_block(
+def fresh_columns(
     core: Core,
     table: Table,
     keys: Sequence[bytes],
     ids: Sequence[bytes],
     stamps: Sequence[bytes],
     columns: Sequence[Sequence[Value]],
-) -> Iterable[ShadowRow]:
+) -> Born:
+    """`fresh_rows` of at most BLOCK records with columns, by columns. Raises ValueRefused for a record over the limit."""
+    checks, digests = _fresh_block(core, table, ids, stamps, columns)
+    join = b"".join
+    return Born(keys, join(stamps), join(digests), join(checks), list(map(len, ids)), join(ids))
+
+
+def _fresh_block(
+    core: Core, table: Table, ids: Sequence[bytes], stamps: Sequence[bytes], columns: Sequence[Sequence[Value]]
+) -> tuple[Iterable[bytes], list[bytes]]:
+    """Checks and digests."""
     packed = [pack_values(column) for column in columns]
     before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
-    head, join = table.head, b"".join
-    rows = map(join, zip(*packed, strict=True))
-    bodies = [
-        join((head, id_, before, stamp, between, stamp, after, row))
-        for id_, stamp, row in zip(map(pack_plain, ids), stamps, rows, strict=True)
-    ]
+    head, to, of, then = (repeat(part, len(ids)) for part in (table.head, before, between, after))
+    bodies = list(map(b"".join, zip(head, map(pack_plain, ids), to, stamps, of, stamps, then, *packed, strict=True)))
     if max(map(len, bodies)) > limits.RECORD_BYTES_MAX:
         raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
-    digests = core.keys.digests(bodies)
     checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
-    tbl, no = repeat(table.tbl), repeat(b"")
-    return zip(keys, tbl, ids, no, stamps, stamps, no, checks, digests, repeat(SHOWN), strict=False)
+    return checks, core.keys.digests(bodies)
 
 
 def shadow_row(

@@ -2,7 +2,8 @@
 
 A new row that its table stores as it is goes straight into rows, state and trie; every other row goes in as an UPSERT
 that the triggers capture, and is absorbed in the same transaction. So defaults, the user's triggers and constraints hold
-as in plain SQL. A test holds both ways equal. State and trie of a batch of new rows may wait for more: see `young`.
+as in plain SQL. A test holds both ways equal. What is known of many new rows is sorted in at once, at the end of the call
+(`nursery`) or, of a batch that is a call of its own, later (`young`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import compress
 from operator import itemgetter
 from typing import Any
@@ -25,14 +26,19 @@ from replica.store import absorb, capture, index, young
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
-from replica.store.fresh import BLOCK, fresh_rows
+from replica.store.fresh import BLOCK, fresh_columns, fresh_rows
+from replica.store.nursery import Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
 
 ROWS = 16_384
-"""Rows that are written together: the more, the fewer pages of the record table are touched twice."""
+"""Rows that are written together."""
+WAITING_MAX = 131072
+"""Rows whose records wait in memory until they are sorted in: the more, the fewer pages are touched twice."""
 FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
+LATER_MIN = 256
+"""Fewer rows are hardly dearer in their places at once."""
 UNCAPTURED_MIN = 4_096
 """Below so many rows, dropping the triggers and making them again costs more than it saves."""
 
@@ -52,6 +58,7 @@ def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
         done += len(chunk)
         if len(core.dirty) > FLUSH_AT:
             index.catch_up(core)
+    put.settle()
     return done
 
 
@@ -84,9 +91,15 @@ class _Put:
         self._others = any(not unique.primary for unique in table.shape.uniques)
         self._updates = False
         """Some rows were there already: look before inserting."""
+        self._nursery = Nursery()
 
     @uncollected()
     def chunk(self, rows: list[Row], first: int) -> None:
+        if done := self._later(rows):
+            rows, first = rows[done:], first + done
+        if not rows:
+            return
+        self.settle()
         slow: list[tuple[int, Row]] = list(enumerate(rows, first)) if not self._fast else []
         if self._fast:
             slow = self._chunk_fast(rows, first)
@@ -101,22 +114,62 @@ class _Put:
         core, table = self._core, self._table
         if not (self._fast and table.columns):
             return False
-        picked = self._pick_all(rows) if self._whole(rows) else list(map(self._pick, rows))
-        blocks = _blocks(picked) if all(picked) else []
-        if not (blocks and all(map(self._fit, blocks))):
+        picked, blocks = self._as_they_are(rows)
+        if not blocks:
             return False
         try:
-            shadows = self._shadows(blocks)
-            if young.hidden(core, [shadow[0] for shadow in shadows]):
+            records = self._born(blocks)
+            if young.hidden(core, _keys(records)):
                 raise Collision
             if not young.room(core, len(rows)):
                 young.merge(core)
             self._insert_rows(picked)
         except (ValueRefused, UnicodeEncodeError, sqlite3.IntegrityError) as error:
             raise Collision from error  # The careful way says which row it is, and why.
-        young.keep(core, table, shadows)
-        core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
+        young.keep(core, table, records)
+        self._tell(records)
         return True
+
+    def _later(self, rows: list[Row]) -> int:
+        """Insert rows that are all new, as the engine, and leave what is known of them to `settle`. Returns how many of
+        them, from the first on, are in: the others are not for this way."""
+        many = len(rows) >= LATER_MIN or self._nursery.count
+        if self._updates or not (self._fast and self._table.columns and many):
+            return 0
+        picked, blocks = self._as_they_are(rows)
+        try:
+            records = self._born(blocks)
+        except (ValueRefused, UnicodeEncodeError):
+            return 0  # The careful way says which row it is, and why.
+        if not records or young.hidden(self._core, _keys(records)):
+            return 0
+        if self._nursery.count + len(rows) > WAITING_MAX:
+            self.settle()
+        done = left = self._insert_first(picked)
+        for some in records:
+            mine = some.first(left)
+            self._nursery.add(self._table.tbl, self._shape.rowid_alias, mine)
+            self._tell([mine])
+            left -= len(mine.sizes)
+        self._updates = done < len(rows)
+        return done
+
+    def settle(self) -> None:
+        """Sort in what waits for that."""
+        if self._nursery.count and self._nursery.merge(self._core):
+            while absorb.absorb(self._core):
+                pass
+
+    def _as_they_are(self, rows: list[Row]) -> tuple[list[tuple[object, ...]], list[_Columns]]:
+        """The rows, and the columns of each BLOCK, if the table stores all of them as they are; else nothing."""
+        picked = self._pick_all(rows) if self._whole(rows) else list(map(self._pick, rows))
+        blocks = _blocks(picked) if all(picked) else []
+        return (picked, blocks) if all(map(self._fit, blocks)) else ([], [])
+
+    def _tell(self, records: Iterable[Born]) -> None:
+        collection = self._table.collection
+        if self._core.changes.listener is not None:
+            self._core.changes.extend(Change(collection, id_, "insert", False) for some in records for id_ in some.each())
 
     def _whole(self, rows: Sequence[Row]) -> bool:
         """Whether all are tuples of all columns."""
@@ -243,22 +296,39 @@ class _Put:
         return set(numbers)
 
     def _shadows(self, blocks: list[_Columns]) -> list[ShadowRow]:
-        core, table, width = self._core, self._table, len(self._shape.key)
-        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns in blocks))
         shadows: list[ShadowRow] = []
+        for named in self._named(blocks):
+            shadows += fresh_rows(self._core, self._table, *named)
+        return shadows
+
+    def _born(self, blocks: list[_Columns]) -> list[Born]:
+        return [fresh_columns(self._core, self._table, *named) for named in self._named(blocks)]
+
+    def _named(self, blocks: list[_Columns]) -> Iterator[tuple[list[bytes], list[bytes], list[bytes], _Columns]]:
+        """Record keys, ids, stamps and the other columns of each block."""
+        core, table, width, done = self._core, self._table, len(self._shape.key), 0
+        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns in blocks))
         for columns in blocks:
-            own = stamps[len(shadows) : len(shadows) + len(columns[0])]
+            own = stamps[done : done + len(columns[0])]
+            done += len(own)
             if table.surrogate:
                 ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), own, strict=True)]
             else:
                 ids = pack_ids(columns[:width])
-            keys = core.keys.record_keys(table.packed_name, ids)
-            shadows += fresh_rows(core, table, keys, ids, own, columns[width:])
-        return shadows
+            yield core.keys.record_keys(table.packed_name, ids), ids, own, columns[width:]
 
     def _insert_rows(self, rows: list[tuple[object, ...]]) -> None:
         with uncaptured(self._core, self._table, len(rows)):
             self._core.insert(self._table.insert, self._table.marks, rows)
+
+    def _insert_first(self, rows: list[tuple[object, ...]]) -> int:
+        """Returns how many, from the first on, are in: all before one that is there already, or cannot be."""
+        core = self._core
+        with uncaptured(core, self._table, len(rows)):
+            before = core.db.total_changes
+            with suppress(sqlite3.IntegrityError):
+                core.insert(self._table.insert, self._table.marks, rows)
+            return core.db.total_changes - before
 
     def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         keys = [c.name for c in self._shape.key]
@@ -271,6 +341,10 @@ class _Put:
             target = ", ".join(map(quote, keys))
             sql += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
         self._core.db.executemany(sql, rows)
+
+
+def _keys(records: Iterable[Born]) -> list[bytes]:
+    return [key for some in records for key in some.keys]
 
 
 def _blocks(rows: list[tuple[object, ...]]) -> list[_Columns]:

@@ -5,7 +5,6 @@ Whoever writes shadows says which stamps those records had, so that the history 
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +13,19 @@ from types import MappingProxyType
 from typing import Any
 
 from replica.store.core import Core
+from replica.store.nursery import of_rows
 from replica.store.toggled import distinct
 
 SHOWN, EXTRA = 1, 2
 ABSENT = 0xFFFF
-NEW_ROWS = 2_000
-"""Shadows that are made ready for SQLite together: each takes half a kilobyte meanwhile."""
+COLUMNS_MIN = 32
+"""Fewer shadows are not worth columns."""
 _COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
-_INTO = f"INTO _replica_record({_COLUMNS}) VALUES "
 _MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FRESH_MARKS = f"(?, ?, ?, x'', ?, ?, x'', ?, ?, {SHOWN})"
 
-_KEY_AND_BIRTH = itemgetter(0, 3)
+_KEY_AND_BIRTH = itemgetter(0, 4)
 
 ShadowRow = tuple[bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int]
-FreshRow = tuple[bytearray, int, bytearray, bytearray, bytearray, bytearray, bytearray]
-"""Key, table, id, birth, the same as the stamp of all fields, checks and digest of a record that is shown, whole and written
-by one event, as they are bound."""
 
 
 @dataclass(slots=True)
@@ -103,65 +98,26 @@ def store_form(stamps: list[bytes]) -> tuple[bytes, bytes]:
 def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[bytes]] = MappingProxyType({})) -> None:
     """Store shadows. `before`: the stamps that these records had, of those that were there. The caller keeps `core.dirty`
     up to date."""
-    fresh, others = _stored(rows)
-    _toggle(core, fresh, others, before)
-    core.insert("INSERT OR REPLACE " + _INTO, _FRESH_MARKS, fresh)
-    core.insert("INSERT OR REPLACE " + _INTO, _MARKS, others)
+    fresh: list[ShadowRow] = []
+    others: list[ShadowRow] = []
+    for row in sorted(rows, key=itemgetter(0)):
+        _, _, _, floor, born, stamps, which, _, _, flags = row
+        (others if floor or which or stamps != born or flags != SHOWN else fresh).append(row)
+    if before:
+        for key, _, _, _, born, *_ in fresh:
+            core.toggled.changed(key, before.get(key, set()), {born})
+    else:
+        core.toggled.born(map(_KEY_AND_BIRTH, fresh))
+    for key, _, _, floor, born, stamps, *_ in others:
+        core.toggled.changed(key, before.get(key, set()), distinct(floor, born, stamps))
+    if len(fresh) < COLUMNS_MIN:
+        others += fresh
+    else:
+        of_rows(fresh).replace(core)
+    core.insert(f"INSERT OR REPLACE INTO _replica_record({_COLUMNS}) VALUES ", _MARKS, others)
 
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
-    """Store shadows of new records. If one of the keys is there already, store nothing and return False."""
-    every = sorted(rows, key=itemgetter(0))
-    return _write_new(core, (_stored(every[start : start + NEW_ROWS]) for start in range(0, len(every), NEW_ROWS)))
-
-
-def write_fresh(core: Core, parts: Iterable[list[FreshRow]]) -> bool:
-    """The same, of what is ready for SQLite, in key order, about NEW_ROWS at a time."""
-    return _write_new(core, ((part, []) for part in parts))
-
-
-def _write_new(core: Core, parts: Iterable[tuple[list[FreshRow], list[ShadowRow]]]) -> bool:
-    mark, written = core.toggled.mark(), list[tuple[Any, ...]]()
-    for fresh, others in parts:
-        before = core.db.total_changes
-        try:
-            core.insert("INSERT OR FAIL " + _INTO, _FRESH_MARKS, fresh)
-            core.insert("INSERT OR FAIL " + _INTO, _MARKS, others)
-        except sqlite3.IntegrityError:
-            written += [row[:1] for row in [*fresh, *others][: core.db.total_changes - before]]
-            core.db.executemany("DELETE FROM _replica_record WHERE key = ?", written)
-            core.toggled.back(mark)
-            return False
-        written += [row[:1] for row in (*fresh, *others)]
-        _toggle(core, fresh, others, {})
-    return True
-
-
-def _toggle(
-    core: Core, fresh: list[FreshRow], others: list[ShadowRow], before: Mapping[bytes, set[bytes]]
-) -> None:
-    if not before:
-        core.toggled.born(map(_KEY_AND_BIRTH, fresh))
-    for row in fresh if before else ():
-        key = bytes(row[0])
-        core.toggled.changed(key, before.get(key, set()), {bytes(row[3])})
-    for key, _, _, floor, born, stamps, *_ in others:
-        core.toggled.changed(key, before.get(key, set()), distinct(floor, born, stamps))
-
-
-def _stored(rows: Iterable[ShadowRow]) -> tuple[list[FreshRow], list[ShadowRow]]:
-    """Shadows as they are bound, in key order: (fresh ones, all others). Half of what a fresh one says is not new.
-
-    Python's sqlite3 looks for an adapter of every `bytes`, which takes longer than to store it; of a `bytearray` it asks
-    nothing."""
-    own = bytearray
-    fresh: list[FreshRow] = []
-    others: list[ShadowRow] = []
-    for row in sorted(rows, key=itemgetter(0)):
-        key, tbl, id_, floor, born, stamps, which, checks, digest, flags = row
-        if floor or which or stamps != born or flags != SHOWN:
-            others.append(row)
-        else:
-            stamp = own(born)
-            fresh.append((own(key), tbl, own(id_), stamp, stamp, own(checks), own(digest)))
-    return fresh, others
+    """Store shadows of new records, each shown, whole and written by one event. If one of the keys is there already, store
+    nothing and return False."""
+    return of_rows(rows).write(core)

@@ -14,32 +14,25 @@ test each:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain
-from operator import itemgetter
+from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise
 from struct import Struct
-from typing import TypeVar
 
-from protocol.errors import OurFault
-from protocol.record import unpack_id
-from protocol.values import Value
+from protocol.hlc import STAMP_BYTES
+from protocol.keys import DIGEST_BYTES, KEY_BYTES
 from replica.errors import StoreError
-from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.shadow import NEW_ROWS, FreshRow, ShadowRow, write_fresh
+from replica.store.nursery import Born, Nursery, cut
 from replica.store.toggled import ITEMS_MAX
 
 BATCH_MIN, BATCH_MAX = 256, 4_096
 """Rows of a batch that waits. A smaller one is hardly dearer in its place; a larger one is sorted by itself."""
 WAITING_MAX = ITEMS_MAX
 """Rows that wait at most: all of them are one line of the history."""
-_LOST = "rows that were put have the keys of others, which cannot be: nothing was changed; please report it"
 
 _HEAD = Struct("<4I")
 """Of a batch: the number of its table, how many rows, bytes of the checks of one, whether the rows have numbers."""
-
-_Name = TypeVar("_Name")
 
 
 def room(core: Core, count: int) -> bool:
@@ -59,46 +52,43 @@ def hidden(core: Core, keys: Sequence[bytes]) -> bool:
     return not {key for (key,) in few}.isdisjoint(keys)
 
 
-def keep(core: Core, table: Table, shadows: Sequence[ShadowRow]) -> None:
-    """Store the shadows of new records, shown, with fields, and written by one event each, until the next `merge`."""
+def keep(core: Core, table: Table, records: Sequence[Born]) -> None:
+    """Store what is known of new records with fields until the next `merge`."""
     assert table.shape is not None
-    in_order = sorted(shadows, key=itemgetter(0))  # Then a merge reads on in a few places, and not in all at random.
-    keys, _, ids, _, born, _, _, checks, digests, _ = zip(*in_order, strict=True)
-    head = _HEAD.pack(table.tbl, len(ids), len(checks[0]), table.shape.rowid_alias)
-    sizes = Struct(f"<{len(ids)}I").pack(*map(len, ids))
-    body = b"".join((head, *keys, *born, *digests, *checks, sizes, *ids))
+    sizes = list(chain.from_iterable(some.sizes for some in records))
+    head = _HEAD.pack(table.tbl, len(sizes), len(records[0].checks) // len(records[0].sizes), table.shape.rowid_alias)
+    columns = zip(*((b"".join(some.keys), *some[1:4]) for some in records), strict=True)
+    ids, packed = (some.ids for some in records), Struct(f"<{len(sizes)}I").pack(*sizes)
+    body = b"".join((head, *chain.from_iterable(columns), packed, *ids))
     sql = "INSERT INTO _replica_young(total, digest, body) SELECT coalesce(max(total), 0) + ?, ?, ? FROM _replica_young"
-    core.db.execute(sql, (len(ids), core.keys.digest(body), body))
+    core.db.execute(sql, (len(sizes), core.keys.digest(body), body))
 
 
 def merge(core: Core) -> bool:
     """Put all that wait where they belong, in the caller's transaction. Returns whether there were any. Raises StoreError if
     something there is damaged, OurFault if they cannot all be kept."""
-    tables: dict[tuple[int, int], _Waiting] = {}
+    nursery = Nursery()
     for seq, digest, body in core.rows("SELECT seq, digest, body FROM _replica_young ORDER BY seq"):
         if not _sound(core, digest, body):
             raise StoreError(
                 f"{core.path} is damaged: what is stored of the rows that were put last (batch {seq}) makes no sense; "
                 "`replica rescan` takes them as they stand"
             )
-        tbl, _, width, numbered = _HEAD.unpack_from(body)
-        tables.setdefault((tbl, width), _Waiting(tbl, width, numbered)).add(body)
-    for waiting in tables.values():
-        waiting.sort()
-    core.db.execute("DELETE FROM _replica_young")
-    taken: set[tuple[int, Value]] = set()
-    for waiting in tables.values():
-        waiting.leave_taken(core, taken)
-    if not write_fresh(core, chain.from_iterable(waiting.parts() for waiting in tables.values())):
-        known: set[bytes] = set()
-        for waiting in tables.values():
-            waiting.leave_known(core, known)
-        if not write_fresh(core, chain.from_iterable(waiting.parts() for waiting in tables.values())):
-            raise OurFault(_LOST)
-    for waiting in tables.values():
-        core.dirty.born(waiting.born())
-        core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", waiting.numbers())
-    return bool(tables)
+        _read(nursery, body)
+    if nursery.count:
+        core.db.execute("DELETE FROM _replica_young")
+        nursery.merge(core)
+        return True
+    return False
+
+
+def _read(nursery: Nursery, body: bytes) -> None:
+    tbl, count, checks, numbered = _HEAD.unpack_from(body)
+    widths = KEY_BYTES, STAMP_BYTES, DIGEST_BYTES, checks, 4
+    ends = list(accumulate((width * count for width in widths), initial=_HEAD.size))
+    keys, born, digests, all_checks, sizes = (body[low:high] for low, high in pairwise(ends))
+    counts = Struct(f"<{count}I").unpack(sizes)
+    nursery.add(tbl, bool(numbered), Born(cut(keys, KEY_BYTES), born, digests, all_checks, counts, body[ends[-1] :]))
 
 
 def drop_damaged(core: Core) -> list[str]:
@@ -114,95 +104,3 @@ def drop_damaged(core: Core) -> list[str]:
 
 def _sound(core: Core, digest: object, body: object) -> bool:
     return type(body) is bytes and digest == core.keys.digest(body)
-
-
-class _Waiting:
-    """The records of one table that wait. Of a column only its bytes are held, side by side."""
-
-    def __init__(self, tbl: int, checks: int, numbered: int) -> None:
-        self._tbl, self._width, self._numbered = tbl, checks, numbered
-        self._born, self._digests, self._checks = bytearray(), bytearray(), bytearray()
-        self._ids, self._ends = bytearray(), [0]
-        self._keys: list[bytes] = []
-        self._order: list[int] = []
-        self._numbers: list[Value] = []
-
-    def add(self, body: bytes) -> None:
-        """The records of one batch."""
-        count = _HEAD.unpack_from(body)[1]
-        at = _HEAD.size + 16 * count
-        self._keys += [body[n : n + 16] for n in range(_HEAD.size, at, 16)]
-        for column, width in (self._born, 16), (self._digests, 16), (self._checks, self._width):
-            column += body[at : at + width * count]
-            at += width * count
-        sizes = Struct(f"<{count}I").unpack_from(body, at)
-        self._ends += list(accumulate(chain((self._ends[-1] + sizes[0],), sizes[1:])))
-        self._ids += body[at + 4 * count :]
-
-    def sort(self) -> None:
-        """Once all are here."""
-        self._order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
-        self._numbers = [self._pk(n)[0] for n in range(len(self._keys))] if self._numbered else []
-
-    def parts(self) -> Iterator[list[FreshRow]]:
-        """They, sorted, as SQLite takes them."""
-        keys, ids, ends, born, digests, checks = (
-            self._keys,
-            self._ids,
-            self._ends,
-            self._born,
-            self._digests,
-            self._checks,
-        )
-        tbl, width, own = self._tbl, self._width, bytearray
-        for start in range(0, len(self._order), NEW_ROWS):
-            yield [
-                (
-                    own(keys[n]),
-                    tbl,
-                    ids[ends[n] : ends[n + 1]],
-                    stamp := born[16 * n : 16 * n + 16],
-                    stamp,
-                    checks[width * n : width * n + width],
-                    digests[16 * n : 16 * n + 16],
-                )
-                for n in self._order[start : start + NEW_ROWS]
-            ]
-
-    def leave_taken(self, core: Core, taken: set[tuple[int, Value]]) -> None:
-        """Of rows with numbers, keep those whose number stands for no record yet, and is not in `taken`, which learns them.
-        SQLite made the numbers up: each of these rows has another birth, and so another key than the one before it."""
-        if self._numbered:
-            sql = "SELECT tbl, pk FROM _replica_row WHERE tbl = ? AND pk IN ("
-            taken.update((tbl, pk) for tbl, pk in core.select_in(sql, self._numbers, self._tbl))
-            self._leave(core, [(self._tbl, number) for number in self._numbers], taken)
-
-    def leave_known(self, core: Core, known: set[bytes]) -> None:
-        """Keep those whose key is not there yet, and not in `known`, which learns them."""
-        known.update(key for (key,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", self._keys))
-        self._leave(core, self._keys, known)
-
-    def _leave(self, core: Core, names: Sequence[_Name], known: set[_Name]) -> None:
-        """Keep the first of each name that is new. Somebody deleted the rows of the others unheard before they were put: so
-        they are to be looked at, as rows that another program wrote."""
-        left: set[int] = set()
-        for n in sorted(self._order):  # As they came.
-            if names[n] in known:
-                left.add(n)
-                pk = self._pk(n)
-                columns = "".join(f", k{number}" for number in range(len(pk)))
-                sql = f"INSERT INTO _replica_outbox(tbl, op, at{columns}) VALUES (?, ?, ?{', ?' * len(pk)})"
-                core.db.execute(sql, (self._tbl, capture.INSERT, core.now_ms(), *pk))
-            known.add(names[n])
-        self._order = [n for n in self._order if n not in left]
-
-    def born(self) -> list[bytes]:
-        """The keys of those that are new."""
-        return [self._keys[n] for n in self._order]
-
-    def numbers(self) -> list[tuple[int, object, bytes]]:
-        """Rows of `_replica_row`, where rows have numbers."""
-        return [(self._tbl, self._numbers[n], self._keys[n]) for n in self._order] if self._numbered else []
-
-    def _pk(self, n: int) -> tuple[Value, ...]:
-        return unpack_id(bytes(self._ids[self._ends[n] : self._ends[n + 1]]))[0]

@@ -15,7 +15,7 @@ from protocol.errors import ValueRefused
 from protocol.record import Delta, Record, pack_id, unpack_id
 from protocol.trie import Inner, Leaf, digest, key_range
 from protocol.values import Value, pack_value
-from replica.store import absorb, apply, capture, edits, index, retouch, shadow
+from replica.store import absorb, apply, capture, edits, index, retouch
 from replica.store.absorb import _Looking
 from replica.store.core import ALONE_MAX
 from replica.store.fresh import fresh_row, fresh_rows
@@ -204,9 +204,7 @@ def test_a_fresh_row_too_large_to_travel_is_refused_before_anything_is_written(m
         fresh_rows(m.core, table, [b"k" * 16], [pack_id(["1"])], [stamp(1)], columns)
 
 
-@pytest.mark.parametrize("together", [shadow.NEW_ROWS, 7])
-def test_new_shadows_are_stored_all_or_none(machine: Make, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "NEW_ROWS", together)
+def test_new_shadows_are_stored_all_or_none(machine: Make) -> None:
     m = machine("m", TABLE)
     m.store.put_many("t", [("5", 1, None, None, None)])
     table, before = m.core.by_name["t"], m.rows("SELECT * FROM _replica_record ORDER BY key")

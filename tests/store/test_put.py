@@ -62,6 +62,8 @@ def test_put_many_makes_the_rows_that_plain_sql_makes(seed: int, kind: str) -> N
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(put, "ROWS", random.choice([1, 3, 1_000]))
         patch.setattr(put, "UNCAPTURED_MIN", random.choice([1, 1_000]))
+        patch.setattr(put, "LATER_MIN", random.choice([1, 2, 1_000]))
+        patch.setattr(put, "WAITING_MAX", random.choice([2, 5, 1_000]))
         ours = Machine(Path(folder) / "ours.db", schema=TABLES[kind])
         plain = Machine(Path(folder) / "plain.db", schema=TABLES[kind])
         try:

@@ -18,7 +18,7 @@ from protocol.prints import ITEM_BYTES
 from protocol.record import pack_id
 from replica.backup import snapshot
 from replica.errors import RowRefused, StoreError
-from replica.store import history, put, store, young
+from replica.store import history, nursery, put, store, young
 from replica.store.changes import Change
 from replica.store.store import Store
 from tests.store.harness import Machine, check_equal, check_inside, foreign, meet
@@ -244,7 +244,7 @@ def test_rows_that_cannot_all_be_kept_go_on_waiting(machine: Make, monkeypatch: 
     m = machine("m", T)
     m.store.put_many("t", rows(0))
     with monkeypatch.context() as patch:
-        patch.setattr(young, "write_fresh", lambda *_: False)
+        patch.setattr(nursery, "_write", lambda *_: False)
         with pytest.raises(OurFault, match="nothing was changed"):
             m.store.root()
     assert waiting(m) == 300

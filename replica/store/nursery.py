@@ -1,0 +1,258 @@
+"""New records of whole rows, column by column in memory, until many are sorted into `_replica_record` at once.
+
+Records and trie are ordered by a hash: rows that are sorted in by the ten thousand touch each page once. A column is bytes
+side by side, each as long as the other, and SQLite cuts the rows out of it by itself: Python takes longer to bind a row's
+values than SQLite to store them. Ids of each length have columns of their own. One test each:
+
+1. Whatever the lengths of ids and the numbers of fields, all come out as if each had been written by itself.
+2. If one is there already, none is stored and nothing is noted.
+3. A key, or a number that SQLite made up, stands for one record: of others the rows are left to be looked at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice
+from typing import Any, NamedTuple, TypeVar
+
+from protocol.errors import OurFault
+from protocol.hlc import STAMP_BYTES
+from protocol.keys import DIGEST_BYTES, KEY_BYTES
+from protocol.record import unpack_id
+from protocol.values import Value
+from replica.store import capture
+from replica.store.core import Core
+
+_SHOWN = 1
+"""`shadow.SHOWN`, which stands above."""
+
+
+def _cell(column: int, width: object) -> str:
+    return f"substr(?{column}, 1 + {width} * value, {width})"
+
+
+_STAMP, _DIGEST = _cell(5, STAMP_BYTES), _cell(8, DIGEST_BYTES)
+_INTO = (
+    "INTO _replica_record(key, tbl, id, floor, born, stamps, which, checks, digest, flags) "
+    f"SELECT {_cell(1, KEY_BYTES)}, ?2, {_cell(3, '?4')}, x'', {_STAMP}, CASE WHEN ?7 THEN {_STAMP} ELSE x'' END, x'', "
+    f"CASE WHEN ?7 THEN {_cell(6, '?7')} ELSE x'' END, {_DIGEST}, {_SHOWN} FROM json_each(?9)"
+)
+"""In the order of the places that the list ?9 names. A record without fields has no stamp of them, and no checks."""
+_LOST = "rows that were put have the keys of others, which cannot be: nothing was changed; please report it"
+
+_Name = TypeVar("_Name")
+
+
+class Born(NamedTuple):
+    """Columns of records of one table that are shown, whole and written by one event each, whose stamp is `born`. Side by
+    side: `checks` as many bytes for each, `ids` as many as `sizes` say."""
+
+    keys: Sequence[bytes]
+    born: bytes
+    digests: bytes
+    checks: bytes
+    sizes: Sequence[int]
+    ids: bytes
+
+    def each(self) -> Iterator[bytes]:
+        """The ids."""
+        at = 0
+        for size in self.sizes:
+            yield self.ids[at : at + size]
+            at += size
+
+    def first(self, count: int) -> Born:
+        """The first so many, at most."""
+        if count >= len(self.sizes):
+            return self
+        wide, sizes = len(self.checks) // len(self.sizes), self.sizes[:count]
+        fixed = self.keys[:count], self.born[: STAMP_BYTES * count], self.digests[: DIGEST_BYTES * count]
+        return Born(*fixed, self.checks[: wide * count], sizes, self.ids[: sum(sizes)])
+
+
+class Nursery:
+    """New records of any tables."""
+
+    def __init__(self) -> None:
+        self._columns: dict[tuple[int, int, int], _Columns] = {}
+        self.count = 0
+
+    def add(self, tbl: int, numbered: bool, records: Born) -> None:
+        """They too. `numbered`: whether SQLite numbers the rows of this table."""
+        if not records.sizes:
+            return
+        self.count += len(records.sizes)
+        for size, some in _by_size(records):
+            checks = len(some.checks) // len(some.sizes)
+            name = tbl, checks, size
+            if name not in self._columns:
+                self._columns[name] = _Columns(tbl, numbered, checks, size)
+            self._columns[name].add(some)
+
+    def merge(self, core: Core) -> bool:
+        """Put all where they belong, in the caller's transaction, and forget them. Returns whether some were left to be
+        looked at, as rows that another program wrote. Raises OurFault if they cannot all be kept."""
+        every, self._columns, left = list(self._columns.values()), {}, 0
+        taken: set[tuple[int, Value]] = set()
+        for columns in every:
+            left += columns.leave_taken(core, taken)
+        if not _write(core, every):
+            for columns in every:
+                left += columns.leave_known(core)
+            if not _write(core, every):
+                raise OurFault(_LOST)
+        for columns in every:
+            core.dirty.born(columns.keys())
+            core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", columns.numbers())
+        self.count = 0
+        return bool(left)
+
+    def write(self, core: Core) -> bool:
+        """Store them all, but for the numbers of their rows; the caller keeps `core.dirty` up to date. If a key is there
+        already, store none and return False."""
+        return _write(core, self._columns.values())
+
+    def replace(self, core: Core) -> None:
+        """Store them all, also over those that are there; the caller keeps `core.dirty` and `core.toggled` up to date."""
+        for columns in self._columns.values():
+            columns.write(core, "REPLACE")
+
+
+def of_rows(rows: Iterable[Sequence[Any]]) -> Nursery:
+    """Of these rows of `_replica_record`, each shown, whole and written by one event."""
+    nursery, alike = Nursery(), dict[tuple[int, int, int], list[Sequence[Any]]]()
+    for row in rows:
+        alike.setdefault((row[1], len(row[7]), len(row[2])), []).append(row)
+    join = b"".join
+    for (tbl, _, size), some in alike.items():
+        keys, _, ids, _, born, _, _, checks, digests, _ = zip(*some, strict=True)
+        nursery.add(tbl, False, Born(keys, join(born), join(digests), join(checks), [size] * len(some), join(ids)))
+    return nursery
+
+
+def _write(core: Core, every: Iterable[_Columns]) -> bool:
+    mark, before = core.toggled.mark(), core.db.total_changes
+    written: list[_Columns] = []
+    for columns in every:
+        written.append(columns)
+        try:
+            columns.write(core, "FAIL")  # What stands before it is in then.
+        except sqlite3.IntegrityError:
+            count = core.db.total_changes - before
+            keys = islice(chain.from_iterable(some.in_order() for some in written), count)
+            core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [(key,) for key in list(keys)])
+            core.toggled.back(mark)
+            return False
+        core.toggled.born(columns.items())
+    return True
+
+
+def _by_size(records: Born) -> Iterator[tuple[int, Born]]:
+    """They by the length of their ids."""
+    keys, born, digests, checks, sizes, ids = records
+    if len(set(sizes)) == 1:
+        yield sizes[0], records
+        return
+    width, ends, by_size = len(checks) // len(sizes), list(accumulate(sizes, initial=0)), dict[int, list[int]]()
+    for n, size in enumerate(sizes):
+        by_size.setdefault(size, []).append(n)
+    for size, some in by_size.items():
+        own = b"".join([ids[ends[n] : ends[n + 1]] for n in some])
+        fixed = [keys[n] for n in some], _pick(born, STAMP_BYTES, some), _pick(digests, DIGEST_BYTES, some)
+        yield size, Born(*fixed, _pick(checks, width, some), [size] * len(some), own)
+
+
+def cut(column: bytes, width: int) -> list[bytes]:
+    """The values of a column that has so many bytes for each."""
+    return [column[at : at + width] for at in range(0, len(column), width)]
+
+
+def _pick(column: bytes, width: int, places: Iterable[int]) -> bytes:
+    return b"".join([column[width * n : width * n + width] for n in places])
+
+
+class _Columns:
+    """Records of one table with ids of one length."""
+
+    def __init__(self, tbl: int, numbered: bool, checks: int, size: int) -> None:
+        self._tbl, self._numbered, self._width, self._size = tbl, numbered, checks, size
+        self._born, self._digests, self._checks, self._ids = bytearray(), bytearray(), bytearray(), bytearray()
+        self._keys: list[bytes] = []
+        self._order: list[int] | None = None
+
+    def add(self, records: Born) -> None:
+        self._keys += records.keys
+        self._born += records.born
+        self._digests += records.digests
+        self._checks += records.checks
+        self._ids += records.ids
+        self._order = None
+
+    def _sorted(self) -> list[int]:
+        """Their places, by key."""
+        if self._order is None:
+            self._order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
+        return self._order
+
+    def in_order(self) -> Iterator[bytes]:
+        """Their keys as they are written."""
+        return map(self._keys.__getitem__, self._sorted())
+
+    def keys(self) -> Iterable[bytes]:
+        """Their keys in any order."""
+        return self._keys if len(self._sorted()) == len(self._keys) else self.in_order()
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Key and stamp of each."""
+        born = bytes(self._born)
+        every = zip(self._keys, cut(born, STAMP_BYTES), strict=True)
+        if len(self._sorted()) == len(self._keys):
+            return every
+        kept = set(self._sorted())
+        return (item for n, item in enumerate(every) if n in kept)
+
+    def write(self, core: Core, how: str) -> None:
+        """Store them. `how`: what SQLite shall do where a key is there already. Raises sqlite3.IntegrityError."""
+        keys = b"".join(self._keys)
+        columns = (keys, self._tbl, self._ids, self._size, self._born, self._checks, self._width, self._digests)
+        core.db.execute(f"INSERT OR {how} {_INTO}", (*columns, str(self._sorted())))
+
+    # --- what is there already --------------------------------------------------------------------------------------
+
+    def leave_taken(self, core: Core, taken: set[tuple[int, Value]]) -> int:
+        """Of rows with numbers, keep those whose number stands for no record yet, and is not in `taken`, which learns them.
+        SQLite made the numbers up: each of these rows has another birth, and so another key than the one before it."""
+        if not self._numbered:
+            return 0
+        numbers = [self._pk(n)[0] for n in range(len(self._keys))]
+        sql = "SELECT tbl, pk FROM _replica_row WHERE tbl = ? AND pk IN ("
+        taken.update((tbl, pk) for tbl, pk in core.select_in(sql, numbers, self._tbl))
+        return self._leave(core, [(self._tbl, number) for number in numbers], taken)
+
+    def leave_known(self, core: Core) -> int:
+        """Keep those whose key is not there yet."""
+        sql = "SELECT key FROM _replica_record WHERE key IN ("
+        return self._leave(core, self._keys, {key for (key,) in core.select_in(sql, self._keys)})
+
+    def _leave(self, core: Core, names: Sequence[_Name], known: set[_Name]) -> int:
+        """Keep the first of each name that is new. Somebody deleted the rows of the others unheard before they were put: so
+        they are to be looked at, as rows that another program wrote. Returns how many."""
+        left: set[int] = set()
+        for n in sorted(self._sorted()):  # As they came.
+            if names[n] in known:
+                left.add(n)
+                pk = self._pk(n)
+                columns = "".join(f", k{number}" for number in range(len(pk)))
+                sql = f"INSERT INTO _replica_outbox(tbl, op, at{columns}) VALUES (?, ?, ?{', ?' * len(pk)})"
+                core.db.execute(sql, (self._tbl, capture.INSERT, core.now_ms(), *pk))
+            known.add(names[n])
+        self._order = [n for n in self._sorted() if n not in left]
+        return len(left)
+
+    def numbers(self) -> list[tuple[int, object, bytes]]:
+        """Rows of `_replica_row`, where rows have numbers."""
+        return [(self._tbl, self._pk(n)[0], self._keys[n]) for n in self._sorted()] if self._numbered else []
+
+    def _pk(self, n: int) -> tuple[Value, ...]:
+        return unpack_id(bytes(self._ids[self._size * n : self._size * n + self._size]))[0]

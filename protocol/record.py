@@ -307,9 +307,12 @@ def pack_ids(columns: Sequence[Sequence[object]]) -> list[bytes]:
     """`pack_id` of many keys without births, given column by column."""
     if all(_PLAIN_KEY.issuperset(map(type, column)) for column in columns):
         try:
-            return list(map(_checked_id, map(pack_plain, map(list, zip(*columns, strict=True)))))
+            packed = list(map(pack_plain, map(list, zip(*columns, strict=True))))
+            if max(map(len, packed), default=0) <= limits.ID_BYTES_MAX:
+                return packed
         except UnicodeEncodeError:
-            pass  # The careful way says what is wrong with it.
+            pass
+    # The careful way says what is wrong with it.
     return [pack_id(key) for key in zip(*columns, strict=True)]
 
 

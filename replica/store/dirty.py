@@ -4,6 +4,7 @@ Each savepoint has a layer of its own: if it is taken back, so is what it noted;
 trie was told meanwhile it forgets with the savepoint, and then all layers below are there again. One test each:
 
 1. After any nest of savepoints, kept or taken back, the trie is right, whenever it was brought up to date.
+2. What is known of every record is forgotten when one changes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ class Dirty:
 
     def __init__(self) -> None:
         self._layers: Layers = ({},)
+        self.every = b""
+        """Key and digest of every record there is, joined, in order of the keys, where that is known: then nobody has to
+        read them again. Whoever sets it does so after it noted the records."""
 
     def __len__(self) -> int:
         """At least so many records as differ."""
@@ -25,10 +29,12 @@ class Dirty:
 
     def born(self, keys: Iterable[bytes]) -> None:
         """Records that were not there."""
+        self.every = b""
         self._layers[-1].update(dict.fromkeys(keys, 1))
 
     def touch(self, key: bytes, more: int = 0) -> None:
         """A record that changed, came (1) or went (-1)."""
+        self.every = b""
         top = self._layers[-1]
         top[key] = top.get(key, 0) + more
 
@@ -44,6 +50,7 @@ class Dirty:
 
     def clear(self) -> None:
         """The trie knows of all of them."""
+        self.every = b""
         self._layers = ({},)
 
     # --- savepoints -------------------------------------------------------------------------------------------------
@@ -56,6 +63,7 @@ class Dirty:
 
     def back(self, mark: Layers) -> None:
         """It is taken back."""
+        self.every = b""
         self._layers = mark
 
     def keep(self, mark: Layers) -> None:

@@ -7,28 +7,28 @@ to `protocol.trie.digest`, which is the definition.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from struct import Struct
 
 from protocol import limits
 from protocol.keys import Keys
-from protocol.trie import EMPTY, NIBBLES, Entry, inner_digest
+from protocol.trie import EMPTY, NIBBLES, inner_digest
 
 Row = tuple[str, bytes, bytes]
 """A row of `_replica_trie`: prefix, counts and digests of the 16 children."""
 
 COUNTS = Struct(">16I")
 
-_ENTRY_BYTES = 32
-_LEAF_BYTES = _ENTRY_BYTES * limits.LEAF_MAX
+ENTRY_BYTES = 32
+"""Key and digest of a record."""
+_LEAF_BYTES = ENTRY_BYTES * limits.LEAF_MAX
 _HIGH, _LOW = bytes(n >> 4 for n in range(256)), bytes(n & 15 for n in range(256))
 
 
-def grow(keys: Keys, parts: Sequence[tuple[str, Sequence[Entry]]]) -> tuple[list[bytes], list[Row]]:
-    """Digest of each of these prefixes, which hold exactly these entries, ascending by key; and the rows of all inner
-    nodes at and below them."""
+def grow(keys: Keys, parts: Sequence[tuple[str, bytes]]) -> tuple[list[bytes], list[Row]]:
+    """Digest of each of these prefixes, which hold exactly these entries, joined, ascending by key; and the rows of all
+    inner nodes at and below them."""
     growing = _Growing()
-    roots = [growing.place(prefix, b"".join(chain.from_iterable(below))) for prefix, below in parts]
+    roots = [growing.place(prefix, below) for prefix, below in parts]
     growing.go_down()
     digests, rows = growing.come_up(keys)
     return [digests[root] for root in roots], rows
@@ -57,14 +57,14 @@ class _Growing:
         place, leaves = self.place, self._leaves
         for prefix, below in self._inner:  # It grows meanwhile.
             byte, odd = divmod(len(prefix), 2)
-            nibbles = below[byte::_ENTRY_BYTES].translate(_LOW if odd else _HIGH)
+            nibbles = below[byte::ENTRY_BYTES].translate(_LOW if odd else _HIGH)
             counts = list(map(nibbles.count, range(16)))
             children = [0] * 16
             low = 0
             for n, count in enumerate(counts):
                 if not count:
                     continue
-                high = low + _ENTRY_BYTES * count
+                high = low + ENTRY_BYTES * count
                 if count > limits.LEAF_MAX:
                     children[n] = place(prefix + NIBBLES[n], below[low:high])
                 else:

@@ -23,7 +23,7 @@ from protocol.trie import EMPTY, NIBBLES, Entry, Inner, Leaf, Node, inner_digest
 from replica.errors import StoreError
 from replica.store import history
 from replica.store.core import Core
-from replica.store.grow import COUNTS, Row, grow
+from replica.store.grow import COUNTS, ENTRY_BYTES, Row, grow
 from replica.store.lists import length
 
 SCAN_MAX = 32_768
@@ -130,7 +130,7 @@ def catch_up(core: Core) -> None:
         return
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.change(count, dirty)
+    digest, count = update.whole(core.dirty.every) if core.dirty.every else update.change(count, dirty)
     core.dirty.clear()
     if digest != before:
         core.set_meta("root", digest)
@@ -213,6 +213,13 @@ class _Update:
         root = _Part("", before, 0, len(dirty), count)
         self._change(root)
         return root.digest, root.count
+
+    def whole(self, every: bytes) -> tuple[bytes, int]:
+        """Write the trie of these entries, which are all there are; its root and count."""
+        self._forget("")
+        (digest,), self.rows = grow(self._core.keys, [("", every)])
+        self._write()
+        return digest, len(every) // ENTRY_BYTES
 
     def _change(self, part: _Part) -> None:
         """Bring a part up to date: one with many changes child by child."""
@@ -298,7 +305,7 @@ class _Update:
         return self._inner(prefix, [digest for digest, _ in parts], counts), sum(counts)
 
     def _from_entries(self, parts: Sequence[tuple[str, list[Entry]]]) -> list[bytes]:
-        digests, rows = grow(self._core.keys, parts)
+        digests, rows = grow(self._core.keys, [(prefix, b"".join(chain.from_iterable(below))) for prefix, below in parts])
         self.rows += rows
         return digests
 

@@ -39,6 +39,10 @@ _INTO = (
     f"CASE WHEN ?7 THEN {_cell(6, '?7')} ELSE x'' END, {_DIGEST}, {_SHOWN} FROM json_each(?9)"
 )
 """In the order of the places that the list ?9 names. A record without fields has no stamp of them, and no checks."""
+BYTES_MAX = 1 << 26
+"""Of one column that is given to SQLite, which takes 10**9 at most; and of what waits, until it is sorted in."""
+FEW = 8
+"""So many times as many new records as there are others make the trie anew without reading any of them again."""
 _LOST = "rows that were put have the keys of others, which cannot be: nothing was changed; please report it"
 
 _Name = TypeVar("_Name")
@@ -76,13 +80,15 @@ class Nursery:
 
     def __init__(self) -> None:
         self._columns: dict[tuple[int, int, int], _Columns] = {}
-        self.count = 0
+        self.count = self.size = 0
+        """How many, and how many bytes of what varies in length."""
 
     def add(self, tbl: int, numbered: bool, records: Born) -> None:
         """They too. `numbered`: whether SQLite numbers the rows of this table."""
         if not records.sizes:
             return
         self.count += len(records.sizes)
+        self.size += len(records.ids) + len(records.checks)
         for size, some in _by_size(records):
             checks = len(some.checks) // len(some.sizes)
             name = tbl, checks, size
@@ -94,6 +100,7 @@ class Nursery:
         """Put all where they belong, in the caller's transaction, and forget them. Returns whether some were left to be
         looked at, as rows that another program wrote. Raises OurFault if they cannot all be kept."""
         every, self._columns, left = list(self._columns.values()), {}, 0
+        others = _few(core, self.count)
         taken: set[tuple[int, Value]] = set()
         for columns in every:
             left += columns.leave_taken(core, taken)
@@ -105,7 +112,9 @@ class Nursery:
         for columns in every:
             core.dirty.born(columns.keys())
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", columns.numbers())
-        self.count = 0
+        if others is not None:
+            core.dirty.every = b"".join(sorted(chain(others, *(columns.entries() for columns in every))))
+        self.count = self.size = 0
         return bool(left)
 
     def write(self, core: Core) -> bool:
@@ -117,6 +126,13 @@ class Nursery:
         """Store them all, also over those that are there; the caller keeps `core.dirty` and `core.toggled` up to date."""
         for columns in self._columns.values():
             columns.write(core, "REPLACE")
+
+
+def _few(core: Core, beside: int) -> list[bytes] | None:
+    """Key and digest of all records, if they are few beside so many."""
+    most = beside // FEW
+    found = core.rows("SELECT key, digest FROM _replica_record LIMIT ?", (most + 1,))
+    return [key + digest for key, digest in found] if len(found) <= most else None
 
 
 def of_rows(rows: Iterable[Sequence[Any]]) -> Nursery:
@@ -144,7 +160,7 @@ def _write(core: Core, every: Iterable[_Columns]) -> bool:
             core.db.executemany("DELETE FROM _replica_record WHERE key = ?", [(key,) for key in list(keys)])
             core.toggled.back(mark)
             return False
-        core.toggled.born(columns.items())
+        core.toggled.born(columns.items(), columns.count)
     return True
 
 
@@ -168,7 +184,7 @@ def cut(column: bytes, width: int) -> list[bytes]:
     return [column[at : at + width] for at in range(0, len(column), width)]
 
 
-def _pick(column: bytes, width: int, places: Iterable[int]) -> bytes:
+def _pick(column: bytes | bytearray, width: int, places: Iterable[int]) -> bytes:
     return b"".join([column[width * n : width * n + width] for n in places])
 
 
@@ -195,28 +211,56 @@ class _Columns:
             self._order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
         return self._order
 
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self._sorted())
+
     def in_order(self) -> Iterator[bytes]:
         """Their keys as they are written."""
         return map(self._keys.__getitem__, self._sorted())
 
     def keys(self) -> Iterable[bytes]:
         """Their keys in any order."""
-        return self._keys if len(self._sorted()) == len(self._keys) else self.in_order()
+        return self._keys if self.count == len(self._keys) else self.in_order()
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
         """Key and stamp of each."""
+        places = range(len(self._keys)) if self.count == len(self._keys) else self._sorted()
         born = bytes(self._born)
-        every = zip(self._keys, cut(born, STAMP_BYTES), strict=True)
-        if len(self._sorted()) == len(self._keys):
-            return every
-        kept = set(self._sorted())
-        return (item for n, item in enumerate(every) if n in kept)
+        return ((self._keys[n], born[STAMP_BYTES * n : STAMP_BYTES * (n + 1)]) for n in places)
+
+    def entries(self) -> Iterator[bytes]:
+        """Key and digest of each, in order of the keys."""
+        digests = bytes(self._digests)
+        return (self._keys[n] + digests[DIGEST_BYTES * n : DIGEST_BYTES * (n + 1)] for n in self._sorted())
 
     def write(self, core: Core, how: str) -> None:
         """Store them. `how`: what SQLite shall do where a key is there already. Raises sqlite3.IntegrityError."""
-        keys = b"".join(self._keys)
-        columns = (keys, self._tbl, self._ids, self._size, self._born, self._checks, self._width, self._digests)
-        core.db.execute(f"INSERT OR {how} {_INTO}", (*columns, str(self._sorted())))
+        order, most = self._sorted(), max(1, BYTES_MAX // max(self._size, self._width, KEY_BYTES))
+        if len(self._keys) <= most:
+            self._store(core, how, b"".join(self._keys), self._ids, self._born, self._checks, self._digests, order)
+            return
+        for start in range(0, len(order), most):
+            some = order[start : start + most]
+            ids, checks = _pick(self._ids, self._size, some), _pick(self._checks, self._width, some)
+            born, digests = _pick(self._born, STAMP_BYTES, some), _pick(self._digests, DIGEST_BYTES, some)
+            keys = b"".join([self._keys[n] for n in some])
+            self._store(core, how, keys, ids, born, checks, digests, list(range(len(some))))
+
+    def _store(
+        self,
+        core: Core,
+        how: str,
+        keys: bytes,
+        ids: bytes | bytearray,
+        born: bytes | bytearray,
+        checks: bytes | bytearray,
+        digests: bytes | bytearray,
+        places: list[int],
+    ) -> None:
+        columns = keys, self._tbl, ids, self._size, born, checks, self._width, digests
+        core.db.execute(f"INSERT OR {how} {_INTO}", (*columns, str(places)))
 
     # --- what is there already --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import compress
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from protocol.collector import uncollected
 from protocol.errors import ValueRefused
@@ -27,7 +27,7 @@ from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
 from replica.store.fresh import BLOCK, fresh_columns, fresh_rows
-from replica.store.nursery import Born, Nursery
+from replica.store.nursery import BYTES_MAX, Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
 
@@ -47,17 +47,25 @@ Row = Mapping[str, object] | Sequence[object]
 _Columns = list[tuple[Any, ...]]
 
 
-def put_many(core: Core, name: str, rows: Iterable[Row]) -> int:
+def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
-    Returns how many. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
+    Returns how many. `steady`: nobody's code runs while they are read; else what is known of each chunk is sorted in before
+    the next is asked for. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
     put = _prepare(core, name)
     done = 0
     source = iter(rows)
-    while chunk := list(itertools.islice(source, ROWS)):
-        put.chunk(chunk, done)
-        done += len(chunk)
-        if len(core.dirty) > FLUSH_AT:
-            index.catch_up(core)
+    try:
+        while chunk := list(itertools.islice(source, ROWS)):
+            put.chunk(chunk, done)
+            done += len(chunk)
+            if not steady:
+                put.settle()
+            if len(core.dirty) > FLUSH_AT:
+                index.catch_up(core)
+    except Exception:
+        if core.db.in_transaction:  # The caller may go on: no row stands there without its record.
+            put.settle()
+        raise
     put.settle()
     return done
 
@@ -88,9 +96,10 @@ class _Put:
         self._fast = exact and table.plain and not user_triggers(core, table) and set(self._fast_order) == set(order)
         self._picks = [order.index(n) for n in self._fast_order] if self._fast else []
         self._width = len(order)
+        self._insert_whole = f"INSERT OR FAIL INTO {table.sql}({', '.join(map(quote, order))}) VALUES "
         self._others = any(not unique.primary for unique in table.shape.uniques)
         self._updates = False
-        """Some rows were there already: look before inserting."""
+        """Some rows were there already, or were refused: look before inserting."""
         self._nursery = Nursery()
 
     @uncollected()
@@ -114,7 +123,7 @@ class _Put:
         core, table = self._core, self._table
         if not (self._fast and table.columns):
             return False
-        picked, blocks = self._as_they_are(rows)
+        into, picked, blocks = self._as_they_are(rows)
         if not blocks:
             return False
         try:
@@ -123,7 +132,8 @@ class _Put:
                 raise Collision
             if not young.room(core, len(rows)):
                 young.merge(core)
-            self._insert_rows(picked)
+            with uncaptured(core, table, len(rows)):
+                core.insert(into, table.marks, picked)
         except (ValueRefused, UnicodeEncodeError, sqlite3.IntegrityError) as error:
             raise Collision from error  # The careful way says which row it is, and why.
         young.keep(core, table, records)
@@ -136,16 +146,17 @@ class _Put:
         many = len(rows) >= LATER_MIN or self._nursery.count
         if self._updates or not (self._fast and self._table.columns and many):
             return 0
-        picked, blocks = self._as_they_are(rows)
+        into, picked, blocks = self._as_they_are(rows)
         try:
             records = self._born(blocks)
         except (ValueRefused, UnicodeEncodeError):
             return 0  # The careful way says which row it is, and why.
         if not records or young.hidden(self._core, _keys(records)):
+            self._updates = bool(records)  # The next are often not new either.
             return 0
-        if self._nursery.count + len(rows) > WAITING_MAX:
+        if self._nursery.count + len(rows) > WAITING_MAX or self._nursery.size > BYTES_MAX:
             self.settle()
-        done = left = self._insert_first(picked)
+        done = left = self._insert_first(into, picked)
         for some in records:
             mine = some.first(left)
             self._nursery.add(self._table.tbl, self._shape.rowid_alias, mine)
@@ -160,11 +171,16 @@ class _Put:
             while absorb.absorb(self._core):
                 pass
 
-    def _as_they_are(self, rows: list[Row]) -> tuple[list[tuple[object, ...]], list[_Columns]]:
-        """The rows, and the columns of each BLOCK, if the table stores all of them as they are; else nothing."""
-        picked = self._pick_all(rows) if self._whole(rows) else list(map(self._pick, rows))
-        blocks = _blocks(picked) if all(picked) else []
-        return (picked, blocks) if all(map(self._fit, blocks)) else ([], [])
+    def _as_they_are(self, rows: list[Row]) -> tuple[str, Sequence[Sequence[object]], list[_Columns]]:
+        """If the table stores all rows as they are: the statement that inserts them, what it is given, and the columns of
+        each BLOCK, in the order of `_fast_order`. Else nothing."""
+        if self._whole(rows):
+            into, picked = self._insert_whole, cast(list[tuple[object, ...]], rows)
+            blocks = [[columns[n] for n in self._picks] for columns in _blocks(picked)]
+        else:
+            into, picked = self._table.insert, list(map(self._pick, rows))
+            blocks = _blocks(picked) if all(picked) else []
+        return (into, picked, blocks) if all(map(self._fit, blocks)) else ("", [], [])
 
     def _tell(self, records: Iterable[Born]) -> None:
         collection = self._table.collection
@@ -321,13 +337,13 @@ class _Put:
         with uncaptured(self._core, self._table, len(rows)):
             self._core.insert(self._table.insert, self._table.marks, rows)
 
-    def _insert_first(self, rows: list[tuple[object, ...]]) -> int:
+    def _insert_first(self, into: str, rows: Sequence[Sequence[object]]) -> int:
         """Returns how many, from the first on, are in: all before one that is there already, or cannot be."""
         core = self._core
         with uncaptured(core, self._table, len(rows)):
             before = core.db.total_changes
             with suppress(sqlite3.IntegrityError):
-                core.insert(self._table.insert, self._table.marks, rows)
+                core.insert(into, self._table.marks, rows)
             return core.db.total_changes - before
 
     def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -107,7 +107,7 @@ def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[byte
         for key, _, _, _, born, *_ in fresh:
             core.toggled.changed(key, before.get(key, set()), {born})
     else:
-        core.toggled.born(map(_KEY_AND_BIRTH, fresh))
+        core.toggled.born(map(_KEY_AND_BIRTH, fresh), len(fresh))
     for key, _, _, floor, born, stamps, *_ in others:
         core.toggled.changed(key, before.get(key, set()), distinct(floor, born, stamps))
     if len(fresh) < COLUMNS_MIN:

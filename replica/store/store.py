@@ -161,7 +161,7 @@ class Store(StorePort):
             if fit and self._put_young(table, few):
                 return len(few)
             with self.transaction() as core:
-                return put.put_many(core, table, chain(few, source))
+                return put.put_many(core, table, chain(few, source), steady=isinstance(rows, list | tuple))
 
     def _put_young(self, table: str, rows: list[Row]) -> bool:
         """Whether the rows are in, all of them new. Where one is not, the next are often not either."""

@@ -36,9 +36,11 @@ class Toggled:
         """The history must hear of this transaction."""
         self._items = 0
 
-    def born(self, items: Iterable[Sequence[bytes]]) -> None:
-        """(key, stamp) of new records."""
-        if not self.lost:
+    def born(self, items: Iterable[Sequence[bytes]], count: int) -> None:
+        """(key, stamp) of so many new records. They are read only if they are to be remembered."""
+        if self._items + count > ITEMS_MAX:
+            self.lose()
+        elif not self.lost:
             self._note(self.came, b"".join(chain.from_iterable(items)))
 
     def changed(self, key: bytes, before: set[bytes], after: set[bytes]) -> None:

@@ -24,7 +24,8 @@ def test_parts_that_grow_together_are_what_the_definition_makes_of_each() -> Non
     random = Random(5)
     shapes = [("a0", 0, 1), ("b1", 16, 9), ("c2", 17, 9), ("d3", 2_000, 4), ("4", 900, 0)]
     parts = [(prefix, entries(random, prefix, count, alike)) for prefix, count, alike in shapes]
-    digests, rows = grow(KEYS, parts)
+    joined = [(prefix, b"".join(key + value for key, value in below)) for prefix, below in parts]
+    digests, rows = grow(KEYS, joined)
     assert digests == [digest(KEYS.trie, below, len(prefix)) for prefix, below in parts]
     stored = {prefix: (COUNTS.unpack(counts), found) for prefix, counts, found in rows}
     assert {prefix for prefix, below in parts if len(below) > limits.LEAF_MAX} <= stored.keys()

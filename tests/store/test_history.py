@@ -80,12 +80,12 @@ def test_what_is_rolled_back_leaves_nothing_in_the_history(machine: Make) -> Non
     with a.store.transaction() as core:
         mark = core.toggled.mark()
         with pytest.raises(ZeroDivisionError), core.savepoint():
-            core.toggled.born([(b"k" * 16, b"s" * 16)])
+            core.toggled.born([(b"k" * 16, b"s" * 16)], 1)
             core.toggled.changed(b"k" * 16, {b"s" * 16}, set())
             raise ZeroDivisionError
         assert core.toggled.mark() == mark
         with core.savepoint(keep=False):
-            core.toggled.born([(b"k" * 16, b"s" * 16)])
+            core.toggled.born([(b"k" * 16, b"s" * 16)], 1)
         assert core.toggled.mark() == mark
     assert (history_size(a), a.store.root()[0]) == (before, root)
 

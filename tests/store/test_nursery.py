@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from random import Random
 from typing import Any
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.record import pack_id
-from replica.store import index, put, shadow
+from replica.errors import RowRefused
+from replica.store import index, nursery, put, shadow, young
+from replica.store.absorb import absorb_all
 from replica.store.fresh import fresh_rows
 from replica.store.nursery import Born, Nursery, cut, of_rows
 from replica.store.put import put_many
@@ -159,3 +163,69 @@ def test_numbers_of_rows_that_were_deleted_unheard_are_looked_at_within_the_call
     assert m.rows("SELECT * FROM _replica_outbox") == []
     assert m.store.verify() == []
     assert len(m.records("n")) == 900
+
+
+@pytest.mark.parametrize("change", ["", "INSERT INTO u VALUES ('x', 1)", "DELETE FROM t WHERE v = 7"])
+def test_a_first_load_makes_the_trie_without_reading_what_it_wrote(machine: Make, change: str) -> None:
+    m, asked = machine("m", TABLES), list[str]()
+    m.core.db.set_trace_callback(asked.append)
+    with m.store.transaction() as core:
+        put_many(core, "t", [(f"k{n}", n, None) for n in range(3_000)])
+        assert len(core.dirty.every) == 32 * core.rows("SELECT count(*) FROM _replica_record")[0][0]
+        core.db.execute(change)
+        absorb_all(core)
+    m.core.db.set_trace_callback(None)
+    read = [sql for sql in asked if "key, digest FROM _replica_record WHERE" in sql]
+    assert bool(read) == bool(change)
+    assert m.store.verify() == []
+
+
+def test_a_savepoint_that_is_taken_back_takes_along_what_is_known_of_all(machine: Make) -> None:
+    m = machine("m", TABLES)
+    with m.store.transaction() as core:
+        with core.savepoint(keep=False):
+            put_many(core, "t", [(f"k{n}", n, None) for n in range(600)])
+            assert core.dirty.every
+        assert not core.dirty.every
+        put_many(core, "u", [(f"k{n}", n) for n in range(5)])
+    assert m.store.verify() == []
+
+
+def test_long_keys_are_stored_in_parts(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nursery, "BYTES_MAX", 40_000)
+    monkeypatch.setattr(put, "BYTES_MAX", 40_000)
+    monkeypatch.setattr(young, "BATCH_MAX", 1_000)
+    monkeypatch.setattr(put, "ROWS", 300)
+    m = machine("m", TABLES)
+    m.core.db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+    m.store.put_many("t", [("x" * 900 + str(n), n, None) for n in range(1_200)])
+    m.core.db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
+    m.store.put_many("u", [("y" * 900 + str(n), n) for n in range(299)])
+    assert m.store.root()[1] >= 1_499
+    assert m.store.verify() == []
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM t WHERE v BETWEEN 3 AND 5", "DELETE FROM t", "UPDATE t SET w = 1 WHERE v < 9"])
+def test_a_source_may_use_the_store_while_it_is_read(machine: Make, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    monkeypatch.setattr(put, "ROWS", 300)
+    monkeypatch.setattr(young, "BATCH_MAX", 300)  # So many are read before the first is put.
+    m = machine("m", TABLES)
+
+    def source() -> Iterator[tuple[object, ...]]:
+        yield from ((f"k{n}", n, None) for n in range(1_000))
+        m.store.execute(sql)
+        m.store.put_many("t", [("k7", "again", None)])
+        yield ("last", 0, None)
+
+    assert m.store.put_many("t", source()) == 1_001
+    assert m.store.verify() == []
+    assert m.rows("SELECT v FROM t WHERE k = 'k7'") == [("again",)]
+
+
+def test_a_refused_row_leaves_no_row_without_its_record(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(put, "ROWS", 300)
+    m = machine("m", TABLES)
+    with m.store.transaction() as core, suppress(RowRefused):
+        put_many(core, "t", [*((f"k{n}", n, None) for n in range(700)), ("bad", float("nan"), None)], steady=True)
+    assert m.store.verify() == []
+    assert len(m.records("t")) == m.value("SELECT count(*) FROM t") == 700

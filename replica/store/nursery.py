@@ -24,8 +24,8 @@ from protocol.values import Value
 from replica.store import capture
 from replica.store.core import Core
 
-_SHOWN = 1
-"""`shadow.SHOWN`, which stands above."""
+SHOWN = 1
+"""Flag of a record that stands in the user's table."""
 
 
 def _cell(column: int, width: object) -> str:
@@ -36,7 +36,7 @@ _STAMP, _DIGEST = _cell(5, STAMP_BYTES), _cell(8, DIGEST_BYTES)
 _INTO = (
     "INTO _replica_record(key, tbl, id, floor, born, stamps, which, checks, digest, flags) "
     f"SELECT {_cell(1, KEY_BYTES)}, ?2, {_cell(3, '?4')}, x'', {_STAMP}, CASE WHEN ?7 THEN {_STAMP} ELSE x'' END, x'', "
-    f"CASE WHEN ?7 THEN {_cell(6, '?7')} ELSE x'' END, {_DIGEST}, {_SHOWN} FROM json_each(?9)"
+    f"CASE WHEN ?7 THEN {_cell(6, '?7')} ELSE x'' END, {_DIGEST}, {SHOWN} FROM json_each(?9)"
 )
 """In the order of the places that the list ?9 names. A record without fields has no stamp of them, and no checks."""
 BYTES_MAX = 1 << 26
@@ -99,14 +99,15 @@ class Nursery:
     def merge(self, core: Core) -> bool:
         """Put all where they belong, in the caller's transaction, and forget them. Returns whether some were left to be
         looked at, as rows that another program wrote. Raises OurFault if they cannot all be kept."""
-        every, self._columns, left = list(self._columns.values()), {}, 0
-        others = _few(core, self.count)
+        every, others, left = list(self._columns.values()), _few(core, self.count), 0
+        self._columns, self.count, self.size = {}, 0, 0
         taken: set[tuple[int, Value]] = set()
         for columns in every:
             left += columns.leave_taken(core, taken)
         if not _write(core, every):
+            known: set[bytes] = set()
             for columns in every:
-                left += columns.leave_known(core)
+                left += columns.leave_known(core, known)
             if not _write(core, every):
                 raise OurFault(_LOST)
         for columns in every:
@@ -114,7 +115,6 @@ class Nursery:
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", columns.numbers())
         if others is not None:
             core.dirty.every = b"".join(sorted(chain(others, *(columns.entries() for columns in every))))
-        self.count = self.size = 0
         return bool(left)
 
     def write(self, core: Core) -> bool:
@@ -274,10 +274,10 @@ class _Columns:
         taken.update((tbl, pk) for tbl, pk in core.select_in(sql, numbers, self._tbl))
         return self._leave(core, [(self._tbl, number) for number in numbers], taken)
 
-    def leave_known(self, core: Core) -> int:
-        """Keep those whose key is not there yet."""
-        sql = "SELECT key FROM _replica_record WHERE key IN ("
-        return self._leave(core, self._keys, {key for (key,) in core.select_in(sql, self._keys)})
+    def leave_known(self, core: Core, known: set[bytes]) -> int:
+        """Keep those whose key is not there yet, and not in `known`, which learns them."""
+        known.update(key for (key,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", self._keys))
+        return self._leave(core, self._keys, known)
 
     def _leave(self, core: Core, names: Sequence[_Name], known: set[_Name]) -> int:
         """Keep the first of each name that is new. Somebody deleted the rows of the others unheard before they were put: so

@@ -12,11 +12,11 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
+from replica.store import nursery
 from replica.store.core import Core
-from replica.store.nursery import of_rows
 from replica.store.toggled import distinct
 
-SHOWN, EXTRA = 1, 2
+SHOWN, EXTRA = nursery.SHOWN, 2
 ABSENT = 0xFFFF
 COLUMNS_MIN = 32
 """Fewer shadows are not worth columns."""
@@ -113,11 +113,11 @@ def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[byte
     if len(fresh) < COLUMNS_MIN:
         others += fresh
     else:
-        of_rows(fresh).replace(core)
+        nursery.of_rows(fresh).replace(core)
     core.insert(f"INSERT OR REPLACE INTO _replica_record({_COLUMNS}) VALUES ", _MARKS, others)
 
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:
     """Store shadows of new records, each shown, whole and written by one event. If one of the keys is there already, store
     nothing and return False."""
-    return of_rows(rows).write(core)
+    return nursery.of_rows(rows).write(core)

@@ -67,19 +67,18 @@ def keep(core: Core, table: Table, records: Sequence[Born]) -> None:
 def merge(core: Core) -> bool:
     """Put all that wait where they belong, in the caller's transaction. Returns whether there were any. Raises StoreError if
     something there is damaged, OurFault if they cannot all be kept."""
-    nursery = Nursery()
-    for seq, digest, body in core.rows("SELECT seq, digest, body FROM _replica_young ORDER BY seq"):
+    nursery, found = Nursery(), core.rows("SELECT seq, digest, body FROM _replica_young ORDER BY seq")
+    for seq, digest, body in found:
         if not _sound(core, digest, body):
             raise StoreError(
                 f"{core.path} is damaged: what is stored of the rows that were put last (batch {seq}) makes no sense; "
                 "`replica rescan` takes them as they stand"
             )
         _read(nursery, body)
-    if nursery.count:
+    if found:
         core.db.execute("DELETE FROM _replica_young")
         nursery.merge(core)
-        return True
-    return False
+    return bool(found)
 
 
 def _read(nursery: Nursery, body: bytes) -> None:

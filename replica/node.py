@@ -16,12 +16,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import aiosqlite
 from websockets.asyncio.server import ServerConnection
 
 from protocol import limits
@@ -85,7 +85,7 @@ class Node:
         self._durable = durable
         self._poll_seconds, self._minor = poll_seconds, minor
         self._thread: StoreThread | None = None
-        self._reader: aiosqlite.Connection | None = None
+        self._reader: StoreThread | None = None
         self._opening = asyncio.Lock()
         self._store: Store | None = None
         self._waiting = Waiting(self._post, lambda writes: self.store.together(writes))  # noqa: PLW0108
@@ -107,7 +107,7 @@ class Node:
 
     async def start(self) -> Node:
         """Open the file. Raises StoreError."""
-        thread = self._thread = StoreThread(lambda: self.host.connect(self.path, durable=self._durable), 64)
+        thread = self._thread = StoreThread(lambda: self.host.connect(self.path, durable=self._durable))
         try:
             await thread
         except BaseException:
@@ -137,19 +137,18 @@ class Node:
         return self.store.sketch_due()
 
     async def close(self) -> None:
-        """Stop serving and close the file."""
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
-        for listener in self._listeners:
-            await listener.close()
-        await self._bell.close()
-        await self._ahead.close()
-        if self._reader is not None:
-            await self._reader.close()
-        await self._soon.close()
-        if self._thread is not None:
-            await self._thread.close()
+        """Stop serving and close the file. Who is cancelled in it has closed it all the same."""
+        async with AsyncExitStack() as steps:  # The last pushed comes first, and each, whatever becomes of the others.
+            for thread in (self._thread, self._reader):
+                if thread is not None:
+                    steps.push_async_callback(thread.close)
+            for close in (self._soon.close, self._ahead.close, self._bell.close):
+                steps.push_async_callback(close)
+            for listener in self._listeners:
+                steps.push_async_callback(listener.close)
+            if self._poller is not None:
+                self._poller.cancel()
+                await asyncio.gather(self._poller, return_exceptions=True)
 
     async def __aenter__(self) -> Node:
         return await self.start()
@@ -195,7 +194,9 @@ class Node:
         async with self._opening:
             self._open_thread.check_open()
             if self._reader is None:
-                self._reader = await aiosqlite.Connection(lambda: self.host.connect(self.path, readonly=True), 64)
+                reader = StoreThread(lambda: self.host.connect(self.path, readonly=True))
+                await reader
+                self._reader = reader
         return list(await self._reader.execute_fetchall(sql, parameters))
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:

@@ -1,8 +1,10 @@
-"""The one thread in which a node's store is used: aiosqlite's, with public ways to run a function there."""
+"""A thread in which one connection is used: aiosqlite's, with public ways to run a function there. A node has one for its
+store, and one for what is only read."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +18,12 @@ _T = TypeVar("_T")
 
 class StoreThread(aiosqlite.Connection):
     """A connection in a thread of its own, which runs what it is told in the order in which it is told."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, 64)
+        # Python waits at its end for every thread that is no daemon: for ever, if a second Ctrl-C kept it from being closed.
+        # What is under way is then rolled back, as by a kill; what was acknowledged is on the disk.
+        self._thread.daemon = True
 
     def join(self) -> None:
         """Wait for the thread to end."""

@@ -107,8 +107,15 @@ def _deaf(world: World, event: Event) -> None:
 # --- clocks -------------------------------------------------------------------------------------------------------------
 
 
+def _tell_clock(world: World, machine: Machine) -> None:
+    """This clock is about to change: the node may have stamped by it where no record changed, of which nobody is told."""
+    world.oracle.clock_moved(machine.clock.now_ms())
+
+
 def _step(world: World, event: Event) -> None:
-    world.machines[event.node].clock.step(int(event.with_["ms"]))
+    machine = world.machines[event.node]
+    _tell_clock(world, machine)
+    machine.clock.step(int(event.with_["ms"]))
 
 
 def _drift(world: World, event: Event) -> None:
@@ -116,9 +123,14 @@ def _drift(world: World, event: Event) -> None:
 
 
 def _freeze(world: World, event: Event) -> None:
-    clock = world.machines[event.node].clock
-    clock.freeze(True)
-    _last(world, event, "the clock stands still", lambda: clock.freeze(False))
+    machine = world.machines[event.node]
+
+    def undo() -> None:
+        _tell_clock(world, machine)
+        machine.clock.freeze(False)
+
+    machine.clock.freeze(True)
+    _last(world, event, "the clock stands still", undo)
 
 
 def _counter(world: World, event: Event) -> None:

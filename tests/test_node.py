@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,39 @@ async def test_a_node_that_was_closed_says_so(tmp_path: Path) -> None:
         await node.query("SELECT 1")
     with pytest.raises(UsageError, match="the node is closed"):
         await node.query("SELECT 1")
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_closing_that_is_cancelled_leaves_no_thread(tmp_path: Path, turns: int) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    node = await Node(hq).start()
+    await node.execute("UPDATE contacts SET phone = '1' WHERE id = 'c000000'")
+    await node.query("SELECT 1")
+    await node.serve("127.0.0.1", 0, plaintext=True)
+    closing = asyncio.create_task(node.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    for thread in (node._thread, node._reader):
+        assert thread is not None
+        await asyncio.to_thread(thread.join)
+
+
+def test_a_program_ends_though_its_node_was_never_closed(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    text = f"""
+import asyncio, replica
+async def main():
+    node = await replica.open({str(hq)!r}).start()
+    await node.query("SELECT 1")
+    await node.execute("UPDATE contacts SET phone = 'kept' WHERE id = 'c000000'")
+    raise SystemExit(3)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", text], timeout=60, check=False)
+    assert done.returncode == 3
+    assert "kept" in rows_of(hq)[0]
 
 
 async def test_edits_of_different_fields_of_one_record_are_both_kept(tmp_path: Path) -> None:

@@ -166,8 +166,9 @@ def synced(report: SyncReport) -> None:
     print(f"  records: {report.sent} sent, {report.received} received, {report.held} held")
     if report.held:
         print("  held records are in no table here: `replica held FILE` says which, and why")
+    trips = "1 round trip" if report.round_trips == 1 else f"{report.round_trips} round trips"
     print(
-        f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {report.round_trips} round trips, "
+        f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {trips}, "
         f"{report.seconds:.2f} s" + (f"; differences found by {report.found_by}" if report.found_by else "")
     )
     if report.version != (ours := f"{limits.VERSION}.{limits.MINOR}"):

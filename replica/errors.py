@@ -84,6 +84,14 @@ def hopeless(where: str, what: str) -> StoreError:
 _UNDONE = "the change under way was not made, those before it stay"
 
 
+class RowAtFault(sqlite3.IntegrityError):
+    """Which of many rows a constraint refuses; `row` is its number, from 0."""
+
+    def __init__(self, error: sqlite3.IntegrityError, row: int) -> None:
+        super().__init__(*error.args)
+        self.row, self.sqlite_errorname = row, error.sqlite_errorname
+
+
 def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     """The error of ours that says what an SQLite error means for its user; SQLite's own for a mistake in SQL."""
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -108,7 +116,8 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
             "damaged; restore a backup, or join anew"
         )
     if name.startswith("SQLITE_CONSTRAINT"):
-        return RowRefused(f"a constraint of the table refuses this row: {text}")
+        which = f"row {error.row + 1}" if isinstance(error, RowAtFault) else "this row"
+        return RowRefused(f"a constraint of the table refuses {which}: {text}")
     return error
 
 

@@ -39,8 +39,8 @@ from replica.parting import part
 from replica.soon import Soon
 from replica.store import together
 from replica.store.adopt import Adopted, Progress
+from replica.store.careful import Row
 from replica.store.changes import Change
-from replica.store.put import Row
 from replica.store.store import Store
 from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport

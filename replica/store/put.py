@@ -20,9 +20,10 @@ from typing import Any, cast
 from protocol.collector import uncollected
 from protocol.errors import ValueRefused
 from protocol.record import Birth, fold, pack_id, pack_ids
-from protocol.values import INT_MAX, INT_MIN, check
-from replica.errors import RowRefused, UsageError
+from protocol.values import INT_MAX, INT_MIN
+from replica.errors import RowAtFault, UsageError
 from replica.store import absorb, capture, index, young
+from replica.store.careful import Careful, Row
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
@@ -41,8 +42,6 @@ LATER_MIN = 256
 """Fewer rows are hardly dearer in their places at once."""
 UNCAPTURED_MIN = 4_096
 """Below so many rows, dropping the triggers and making them again costs more than it saves."""
-
-Row = Mapping[str, object] | Sequence[object]
 
 _Columns = list[tuple[Any, ...]]
 
@@ -89,7 +88,7 @@ class _Put:
     def __init__(self, core: Core, table: Table, order: list[str]) -> None:
         assert table.shape is not None
         self._core, self._table, self._shape, self._order = core, table, table.shape, order
-        self._folded = {fold(n): n for n in order}
+        self._careful = Careful(table, order)
         self._fast_order = [c.name for c in (*table.shape.key, *table.columns)]
         self._checker = PlainRows(table)
         exact = all(column.collation == "BINARY" for column in table.shape.key)
@@ -112,8 +111,7 @@ class _Put:
         slow: list[tuple[int, Row]] = list(enumerate(rows, first)) if not self._fast else []
         if self._fast:
             slow = self._chunk_fast(rows, first)
-        for columns, some in _by_columns(self._values(number, row) for number, row in slow):
-            self._upsert(columns, some)
+        self._careful.run(self._core, slow)
         while slow and absorb.absorb(self._core):
             pass
 
@@ -191,26 +189,6 @@ class _Put:
         """Whether all are tuples of all columns."""
         return self._width > 1 and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._width}
 
-    def _values(self, number: int, row: Row) -> tuple[int, dict[str, object]]:
-        if isinstance(row, Mapping):
-            unknown = [n for n in row if fold(n) not in self._folded]
-            if unknown:
-                raise UsageError(f"row {number + 1}: {self._shape.name} has no column {unknown[0]!r}")
-            items = {self._folded[fold(n)]: v for n, v in row.items()}
-        elif len(row) == len(self._order):
-            items = dict(zip(self._order, row, strict=True))
-        else:
-            raise UsageError(f"row {number + 1} has {len(row)} values, {self._shape.name} {len(self._order)} columns")
-        for column in () if self._shape.rowid_alias else self._shape.key:
-            if items.get(column.name) is None and (column.name in items or column.default is None):
-                raise RowRefused(
-                    f"row {number + 1} has no value for its key, {column.name}: it could not be replicated"
-                )
-        try:
-            return number, {n: check(v) for n, v in items.items()}
-        except ValueRefused as error:
-            raise RowRefused(f"row {number + 1}: {error}") from None
-
     def _chunk_fast(self, rows: list[Row], first: int) -> list[tuple[int, Row]]:
         """Insert the rows that are new and stored as they are. Returns the others."""
         whole = self._whole(rows)
@@ -225,7 +203,7 @@ class _Put:
             found = [picked[i] for i in numbers]
             blocks = _blocks(found)
         try:
-            done = self._insert(numbers, found, blocks, len(rows))
+            done = self._insert(numbers, found, blocks, len(rows), first)
         except (ValueRefused, UnicodeEncodeError):
             done = set()  # The careful way says which row it is, and why.
         return [(first + i, row) for i, row in enumerate(rows) if i not in done] if len(done) < len(rows) else []
@@ -237,7 +215,7 @@ class _Put:
         for i, row in enumerate(rows):
             if i in fast:
                 continue
-            values = picked[i] or tuple(self._values(first + i, row)[1].get(n, self) for n in self._fast_order)
+            values = picked[i] or tuple(self._careful.values(first + i, row).get(n, self) for n in self._fast_order)
             if not self._checker.hold([(v,) for v in values[:width]]):
                 return []
             keys.add(values[:width])
@@ -268,7 +246,9 @@ class _Put:
                 return False
         return True
 
-    def _insert(self, numbers: list[int], found: list[tuple[object, ...]], blocks: list[_Columns], of: int) -> set[int]:
+    def _insert(
+        self, numbers: list[int], found: list[tuple[object, ...]], blocks: list[_Columns], of: int, first: int
+    ) -> set[int]:
         """Insert those rows that are new, of so many in the chunk; returns their numbers. `blocks`: the same rows by
         columns. Raises ValueRefused before anything is written."""
         core, table = self._core, self._table
@@ -297,13 +277,13 @@ class _Put:
             try:
                 with core.trial() if mixed else nullcontext():
                     write(core, shadows)
-                    self._insert_rows(found)
+                    self._insert_rows(found, numbers, first)
             except sqlite3.IntegrityError:
                 if not mixed:
                     raise
                 return set()  # A unique value may move from one row to another: then only their own order will do.
         else:
-            self._insert_rows(found)
+            self._insert_rows(found, numbers, first)
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)
@@ -333,9 +313,14 @@ class _Put:
                 ids = pack_ids(columns[:width])
             yield core.keys.record_keys(table.packed_name, ids), ids, own, columns[width:]
 
-    def _insert_rows(self, rows: list[tuple[object, ...]]) -> None:
-        with uncaptured(self._core, self._table, len(rows)):
-            self._core.insert(self._table.insert, self._table.marks, rows)
+    def _insert_rows(self, rows: list[tuple[object, ...]], numbers: list[int], first: int) -> None:
+        core = self._core
+        with uncaptured(core, self._table, len(rows)):
+            before = core.db.total_changes
+            try:
+                core.insert(self._table.insert, self._table.marks, rows)
+            except sqlite3.IntegrityError as error:
+                raise RowAtFault(error, first + numbers[core.db.total_changes - before]) from error
 
     def _insert_first(self, into: str, rows: Sequence[Sequence[object]]) -> int:
         """Returns how many, from the first on, are in: all before one that is there already, or cannot be."""
@@ -346,18 +331,6 @@ class _Put:
                 core.insert(into, self._table.marks, rows)
             return core.db.total_changes - before
 
-    def _upsert(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-        keys = [c.name for c in self._shape.key]
-        names = ", ".join(map(quote, columns))
-        sql = f"INSERT INTO {self._table.sql}({names}) VALUES({', '.join('?' * len(columns))})"
-        if not columns:
-            sql = f"INSERT INTO {self._table.sql} DEFAULT VALUES"
-        elif set(keys) <= set(columns):
-            sets = ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in columns if c not in keys)
-            target = ", ".join(map(quote, keys))
-            sql += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
-        self._core.db.executemany(sql, rows)
-
 
 def _keys(records: Iterable[Born]) -> list[bytes]:
     return [key for some in records for key in some.keys]
@@ -366,13 +339,6 @@ def _keys(records: Iterable[Born]) -> list[bytes]:
 def _blocks(rows: list[tuple[object, ...]]) -> list[_Columns]:
     """The columns of each BLOCK of rows."""
     return [list(zip(*rows[i : i + BLOCK], strict=True)) for i in range(0, len(rows), BLOCK)]
-
-
-def _by_columns(
-    rows: Iterator[tuple[int, dict[str, object]]],
-) -> Iterator[tuple[tuple[str, ...], list[tuple[object, ...]]]]:
-    for columns, some in itertools.groupby(rows, key=lambda r: tuple(r[1])):
-        yield columns, [tuple(values.values()) for _, values in some]
 
 
 @contextmanager

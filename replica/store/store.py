@@ -25,13 +25,13 @@ from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
 from replica.store import absorb, ddl, index, put, report, schema, together, young
 from replica.store.adopt import Adopted, Progress, adopt
+from replica.store.careful import Row
 from replica.store.changes import Change
 from replica.store.connection import bulk, connect, unhurried
 from replica.store.core import Collision
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import CAUTIOUS, COPY_AFTER, StorePort, reporting
-from replica.store.put import Row
 from replica.store.repair import repair
 from replica.store.verify import verify
 

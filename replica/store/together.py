@@ -25,9 +25,10 @@ from protocol.errors import OurFault
 from replica.errors import StoreBusy, UsageError
 from replica.store import index
 from replica.store.absorb import absorb_all
+from replica.store.careful import Row
 from replica.store.connection import unhurried
 from replica.store.core import Core
-from replica.store.put import Row, put_many
+from replica.store.put import put_many
 
 _Transaction = Callable[[], AbstractContextManager[Core]]
 

@@ -1,0 +1,80 @@
+"""The careful way of `put_many`: rows go in as a program's own statements would, each an UPSERT, which the triggers capture.
+
+One test each:
+
+1. Which row is at fault is said, whatever refuses it: a constraint, the user's trigger, a value or the row's shape.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from protocol.errors import ValueRefused
+from protocol.record import fold
+from protocol.values import check
+from replica.errors import RowAtFault, RowRefused, UsageError
+from replica.store.catalog import Table, quote
+from replica.store.core import Core
+
+Row = Mapping[str, object] | Sequence[object]
+"""By names of columns, in any case, or in the order of the table's columns."""
+
+
+class Careful:
+    """For one table, whose columns stand in this order."""
+
+    def __init__(self, table: Table, order: list[str]) -> None:
+        assert table.shape is not None
+        self._table, self._shape, self._order = table, table.shape, order
+        self._folded = {fold(n): n for n in order}
+
+    def values(self, number: int, row: Row) -> dict[str, object]:
+        """What a row says of each column that it names. Raises UsageError and RowRefused."""
+        if isinstance(row, Mapping):
+            unknown = [n for n in row if fold(n) not in self._folded]
+            if unknown:
+                raise UsageError(f"row {number + 1}: {self._shape.name} has no column {unknown[0]!r}")
+            items = {self._folded[fold(n)]: v for n, v in row.items()}
+        elif len(row) == len(self._order):
+            items = dict(zip(self._order, row, strict=True))
+        else:
+            raise UsageError(f"row {number + 1} has {len(row)} values, {self._shape.name} {len(self._order)} columns")
+        for column in () if self._shape.rowid_alias else self._shape.key:
+            if items.get(column.name) is None and (column.name in items or column.default is None):
+                raise RowRefused(
+                    f"row {number + 1} has no value for its key, {column.name}: it could not be replicated"
+                )
+        try:
+            return {n: check(v) for n, v in items.items()}
+        except ValueRefused as error:
+            raise RowRefused(f"row {number + 1}: {error}") from None
+
+    def run(self, core: Core, rows: Iterable[tuple[int, Row]]) -> None:
+        """Write rows, each with its number, from 0, in their order. Raises UsageError, RowRefused and RowAtFault."""
+        said = ((number, self.values(number, row)) for number, row in rows)
+        for columns, some in itertools.groupby(said, key=lambda one: tuple(one[1])):
+            self._upsert(core, columns, [(number, tuple(values.values())) for number, values in some])
+
+    def _upsert(self, core: Core, columns: tuple[str, ...], rows: Iterable[tuple[int, tuple[object, ...]]]) -> None:
+        keys = [c.name for c in self._shape.key]
+        names = ", ".join(map(quote, columns))
+        sql = f"INSERT INTO {self._table.sql}({names}) VALUES({', '.join('?' * len(columns))})"
+        if not columns:
+            sql = f"INSERT INTO {self._table.sql} DEFAULT VALUES"
+        elif set(keys) <= set(columns):
+            sets = ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in columns if c not in keys)
+            target = ", ".join(map(quote, keys))
+            sql += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
+        number = -1
+
+        def each() -> Iterator[tuple[object, ...]]:
+            nonlocal number
+            for number, values in rows:  # noqa: B007
+                yield values
+
+        try:
+            core.db.executemany(sql, each())
+        except sqlite3.IntegrityError as error:
+            raise RowAtFault(error, number) from error

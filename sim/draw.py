@@ -131,7 +131,7 @@ def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) 
                 skews[rng.randrange(nodes)] = year - start_ms
     peers = _topology(rng, names)
     places = tuple(
-        Place(name, tuple(peers[name]), round(rng.uniform(30, 90), 3), skew, role="node" if n else "hq")
+        Place(name, tuple(peers[name]), round(30 * 10 ** rng.random(), 3), skew, role="node" if n else "hq")
         for n, (name, skew) in enumerate(zip(names, skews, strict=True))
     )
     times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(25, 85)))

@@ -218,8 +218,10 @@ class Tap:
     def _splice(self, frame: _Frame) -> list[bytes] | None:
         if not self._archive or not frame.payload:
             return None
-        other = self._random.choice(self._archive)[1:]
         mine = masked(frame.payload, frame.mask)
+        # Of frames of one size, which are often of one kind, something may come that can be read.
+        alike = [old for old in self._archive if len(old) == 1 + len(mine) and old[1:] != mine]
+        other = self._random.choice(alike or self._archive)[1:]
         payload = mine[: len(mine) // 2] + other[len(other) // 2 :]
         return [frame._replace(payload=masked(payload, frame.mask)).wire()]
 

@@ -40,6 +40,9 @@ SETTINGS: dict[str, tuple[int, ...]] = {
     "replica.store.sketched.AHEAD_FROM": (1, 30),
     "replica.store.sketched.AHEAD_BYTES": (10 * ITEM_BYTES, 40 * ITEM_BYTES),
     "replica.store.sketched.KEEP_AFTER": (10, 100),
+    "replica.store.inserted.ROWS_MIN": (1, 2),
+    "replica.store.put.ROWS": (2, 7, 1_000),
+    "replica.store.put.WAITING_MAX": (3, 10, 1_000),
 }
 """What is small, and how small."""
 NEAR = frozenset({"schema", "crash", "off", "full", "ioerror", "rot"})

@@ -27,6 +27,7 @@ from replica.store.catalog import Table, marks
 from replica.store.changes import Change
 from replica.store.core import Core
 from replica.store.fresh import fresh_row, fresh_rows
+from replica.store.inserted import take_inserted
 from replica.store.outbox import Entry
 from replica.store.retouch import Found, Retouched, retouch
 from replica.store.shadow import SHOWN, ShadowRow, load_shadows, write
@@ -80,8 +81,9 @@ def stamp_outbox(core: Core, limit: int = ENTRIES_MAX) -> None:
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     by_table = outbox.entries(core, rows)
     for tbl, entries in by_table.items():
-        for some in _parts(entries):
-            look(core, core.tables[tbl], some)
+        if not take_inserted(core, core.tables[tbl], entries, [row[2] for row in rows]):
+            for some in _parts(entries):
+                look(core, core.tables[tbl], some)
     if len(rows) < limit:
         core.db.execute("DELETE FROM _replica_outbox")
     else:

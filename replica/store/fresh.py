@@ -15,7 +15,7 @@ from typing import Any
 
 from protocol import limits
 from protocol.errors import ValueRefused
-from protocol.record import Delta, Record, pack_id, unpack_id
+from protocol.record import Birth, Delta, Record, pack_id, pack_ids, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
@@ -69,6 +69,20 @@ def fresh_columns(
     checks, digests = _fresh_block(core, table, ids, stamps, columns)
     join = b"".join
     return Born(keys, join(stamps), join(digests), join(checks), list(map(len, ids)), join(ids))
+
+
+def named(
+    core: Core, table: Table, columns: Sequence[Sequence[Any]], stamps: Sequence[bytes]
+) -> tuple[list[bytes], list[bytes], Sequence[bytes], Sequence[Sequence[Any]]]:
+    """Keys and ids of the records of rows that were inserted at these stamps, the stamps, and the columns but for those of
+    the row's key, which come first in `columns`: what `fresh_rows` and `fresh_columns` take."""
+    assert table.shape is not None
+    width = len(table.shape.key)
+    if table.surrogate:
+        ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), stamps, strict=True)]
+    else:
+        ids = pack_ids(columns[:width])
+    return core.keys.record_keys(table.packed_name, ids), ids, stamps, columns[width:]
 
 
 def _fresh_block(

@@ -110,12 +110,16 @@ class Nursery:
                 left += columns.leave_known(core, known)
             if not _write(core, every):
                 raise OurFault(_LOST)
-        for columns in every:
-            core.dirty.born(columns.keys())
-            core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", columns.numbers())
-        if others is not None:
-            core.dirty.every = b"".join(sorted(chain(others, *(columns.entries() for columns in every))))
+        _note(core, every, others)
         return bool(left)
+
+    def enter(self, core: Core) -> bool:
+        """Put all where they belong, in the caller's transaction. If a key is there already, do nothing and return False. No
+        number of theirs stands for a record."""
+        others = _few(core, self.count)
+        if entered := _write(core, self._columns.values()):
+            _note(core, self._columns.values(), others)
+        return entered
 
     def write(self, core: Core) -> bool:
         """Store them all, but for the numbers of their rows; the caller keeps `core.dirty` up to date. If a key is there
@@ -162,6 +166,15 @@ def _write(core: Core, every: Iterable[_Columns]) -> bool:
             return False
         core.toggled.born(columns.items(), columns.count)
     return True
+
+
+def _note(core: Core, every: Iterable[_Columns], others: list[bytes] | None) -> None:
+    """Tell the trie of what was written, and whose numbers are whose. `others`: see `_few`."""
+    for columns in every:
+        core.dirty.born(columns.keys())
+        core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", columns.numbers())
+    if others is not None:
+        core.dirty.every = b"".join(sorted(chain(others, *(columns.entries() for columns in every))))
 
 
 def _by_size(records: Born) -> Iterator[tuple[int, Born]]:

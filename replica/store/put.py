@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from protocol.collector import uncollected
 from protocol.errors import ValueRefused
-from protocol.record import Birth, fold, pack_id, pack_ids
+from protocol.record import fold
 from protocol.values import INT_MAX, INT_MIN
 from replica.errors import RowAtFault, UsageError
 from replica.store import absorb, capture, index, young
@@ -27,7 +27,7 @@ from replica.store.careful import Careful, Row
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
-from replica.store.fresh import BLOCK, fresh_columns, fresh_rows
+from replica.store.fresh import BLOCK, fresh_columns, fresh_rows, named
 from replica.store.nursery import BYTES_MAX, Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
@@ -293,25 +293,23 @@ class _Put:
 
     def _shadows(self, blocks: list[_Columns]) -> list[ShadowRow]:
         shadows: list[ShadowRow] = []
-        for named in self._named(blocks):
-            shadows += fresh_rows(self._core, self._table, *named)
+        for some in self._named(blocks):
+            shadows += fresh_rows(self._core, self._table, *some)
         return shadows
 
     def _born(self, blocks: list[_Columns]) -> list[Born]:
-        return [fresh_columns(self._core, self._table, *named) for named in self._named(blocks)]
+        return [fresh_columns(self._core, self._table, *some) for some in self._named(blocks)]
 
-    def _named(self, blocks: list[_Columns]) -> Iterator[tuple[list[bytes], list[bytes], list[bytes], _Columns]]:
-        """Record keys, ids, stamps and the other columns of each block."""
-        core, table, width, done = self._core, self._table, len(self._shape.key), 0
+    def _named(
+        self, blocks: list[_Columns]
+    ) -> Iterator[tuple[list[bytes], list[bytes], Sequence[bytes], Sequence[Sequence[Any]]]]:
+        """`named` of each block."""
+        core, done = self._core, 0
         stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns in blocks))
         for columns in blocks:
             own = stamps[done : done + len(columns[0])]
             done += len(own)
-            if table.surrogate:
-                ids = [pack_id(key, Birth(stamp)) for key, stamp in zip(zip(columns[0]), own, strict=True)]
-            else:
-                ids = pack_ids(columns[:width])
-            yield core.keys.record_keys(table.packed_name, ids), ids, own, columns[width:]
+            yield named(core, self._table, columns, own)
 
     def _insert_rows(self, rows: list[tuple[object, ...]], numbers: list[int], first: int) -> None:
         core = self._core

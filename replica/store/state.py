@@ -162,15 +162,18 @@ def _rows_of(core: Core, shadows: list[Shadow]) -> dict[bytes, list[Any]]:
 def fetch_rows(core: Core, table: Table, pks: Sequence[Sequence[object]]) -> dict[bytes, list[Any]]:
     """The user's rows with these primary keys: canonical bytes of the key alone -> values of the local columns."""
     assert table.shape is not None
-    width = len(table.shape.key)
-    if width == 1:
-        sql = f"{table.select} WHERE {table.key_columns[0]} IN ("
-        rows: Iterable[tuple[Any, ...]] = core.select_in(sql, [pk[0] for pk in pks])
-    else:
-        rows = _fetch_composite(core, table, pks, width)
-    rows = list(rows)
+    width, rows = len(table.shape.key), raw_rows(core, table, pks)
     ids = pack_ids([[row[i] for row in rows] for i in range(width)])
     return {id_: list(row[width:]) for id_, row in zip(ids, rows, strict=True)}
+
+
+def raw_rows(core: Core, table: Table, pks: Sequence[Sequence[object]]) -> list[tuple[Any, ...]]:
+    """The user's rows with these primary keys, in any order: the key, then the values of the local columns."""
+    assert table.shape is not None
+    width = len(table.shape.key)
+    if width > 1:
+        return list(_fetch_composite(core, table, pks, width))
+    return list(core.select_in(f"{table.select} WHERE {table.key_columns[0]} IN (", [pk[0] for pk in pks]))
 
 
 def _fetch_composite(

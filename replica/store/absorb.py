@@ -81,7 +81,7 @@ def stamp_outbox(core: Core, limit: int = ENTRIES_MAX) -> None:
     rows = core.rows("SELECT * FROM _replica_outbox ORDER BY seq LIMIT ?", (limit,))
     by_table = outbox.entries(core, rows)
     for tbl, entries in by_table.items():
-        if not take_inserted(core, core.tables[tbl], entries, [row[2] for row in rows]):
+        if not take_inserted(core, core.tables[tbl], entries, [row[2] for row in rows if row[1] == tbl]):
             for some in _parts(entries):
                 look(core, core.tables[tbl], some)
     if len(rows) < limit:

@@ -1,8 +1,9 @@
 """New records of whole rows, column by column in memory, until many are sorted into `_replica_record` at once.
 
 Records and trie are ordered by a hash: rows that are sorted in by the ten thousand touch each page once. A column is bytes
-side by side, each as long as the other, and SQLite cuts the rows out of it by itself: Python takes longer to bind a row's
-values than SQLite to store them. Ids of each length have columns of their own. One test each:
+side by side, and SQLite cuts the rows out of it by itself: Python takes longer to bind a row's values than SQLite to store
+them. Where ids are of several lengths, the number that says a row's place also says where its id begins and how long it is.
+One test each:
 
 1. Whatever the lengths of ids and the numbers of fields, all come out as if each had been written by itself.
 2. If one is there already, none is stored and nothing is noted.
@@ -28,19 +29,32 @@ SHOWN = 1
 """Flag of a record that stands in the user's table."""
 
 
-def _cell(column: int, width: object) -> str:
-    return f"substr(?{column}, 1 + {width} * value, {width})"
-
-
-_STAMP, _DIGEST = _cell(5, STAMP_BYTES), _cell(8, DIGEST_BYTES)
-_INTO = (
-    "INTO _replica_record(key, tbl, id, floor, born, stamps, which, checks, digest, flags) "
-    f"SELECT {_cell(1, KEY_BYTES)}, ?2, {_cell(3, '?4')}, x'', {_STAMP}, CASE WHEN ?7 THEN {_STAMP} ELSE x'' END, x'', "
-    f"CASE WHEN ?7 THEN {_cell(6, '?7')} ELSE x'' END, {_DIGEST}, {SHOWN} FROM json_each(?9)"
-)
-"""In the order of the places that the list ?9 names. A record without fields has no stamp of them, and no checks."""
 BYTES_MAX = 1 << 26
 """Of one column that is given to SQLite, which takes 10**9 at most; and of what waits, until it is sorted in."""
+_SIZE_BITS, _START_BITS, _PLACE_BITS = 20, 26, 17
+"""Of a place that also says where an id is: together they are an integer of SQLite's. An id has ID_BYTES_MAX at most."""
+_AT_ONCE = 1 << _PLACE_BITS
+
+
+def _into(place: str, id_: str) -> str:
+    def cell(column: int, width: object) -> str:
+        return f"substr(?{column}, 1 + {width} * {place}, {width})"
+
+    stamp, digest = cell(4, STAMP_BYTES), cell(7, DIGEST_BYTES)
+    return (
+        "INTO _replica_record(key, tbl, id, floor, born, stamps, which, checks, digest, flags) "
+        f"SELECT {cell(1, KEY_BYTES)}, ?2, {id_}, x'', {stamp}, CASE WHEN ?6 THEN {stamp} ELSE x'' END, x'', "
+        f"CASE WHEN ?6 THEN {cell(5, '?6')} ELSE x'' END, {digest}, {SHOWN} FROM json_each(?8)"
+    )
+
+
+_INTO = _into("value", "substr(?3, 1 + ?9 * value, ?9)")
+"""In the order of the places that the list ?8 names. A record without fields has no stamp of them, and no checks."""
+_INTO_LONG_AND_SHORT = _into(
+    f"(value >> {_SIZE_BITS + _START_BITS})",
+    f"substr(?3, 1 + (value >> {_SIZE_BITS} & {(1 << _START_BITS) - 1}), value & {(1 << _SIZE_BITS) - 1} + ?9)",
+)
+"""The same where ids are of several lengths; ?9 is 0."""
 FEW = 8
 """So many times as many new records as there are others make the trie anew without reading any of them again."""
 _LOST = "rows that were put have the keys of others, which cannot be: nothing was changed; please report it"
@@ -79,7 +93,7 @@ class Nursery:
     """New records of any tables."""
 
     def __init__(self) -> None:
-        self._columns: dict[tuple[int, int, int], _Columns] = {}
+        self._columns: dict[tuple[int, int], _Columns] = {}
         self.count = self.size = 0
         """How many, and how many bytes of what varies in length."""
 
@@ -89,12 +103,10 @@ class Nursery:
             return
         self.count += len(records.sizes)
         self.size += len(records.ids) + len(records.checks)
-        for size, some in _by_size(records):
-            checks = len(some.checks) // len(some.sizes)
-            name = tbl, checks, size
-            if name not in self._columns:
-                self._columns[name] = _Columns(tbl, numbered, checks, size)
-            self._columns[name].add(some)
+        name = tbl, len(records.checks) // len(records.sizes)
+        if name not in self._columns:
+            self._columns[name] = _Columns(*name, numbered)
+        self._columns[name].add(records)
 
     def merge(self, core: Core) -> bool:
         """Put all where they belong, in the caller's transaction, and forget them. Returns whether some were left to be
@@ -141,13 +153,13 @@ def _few(core: Core, beside: int) -> list[bytes] | None:
 
 def of_rows(rows: Iterable[Sequence[Any]]) -> Nursery:
     """Of these rows of `_replica_record`, each shown, whole and written by one event."""
-    nursery, alike = Nursery(), dict[tuple[int, int, int], list[Sequence[Any]]]()
+    nursery, alike = Nursery(), dict[tuple[int, int], list[Sequence[Any]]]()
     for row in rows:
-        alike.setdefault((row[1], len(row[7]), len(row[2])), []).append(row)
+        alike.setdefault((row[1], len(row[7])), []).append(row)
     join = b"".join
-    for (tbl, _, size), some in alike.items():
+    for (tbl, _), some in alike.items():
         keys, _, ids, _, born, _, _, checks, digests, _ = zip(*some, strict=True)
-        nursery.add(tbl, False, Born(keys, join(born), join(digests), join(checks), [size] * len(some), join(ids)))
+        nursery.add(tbl, False, Born(keys, join(born), join(digests), join(checks), list(map(len, ids)), join(ids)))
     return nursery
 
 
@@ -177,21 +189,6 @@ def _note(core: Core, every: Iterable[_Columns], others: list[bytes] | None) -> 
         core.dirty.every = b"".join(sorted(chain(others, *(columns.entries() for columns in every))))
 
 
-def _by_size(records: Born) -> Iterator[tuple[int, Born]]:
-    """They by the length of their ids."""
-    keys, born, digests, checks, sizes, ids = records
-    if len(set(sizes)) == 1:
-        yield sizes[0], records
-        return
-    width, ends, by_size = len(checks) // len(sizes), list(accumulate(sizes, initial=0)), dict[int, list[int]]()
-    for n, size in enumerate(sizes):
-        by_size.setdefault(size, []).append(n)
-    for size, some in by_size.items():
-        own = b"".join([ids[ends[n] : ends[n + 1]] for n in some])
-        fixed = [keys[n] for n in some], _pick(born, STAMP_BYTES, some), _pick(digests, DIGEST_BYTES, some)
-        yield size, Born(*fixed, _pick(checks, width, some), [size] * len(some), own)
-
-
 def cut(column: bytes, width: int) -> list[bytes]:
     """The values of a column that has so many bytes for each."""
     return [column[at : at + width] for at in range(0, len(column), width)]
@@ -202,12 +199,13 @@ def _pick(column: bytes | bytearray, width: int, places: Iterable[int]) -> bytes
 
 
 class _Columns:
-    """Records of one table with ids of one length."""
+    """Records of one table."""
 
-    def __init__(self, tbl: int, numbered: bool, checks: int, size: int) -> None:
-        self._tbl, self._numbered, self._width, self._size = tbl, numbered, checks, size
+    def __init__(self, tbl: int, checks: int, numbered: bool) -> None:
+        self._tbl, self._numbered, self._width = tbl, numbered, checks
         self._born, self._digests, self._checks, self._ids = bytearray(), bytearray(), bytearray(), bytearray()
         self._keys: list[bytes] = []
+        self._sizes: list[int] = []
         self._order: list[int] | None = None
 
     def add(self, records: Born) -> None:
@@ -216,6 +214,7 @@ class _Columns:
         self._digests += records.digests
         self._checks += records.checks
         self._ids += records.ids
+        self._sizes += records.sizes
         self._order = None
 
     def _sorted(self) -> list[int]:
@@ -250,30 +249,32 @@ class _Columns:
 
     def write(self, core: Core, how: str) -> None:
         """Store them. `how`: what SQLite shall do where a key is there already. Raises sqlite3.IntegrityError."""
-        order, most = self._sorted(), max(1, BYTES_MAX // max(self._size, self._width, KEY_BYTES))
-        if len(self._keys) <= most:
-            self._store(core, how, b"".join(self._keys), self._ids, self._born, self._checks, self._digests, order)
+        order = self._sorted()
+        if len(self._keys) <= _AT_ONCE and max(len(self._ids), len(self._checks)) <= BYTES_MAX:
+            self._store(core, how, order)
             return
-        for start in range(0, len(order), most):
-            some = order[start : start + most]
-            ids, checks = _pick(self._ids, self._size, some), _pick(self._checks, self._width, some)
-            born, digests = _pick(self._born, STAMP_BYTES, some), _pick(self._digests, DIGEST_BYTES, some)
-            keys = b"".join([self._keys[n] for n in some])
-            self._store(core, how, keys, ids, born, checks, digests, list(range(len(some))))
+        starts, most = self._starts(), min(_AT_ONCE, max(1, BYTES_MAX // max(*self._sizes, self._width, KEY_BYTES)))
+        for at in range(0, len(order), most):
+            some, part = order[at : at + most], _Columns(self._tbl, self._width, self._numbered)
+            part._keys, part._sizes = [self._keys[n] for n in some], [self._sizes[n] for n in some]
+            part._ids += b"".join([self._ids[starts[n] : starts[n] + self._sizes[n]] for n in some])
+            part._checks += _pick(self._checks, self._width, some)
+            part._born += _pick(self._born, STAMP_BYTES, some)
+            part._digests += _pick(self._digests, DIGEST_BYTES, some)
+            part._store(core, how, list(range(len(some))))
 
-    def _store(
-        self,
-        core: Core,
-        how: str,
-        keys: bytes,
-        ids: bytes | bytearray,
-        born: bytes | bytearray,
-        checks: bytes | bytearray,
-        digests: bytes | bytearray,
-        places: list[int],
-    ) -> None:
-        columns = keys, self._tbl, ids, self._size, born, checks, self._width, digests
-        core.db.execute(f"INSERT OR {how} {_INTO}", (*columns, str(places)))
+    def _store(self, core: Core, how: str, order: list[int]) -> None:
+        sizes, into, one = self._sizes, _INTO, self._sizes[0]
+        if len(set(sizes)) > 1:
+            starts, into, one = self._starts(), _INTO_LONG_AND_SHORT, 0
+            shift = _SIZE_BITS + _START_BITS
+            order = [n << shift | starts[n] << _SIZE_BITS | sizes[n] for n in order]
+        columns = b"".join(self._keys), self._tbl, self._ids, self._born, self._checks, self._width, self._digests
+        core.db.execute(f"INSERT OR {how} {into}", (*columns, str(order), one))
+
+    def _starts(self) -> list[int]:
+        """Where each id begins."""
+        return list(accumulate(self._sizes[:-1], initial=0))
 
     # --- what is there already --------------------------------------------------------------------------------------
 
@@ -282,7 +283,7 @@ class _Columns:
         SQLite made the numbers up: each of these rows has another birth, and so another key than the one before it."""
         if not self._numbered:
             return 0
-        numbers = [self._pk(n)[0] for n in range(len(self._keys))]
+        numbers = [pk[0] for pk in self._pks()]
         sql = "SELECT tbl, pk FROM _replica_row WHERE tbl = ? AND pk IN ("
         taken.update((tbl, pk) for tbl, pk in core.select_in(sql, numbers, self._tbl))
         return self._leave(core, [(self._tbl, number) for number in numbers], taken)
@@ -296,10 +297,11 @@ class _Columns:
         """Keep the first of each name that is new. Somebody deleted the rows of the others unheard before they were put: so
         they are to be looked at, as rows that another program wrote. Returns how many."""
         left: set[int] = set()
+        pks = list(self._pks()) if not known.isdisjoint(names) or len(set(names)) < len(names) else []
         for n in sorted(self._sorted()):  # As they came.
             if names[n] in known:
                 left.add(n)
-                pk = self._pk(n)
+                pk = pks[n]
                 columns = "".join(f", k{number}" for number in range(len(pk)))
                 sql = f"INSERT INTO _replica_outbox(tbl, op, at{columns}) VALUES (?, ?, ?{', ?' * len(pk)})"
                 core.db.execute(sql, (self._tbl, capture.INSERT, core.now_ms(), *pk))
@@ -309,7 +311,11 @@ class _Columns:
 
     def numbers(self) -> list[tuple[int, object, bytes]]:
         """Rows of `_replica_row`, where rows have numbers."""
-        return [(self._tbl, self._pk(n)[0], self._keys[n]) for n in self._sorted()] if self._numbered else []
+        if not self._numbered:
+            return []
+        pks = list(self._pks())
+        return [(self._tbl, pks[n][0], self._keys[n]) for n in self._sorted()]
 
-    def _pk(self, n: int) -> tuple[Value, ...]:
-        return unpack_id(bytes(self._ids[self._size * n : self._size * n + self._size]))[0]
+    def _pks(self) -> Iterator[tuple[Value, ...]]:
+        ids = bytes(self._ids)
+        return (unpack_id(ids[at : at + size])[0] for at, size in zip(self._starts(), self._sizes, strict=True))

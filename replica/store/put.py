@@ -49,22 +49,18 @@ _Columns = list[tuple[Any, ...]]
 def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
     Returns how many. `steady`: nobody's code runs while they are read; else what is known of each chunk is sorted in before
-    the next is asked for. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be."""
+    the next is asked for. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be, and
+    RowAtFault for a row that a constraint refuses: then the caller takes back all that was done."""
     put = _prepare(core, name)
     done = 0
     source = iter(rows)
-    try:
-        while chunk := list(itertools.islice(source, ROWS)):
-            put.chunk(chunk, done)
-            done += len(chunk)
-            if not steady:
-                put.settle()
-            if len(core.dirty) > FLUSH_AT:
-                index.catch_up(core)
-    except Exception:
-        if core.db.in_transaction:  # The caller may go on: no row stands there without its record.
+    while chunk := list(itertools.islice(source, ROWS)):
+        put.chunk(chunk, done)
+        done += len(chunk)
+        if not steady:
             put.settle()
-        raise
+        if len(core.dirty) > FLUSH_AT:
+            index.catch_up(core)
     put.settle()
     return done
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -153,15 +153,16 @@ class Store(StorePort):
 
     @reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
-        """Insert or update many rows; all or nothing. Raises RowRefused."""
+        """Insert or update many rows; all or nothing. Raises RowRefused; a transaction that the caller began may go on."""
         with bulk(self._db):
             source = iter(rows)
             few = list(islice(source, young.BATCH_MAX + 1))
-            fit = young.BATCH_MIN <= len(few) <= young.BATCH_MAX and not self._core.in_transaction
+            inner = self._core.in_transaction
+            fit = young.BATCH_MIN <= len(few) <= young.BATCH_MAX and not inner
             if fit and self._put_young(table, few):
                 return len(few)
-            with self.transaction() as core:
-                return put.put_many(core, table, chain(few, source), steady=isinstance(rows, list | tuple))
+            with self.transaction() as core, core.savepoint() if inner else nullcontext():
+                return put.put_many(core, table, chain(few, source), steady=type(rows) in {list, tuple})
 
     def _put_young(self, table: str, rows: list[Row]) -> bool:
         """Whether the rows are in, all of them new. Where one is not, the next are often not either."""

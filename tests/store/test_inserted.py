@@ -12,13 +12,14 @@ from protocol.prints import ITEM_BYTES
 from replica.store import absorb, index, inserted
 from replica.store.changes import Change
 from replica.store.nursery import cut
-from tests.store.harness import Machine, check_equal, table_dump
+from tests.store.harness import Machine, check_equal, meet, table_dump
 
 Make = Callable[..., Machine]
 
 TABLES = {
     "text": "CREATE TABLE t(k TEXT PRIMARY KEY, v, w INT)",
-    "natural": "CREATE TABLE t(k INT PRIMARY KEY, v, w INT) WITHOUT ROWID",
+    "rowless": "CREATE TABLE t(k INT PRIMARY KEY, v, w INT) WITHOUT ROWID",
+    "natural": "CREATE TABLE t(k INTEGER PRIMARY KEY, v, w INT)",
     "number": "CREATE TABLE t(k INTEGER PRIMARY KEY, v, w INT)",
     "nocase": "CREATE TABLE t(k TEXT COLLATE NOCASE PRIMARY KEY, v, w INT)",
     "typed": "CREATE TABLE t(w DATE, k REAL PRIMARY KEY NOT NULL, v) WITHOUT ROWID",
@@ -81,6 +82,13 @@ def taken(m: Machine, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return said
 
 
+def made(machine: Make, name: str) -> Machine:
+    """A machine with this table."""
+    m = machine("m", TABLES[name], adopt=False)
+    m.store.adopt(natural=["t"] if name == "natural" else [])
+    return m
+
+
 def load(m: Machine, rows: Sequence[Sequence[object]], or_: str = "") -> None:
     columns, marks = ("k, v, w", "?, ?, ?") if len(rows[0]) > 1 else ("k", "?")
     m.db.execute("BEGIN")
@@ -90,7 +98,7 @@ def load(m: Machine, rows: Sequence[Sequence[object]], or_: str = "") -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_load_is_taken_at_once_and_comes_to_the_same(machine: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    m = machine("m", TABLES[name])
+    m = made(machine, name)
     for first in (0, 1_000):
         wide = (lambda n: (n,)) if name == "bare" else (lambda n: (n, f"v{n}" if n % 3 else None, n / 2))
         load(m, [wide(n) for n in Random(5).sample(range(first, first + 700), 600)])
@@ -102,7 +110,7 @@ def test_a_load_is_taken_at_once_and_comes_to_the_same(machine: Make, monkeypatc
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_else_waits_comes_to_the_same(machine: Make, monkeypatch: pytest.MonkeyPatch, name: str, seed: int) -> None:
-    m, random = machine("m", TABLES[name]), Random(seed)
+    m, random = made(machine, name), Random(seed)
     strange = [b"\xff", 1 << 60, -1, 2.5, "", "é", None, "A", "a"]
     for _ in range(6):
         for _ in range(random.randrange(1, 5)):
@@ -116,8 +124,9 @@ def test_whatever_else_waits_comes_to_the_same(machine: Make, monkeypatch: pytes
             elif kind == 5:
                 m.sql(f"UPDATE OR IGNORE t SET k = k + {random.choice([1, 100])} WHERE k % 3 = 0")
             elif kind == 6:
-                m.db.execute("INSERT OR IGNORE INTO t(k) VALUES (?)", [random.choice(strange)]) if name != "number" else None
-            elif name not in {"typed", "number", "natural", "pair"}:
+                key = random.choice([3, None] if name in {"number", "natural"} else strange)
+                m.sql("INSERT OR IGNORE INTO t(k) VALUES (?)", values=[key])
+            elif name not in {"typed", "number", "natural", "rowless", "pair"}:
                 m.sql("INSERT OR IGNORE INTO t(k) VALUES (CAST(x'ff41' AS TEXT))")
             m.clock.ms += random.choice([0, 1, 5_000])
         both(m)
@@ -145,3 +154,30 @@ def test_a_row_that_is_gone_again_unheard_leaves_the_others_to_be_looked_at(
     both(m)
     assert taken(m, monkeypatch) == [False]
     assert len(m.records("t")) == 39
+
+
+def test_loads_of_several_tables_are_taken_each(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = machine("m", TABLES["text"] + "; CREATE TABLE u(k INTEGER PRIMARY KEY, t REFERENCES t)")
+    m.db.execute("BEGIN")
+    for n in range(50):
+        m.db.execute("INSERT INTO t VALUES (?, ?, ?)", (f"k{n}", n, n))
+        m.db.execute("INSERT INTO u(t) VALUES (?)", (f"k{n}",))
+    m.db.execute("COMMIT")
+    both(m)
+    assert taken(m, monkeypatch) == [True, True]
+
+
+def test_a_row_under_the_key_of_a_held_record_leaves_the_others_to_be_looked_at(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = "CREATE TABLE t(k TEXT PRIMARY KEY, v UNIQUE, w INT)"
+    m, other = machine("m", schema), machine("other", schema)
+    m.sql("INSERT INTO t VALUES ('mine', 'one', 1)")
+    other.sql("INSERT INTO t VALUES ('theirs', 'one', 1)")
+    meet(m, other)
+    (held,) = m.held() or other.held()
+    loser = m if m.held() else other
+    load(loser, [(held, "two", 2), *((f"k{n}", f"v{n}", n) for n in range(40))])
+    both(loser)
+    assert taken(loser, monkeypatch) == [False]
+    assert not loser.held()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import chain
 from random import Random
 from typing import Any
@@ -14,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.record import pack_id
+from protocol.values import pack_value
 from replica.errors import RowRefused
 from replica.store import index, nursery, put, shadow, young
 from replica.store.absorb import absorb_all
+from replica.store.careful import Row
 from replica.store.fresh import fresh_rows
 from replica.store.nursery import Born, Nursery, cut, of_rows
 from replica.store.put import put_many
@@ -222,10 +223,24 @@ def test_a_source_may_use_the_store_while_it_is_read(machine: Make, monkeypatch:
     assert m.rows("SELECT v FROM t WHERE k = 'k7'") == [("again",)]
 
 
-def test_a_refused_row_leaves_no_row_without_its_record(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(put, "ROWS", 300)
-    m = machine("m", TABLES)
-    with m.store.transaction() as core, suppress(RowRefused):
-        put_many(core, "t", [*((f"k{n}", n, None) for n in range(700)), ("bad", float("nan"), None)], steady=True)
+@pytest.mark.parametrize("bad", [("bad", float("nan"), None), ("first", 1, None)], ids=["value", "constraint"])
+@pytest.mark.parametrize("count", [20, 700, 5_000])
+def test_a_caller_whose_rows_were_refused_may_go_on(machine: Make, bad: Row, count: int) -> None:
+    check = "CHECK(k <> 'first' OR w IS 1)"
+    m = machine("m", f"CREATE TABLE t(k TEXT PRIMARY KEY, v, w, {check}); CREATE TABLE u(k PRIMARY KEY)")
+    rows: list[Row] = [(f"k{n}", n, None) for n in range(count)]
+
+    def source() -> Iterator[Row]:
+        yield from (("first", 0, 1), ("second", 0, 1))
+        for some in ([*rows, bad], [bad, *rows]):
+            with pytest.raises(RowRefused):
+                m.store.put_many("t", some)
+        m.store.execute("INSERT INTO u VALUES ('still')")
+        yield ("third", 0, None)
+
+    assert m.store.put_many("t", source()) == 3
     assert m.store.verify() == []
-    assert len(m.records("t")) == m.value("SELECT count(*) FROM t") == 700
+    assert m.rows("SELECT k FROM t") == [("first",), ("second",), ("third",)]
+    m.sql("UPDATE t SET v = 'heard'")
+    assert [dict(record.registers)["v"][1] for record in m.records("t")] == [pack_value("heard")] * 3
+

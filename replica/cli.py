@@ -250,8 +250,6 @@ def _rescan(options: argparse.Namespace) -> None:
 
 
 def _sql(options: argparse.Namespace) -> None:
-    if "_replica_" in options.statement.lower() and not options.statement.lower().lstrip().startswith("select"):
-        raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
     with Store(options.file) as store:
         columns, rows = store.execute(options.statement)
     if options.json:

@@ -115,7 +115,7 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
             f"{text}. Tables named _replica_… are the engine's own: unless a statement of yours named it, {path} is "
             "damaged; restore a backup, or join anew"
         )
-    if name.startswith("SQLITE_CONSTRAINT"):
+    if name.startswith("SQLITE_CONSTRAINT") or isinstance(error, RowAtFault):
         which = f"row {error.row + 1}" if isinstance(error, RowAtFault) else "this row"
         return RowRefused(f"a constraint of the table refuses {which}: {text}")
     return error

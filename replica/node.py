@@ -137,7 +137,7 @@ class Node:
         return self.store.sketch_due()
 
     async def close(self) -> None:
-        """Stop serving and close the file. Who is cancelled in it has closed it all the same."""
+        """Stop serving and close the file. Who is cancelled in it leaves it closed, or about to be."""
         async with AsyncExitStack() as steps:  # The last pushed comes first, and each, whatever becomes of the others.
             for thread in (self._thread, self._reader):
                 if thread is not None:
@@ -200,7 +200,7 @@ class Node:
         return list(await self._reader.execute_fetchall(sql, parameters))
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
-        """Insert or update many rows, all or nothing."""
+        """Insert or update many rows, all or nothing; cancelled, it may be either. Raises RowRefused."""
         if isinstance(rows, list | tuple) and len(rows) <= FEW_ROWS:
             return await self._waiting.write(together.Rows(table, rows))
         return await self.call(self.store.put_many, table, rows)

@@ -44,16 +44,18 @@ Progress = Callable[[str, int, int], None]
 
 
 def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Progress | None = None) -> list[Adopted]:
-    """Adopt these tables (all, if none is named), in the caller's transaction. Raises TableRefused for a named one that
-    cannot be; without names, such tables are reported and left alone."""
-    results = []
-    for name in [*names, *natural] or catalog.user_tables(core.db):
+    """Adopt these tables (all, if `names` is empty), in the caller's transaction. Raises TableRefused for a named one that
+    cannot be; others that cannot be are reported and left alone."""
+    results, asked = [], {fold(name): name for name in (*names, *natural)}
+    numbered = set(map(fold, natural))
+    others = () if names else (name for name in catalog.user_tables(core.db) if fold(name) not in asked)
+    for name in (*asked.values(), *others):
         actual = catalog.find(core.db, name) or name
         try:
             shape = catalog.shape(core.db, actual)
             _check_writable(core, shape)
         except TableRefused as error:
-            if names or natural:
+            if fold(name) in asked:
                 raise
             results.append(Adopted(actual, 0, str(error)))
             continue
@@ -67,7 +69,7 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
             )
             results.append(Adopted(actual, 0, taken))
             continue
-        results.append(Adopted(actual, _adopt(core, shape, actual in natural or name in natural, progress), None))
+        results.append(Adopted(actual, _adopt(core, shape, fold(actual) in numbered, progress), None))
     return results
 
 

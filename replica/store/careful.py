@@ -3,6 +3,7 @@
 One test each:
 
 1. Which row is at fault is said, whatever refuses it: a constraint, the user's trigger, a value or the row's shape.
+2. Fields that a row does not name stay as they are, also those that a new row must have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ Row = Mapping[str, object] | Sequence[object]
 """By names of columns, in any case, or in the order of the table's columns."""
 
 
+def is_row(row: object) -> bool:
+    """Whether it can be one: mappings apart, whatever has a length and places, but for text and bytes."""
+    return type(row) is tuple or (
+        hasattr(row, "__getitem__") and hasattr(row, "__len__") and not isinstance(row, str | bytes)
+    )
+
+
 class Careful:
     """For one table, whose columns stand in this order."""
 
@@ -33,10 +41,12 @@ class Careful:
     def values(self, number: int, row: Row) -> dict[str, object]:
         """What a row says of each column that it names. Raises UsageError and RowRefused."""
         if isinstance(row, Mapping):
-            unknown = [n for n in row if fold(n) not in self._folded]
+            unknown = [n for n in row if type(n) is not str or fold(n) not in self._folded]
             if unknown:
                 raise UsageError(f"row {number + 1}: {self._shape.name} has no column {unknown[0]!r}")
             items = {self._folded[fold(n)]: v for n, v in row.items()}
+        elif not is_row(row):
+            raise RowRefused(f"row {number + 1} is a {type(row).__name__}: a row is a mapping or a sequence of values")
         elif len(row) == len(self._order):
             items = dict(zip(self._order, row, strict=True))
         else:
@@ -60,13 +70,17 @@ class Careful:
     def _upsert(self, core: Core, columns: tuple[str, ...], rows: Iterable[tuple[int, tuple[object, ...]]]) -> None:
         keys = [c.name for c in self._shape.key]
         names = ", ".join(map(quote, columns))
-        sql = f"INSERT INTO {self._table.sql}({names}) VALUES({', '.join('?' * len(columns))})"
+        insert = f"INSERT INTO {self._table.sql}({names}) VALUES({', '.join('?' * len(columns))})"
         if not columns:
-            sql = f"INSERT INTO {self._table.sql} DEFAULT VALUES"
+            insert = f"INSERT INTO {self._table.sql} DEFAULT VALUES"
         elif set(keys) <= set(columns):
+            needed = any(c.notnull and c.default is None and c.name not in columns for c in self._shape.columns)
+            if needed:
+                self._update(core, columns, rows, insert)
+                return
             sets = ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in columns if c not in keys)
             target = ", ".join(map(quote, keys))
-            sql += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
+            insert += f" ON CONFLICT({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
         number = -1
 
         def each() -> Iterator[tuple[object, ...]]:
@@ -75,6 +89,23 @@ class Careful:
                 yield values
 
         try:
-            core.db.executemany(sql, each())
+            core.db.executemany(insert, each())
         except sqlite3.IntegrityError as error:
             raise RowAtFault(error, number) from error
+
+    def _update(
+        self, core: Core, columns: tuple[str, ...], rows: Iterable[tuple[int, tuple[object, ...]]], insert: str
+    ) -> None:
+        """The same where the rows lack a value that a new row must have: SQLite would refuse an UPSERT before it looks
+        whether the row is there."""
+        keys = [c.name for c in self._shape.key]
+        fields = [name for name in columns if name not in keys] or keys
+        seek = " AND ".join(f"{quote(name)} = ?" for name in keys)
+        sql = f"UPDATE {self._table.sql} SET {', '.join(f'{quote(name)} = ?' for name in fields)} WHERE {seek}"
+        order = [columns.index(name) for name in (*fields, *keys)]
+        for number, values in rows:
+            try:
+                if not core.db.execute(sql, [values[n] for n in order]).rowcount:
+                    core.db.execute(insert, values)
+            except sqlite3.IntegrityError as error:
+                raise RowAtFault(error, number) from error

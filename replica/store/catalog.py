@@ -158,6 +158,8 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
             f"table {name!r} has no primary key, so its rows cannot be told apart on another machine: make a copy of it "
             f"with one (for example: id TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(16))))) and adopt that"
         )
+    if not all((name, *(c.name for c in (*key, *columns)))):
+        raise TableRefused(f"table {name!r}, or a column of it, has an empty name, which cannot travel: rename it")
     long = [n for n in (name, *(c.name for c in (*key, *columns))) if len(n.encode()) > limits.NAME_BYTES_MAX]
     if long:
         raise TableRefused(

@@ -23,7 +23,7 @@ from protocol.record import fold
 from protocol.values import INT_MAX, INT_MIN
 from replica.errors import RowAtFault, UsageError
 from replica.store import absorb, capture, index, young
-from replica.store.careful import Careful, Row
+from replica.store.careful import Careful, Row, is_row
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
@@ -228,7 +228,7 @@ class _Put:
         if type(row) is not tuple and isinstance(row, Mapping):
             by_name = self._fast_order
             return tuple(map(row.get, by_name)) if len(row) == len(by_name) and all(n in row for n in by_name) else ()
-        return tuple([row[i] for i in self._picks]) if len(row) == self._width else ()
+        return tuple([row[i] for i in self._picks]) if is_row(row) and len(row) == self._width else ()
 
     def _fit(self, columns: Sequence[Sequence[object]]) -> bool:
         """Whether the table stores all these values as they are, and a record can hold them."""

@@ -41,14 +41,22 @@ _CONTROL = re.compile(
     re.I | re.S,
 )
 
+_READS = re.compile(r"\s*SELECT\b", re.I)
+_OURS = re.compile(
+    r"\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|FROM|TABLE|TRIGGER|INDEX|ON|EXISTS)"
+    r"[\s\"'`\[]+(?:main[\"'`\]]?\s*\.\s*[\"'`\[]?)?_replica_",
+    re.I,
+)
 
 _Columns = tuple[list[str], list[Any]]
 
 
 def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> Callable[[Core], _Columns]:
-    """One SQL statement: (columns, rows). Raises UsageError for one about transactions."""
+    """One SQL statement: (columns, rows). Raises UsageError for one about transactions, or that writes tables of ours."""
     if control := _CONTROL.match(sql):
         raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
+    if _OURS.search(sql) and not _READS.match(sql):
+        raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
 
     def run(core: Core) -> _Columns:
         cursor = core.db.execute(sql, parameters)

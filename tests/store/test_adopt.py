@@ -201,6 +201,26 @@ def test_a_table_with_a_name_too_long_to_travel_is_refused(machine: Make) -> Non
     assert all("at most 1024 bytes" in (r.refused or "") for r in a.store.adopt())
 
 
+def test_an_empty_name_cannot_travel(machine: Make) -> None:
+    a, b = machine("a", 'CREATE TABLE ""(k TEXT PRIMARY KEY); CREATE TABLE o(k PRIMARY KEY, v)', adopt=False), machine("b")
+    a.sql('CREATE TABLE t(k TEXT PRIMARY KEY, "")')
+    refused = {result.table: result.refused for result in a.store.adopt()}
+    assert refused.pop("o") is None
+    assert all("empty name" in (text or "") for text in refused.values())
+    assert len(refused) == 2
+    a.sql('ALTER TABLE o ADD COLUMN ""', "INSERT INTO o VALUES (1, 2, 3)", "CREATE TABLE p(k PRIMARY KEY)")
+    meet(a, b)
+    assert a.store.verify() == b.store.verify() == []
+
+
+def test_natural_tables_are_adopted_beside_all_others(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY); CREATE TABLE u(k INTEGER PRIMARY KEY)", adopt=False)
+    assert [(r.table, r.refused) for r in a.store.adopt(natural=["T"])] == [("t", None), ("u", None)]
+    assert [a.core.by_name[name].surrogate for name in "tu"] == [False, True]
+    b = machine("b", "CREATE TABLE t(k INTEGER PRIMARY KEY); CREATE TABLE u(k INTEGER PRIMARY KEY)", adopt=False)
+    assert [(r.table, r.refused) for r in b.store.adopt(["t"], natural=["t"])] == [("t", None)]
+
+
 def test_a_table_that_only_another_program_can_write_is_refused(machine: Make) -> None:
     a = machine("a", "CREATE TABLE x(k TEXT PRIMARY KEY);")
     a.db.create_function("theirs", 1, lambda v: v, deterministic=True)

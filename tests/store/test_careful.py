@@ -58,3 +58,27 @@ def test_rows_are_counted_over_all_chunks(machine: Make, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="row 651 has 2 values, t 3 columns"):
         a.store.put_many("t", rows)
     assert a.rows("SELECT * FROM t") == []
+
+
+def test_fields_that_a_row_does_not_name_stay_though_a_new_row_must_have_them(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE t(k TEXT PRIMARY KEY, name TEXT NOT NULL, v UNIQUE, w)")
+    a.store.put_many("t", [("a", "Ana", 1, 1), ("b", "Bo", 2, 2)])
+    a.store.put_many("t", [{"k": "a", "v": 7}, {"w": 8, "k": "b", "v": None}, {"k": "a"}])
+    assert a.rows("SELECT * FROM t") == [("a", "Ana", 7, 1), ("b", "Bo", None, 8)]
+    refused(a, [{"k": "a", "v": 9}, {"k": "new", "v": 5}], "refuses row 2: NOT NULL")
+    refused(a, [{"k": "b", "w": 1}, {"k": "b", "v": 7, "w": 9}], "refuses row 2: UNIQUE")
+    assert a.rows("SELECT * FROM t") == [("a", "Ana", 7, 1), ("b", "Bo", None, 8)]
+    check_equal([a])
+
+
+@pytest.mark.parametrize("count", [2, 700])
+def test_what_is_no_row_or_of_a_wrong_type_is_named(machine: Make, count: int) -> None:
+    a = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY, v, w); CREATE TABLE s(k TEXT PRIMARY KEY, n INTEGER) STRICT")
+    rows: list[Row] = [(n, n, n) for n in range(count)]
+    for odd, text in ((None, "row 2 is a NoneType"), ("abc", "row 2 is a str"), (("x", 1, 1), "row 2: datatype mismatch")):
+        refused(a, [rows[0], odd, *rows[2:]], text)  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="row 2: t has no column 1"):
+        a.store.put_many("t", [rows[0], {1: "x"}, *rows[2:]])  # type: ignore[dict-item]
+    with pytest.raises(RowRefused, match="refuses row 2: cannot store TEXT"):
+        a.store.put_many("s", [("a", 1), ("b", "x")])
+    assert a.rows("SELECT * FROM t") == a.rows("SELECT * FROM s") == []

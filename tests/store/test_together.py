@@ -380,3 +380,16 @@ def test_the_store_alone_does_the_same(machine: Make) -> None:
     with pytest.raises(OurFault):
         store.execute("INSERT INTO t VALUES ('b', 1, 'x')")
     assert len(m.records("t")) == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["DROP TABLE _replica_outbox", 'delete from main."_replica_meta"', "UPDATE OR IGNORE [_replica_meta] SET value = 1",
+     "DROP TRIGGER IF EXISTS _replica_t1_insert", "INSERT INTO main._replica_mute VALUES (1)"],
+)  # fmt: skip
+def test_no_statement_writes_the_tables_of_the_engine(machine: Make, sql: str) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v)")
+    with pytest.raises(UsageError, match="the engine's own"):
+        m.store.execute(sql)
+    m.store.execute("INSERT INTO t VALUES ('_replica_', 'said of _replica_meta')")
+    assert m.store.execute("SELECT count(*) FROM _replica_mute")[1] == [(0,)]

@@ -110,6 +110,11 @@ class Disk:
             self._limit(db)
         self._settle()
 
+    def sync(self) -> None:
+        """What stands in the files, which nobody has open, is on the disk for good: the world wrote it past this disk."""
+        if self._keep:
+            self._durable.keep(self._durable.image())
+
     @contextlib.contextmanager
     def unharmed(self) -> Iterator[None]:
         """What runs in here is no step, and nothing happens to it: the world looks, the machine does nothing."""

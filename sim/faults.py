@@ -173,6 +173,8 @@ def _crash(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     how, what, at = event.with_["how"], event.with_["what"], int(event.with_["at_step"])
     machine.down_s = float(event.with_["for_s"])
+    if machine.how_hostile and not at:
+        how = "kill"  # What it writes goes past the disk, which would lose it all.
     machine.how_dies = how
     if what == "await" and at and machine.process is not None:
         machine.process.dies_at = machine.process.steps + at
@@ -293,6 +295,7 @@ def _hostile(world: World, event: Event) -> None:
 
     def undo() -> None:
         machine.stop()
+        machine.disk.sync()
         machine.how_hostile = ""
         machine.boot()
 

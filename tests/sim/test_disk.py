@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -110,3 +111,20 @@ def test_copies_are_whole(tmp_path: Path) -> None:
     disk.copy_to(other)
     disk.restore(image)
     assert (numbers(disk), numbers(other)) == ([1], [1, 2])
+
+
+def test_what_the_world_wrote_past_a_disk_may_be_lost_by_a_power_cut_but_not_after_sync(tmp_path: Path) -> None:
+    for synced in (True, False):
+        found = []
+        for seed in range(12):
+            disk = made(tmp_path / f"{synced}{seed}", seed)
+            disk.close_all()
+            with closing(sqlite3.connect(disk.path, isolation_level=None)) as past:
+                past.execute("INSERT INTO t VALUES (7, 'past')")
+            if synced:
+                disk.sync()
+            disk.crash("power")
+            disk.recover()
+            found.append(numbers(disk))
+            disk.close_all()
+        assert ([] in found) is not synced

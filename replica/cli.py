@@ -29,7 +29,7 @@ from replica.late import COMMANDS, Parser
 from replica.progress import Bar
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
-from replica.words import clean
+from replica.words import clean, counted
 
 if TYPE_CHECKING:
     import asyncio
@@ -183,9 +183,10 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"ok": not found, "differences": found, "root": root.hex(), "count": count})
     else:
-        print("\n".join(map(clean, found)) or f"all well: {count} records, root {root.hex()}")
+        print("\n".join(map(clean, found)) or f"all well: {counted(count, 'record')}, root {root.hex()}")
         if found:
-            print(f"{len(found)} differences. If the rows are right: replica rescan {options.file}", file=sys.stderr)
+            said = f"{counted(len(found), 'difference')}. If the rows are right: replica rescan {options.file}"
+            print(said, file=sys.stderr)
     return DIFFERS if found else OK
 
 

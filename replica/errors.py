@@ -17,6 +17,7 @@ OurFault
 
 import sqlite3
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from protocol.errors import OurFault
 
@@ -105,6 +106,8 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
     if name.startswith("SQLITE_IOERR"):
         return StoreError(f"the disk failed under {path}: {_UNDONE}; check the disk ({name}: {text})")
     if name.startswith("SQLITE_CANTOPEN"):
+        if Path(path).is_dir():
+            return NotAStore(f"{path} is a folder: name the SQLite database in it")
         return StoreError(f"cannot open {path}: check that the folder exists and may be written ({text})")
     if name.startswith("SQLITE_NOTADB"):
         return NotAStore(f"{path} is not an SQLite database (or it is encrypted)")
@@ -115,7 +118,9 @@ def from_sqlite(error: sqlite3.Error, path: str) -> Exception:
             f"{text}. Tables named _replica_… are the engine's own: unless a statement of yours named it, {path} is "
             "damaged; restore a backup, or join anew"
         )
-    if name.startswith("SQLITE_CONSTRAINT") or isinstance(error, RowAtFault):
+    if name.startswith("SQLITE_MISMATCH"):
+        text = f"its key must be a whole number ({text})"
+    if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_MISMATCH")) or isinstance(error, RowAtFault):
         which = f"row {error.row + 1}" if isinstance(error, RowAtFault) else "this row"
         return RowRefused(f"a constraint of the table refuses {which}: {text}")
     return error

@@ -12,7 +12,7 @@ from typing import Any
 from protocol import limits
 from replica.store.adopt import Adopted
 from replica.sync_report import SyncReport
-from replica.words import clean
+from replica.words import clean, counted
 
 Json = dict[str, Any]
 
@@ -72,7 +72,7 @@ def adopted(results: Sequence[Adopted]) -> None:
         if result.refused:
             print(f"{clean(result.table)}: not adopted: {clean(result.refused)}", file=sys.stderr)
         else:
-            print(f"{clean(result.table)}: {result.rows} rows")
+            print(f"{clean(result.table)}: {counted(result.rows, 'row')}")
     if not results:
         print("there are no tables to adopt")
 
@@ -82,10 +82,10 @@ def status(report: Json) -> None:
     print(f"node   {clean(report['name'])} ({report['node']}) in group {report['group']}")
     print(f"file   {report['file']}")
     for scope in report["scopes"]:
-        print(f"scope  {scope['scope']}: root {scope['root']}, {scope['count']} records")
+        print(f"scope  {scope['scope']}: root {scope['root']}, {counted(scope['count'], 'record')}")
     ahead = report["clock"]["ahead_ms"]
     print(f"clock  {when(report['clock']['now_ms'])}" + (f", newest stamp {ahead / 1000:.1f} s ahead" if ahead else ""))
-    print(f"waiting to be absorbed: {report['backlog']} captured writes")
+    print(f"waiting to be absorbed: {counted(report['backlog'], 'captured write')}")
     print()
     columns = ("table", "live", "deleted", "held", "hidden_edits")
     table(columns, [[t[c] for c in columns] for t in report["tables"]])
@@ -95,7 +95,7 @@ def status(report: Json) -> None:
         for reason in entry["held_reasons"]:
             print(f"  held in {clean(entry['table'])}: {reason['records']} because {clean(reason['reason'])}")
     if report["orphans"]:
-        print(f"  {report['orphans']} rows refer to a row that is not shown here (foreign keys)")
+        print(f"  refer to a row that is not shown here (foreign keys): {counted(report['orphans'], 'row')}")
     for local in report["local_only"]:
         print(f"  stays here only: {clean(local['table'])}: {clean(local['reason'])}")
     print()
@@ -166,9 +166,8 @@ def synced(report: SyncReport) -> None:
     print(f"  records: {report.sent} sent, {report.received} received, {report.held} held")
     if report.held:
         print("  held records are in no table here: `replica held FILE` says which, and why")
-    trips = "1 round trip" if report.round_trips == 1 else f"{report.round_trips} round trips"
     print(
-        f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {trips}, "
+        f"  bytes: {size(report.bytes_out)} out, {size(report.bytes_in)} in; {counted(report.round_trips, 'round trip')}, "
         f"{report.seconds:.2f} s" + (f"; differences found by {report.found_by}" if report.found_by else "")
     )
     if report.version != (ours := f"{limits.VERSION}.{limits.MINOR}"):
@@ -177,7 +176,7 @@ def synced(report: SyncReport) -> None:
         print(f"  the peer's clock is {report.offset_ms / 60_000:+.0f} min from this one")
     for reason in report.reasons:
         print(f"  ! {clean(reason)}")
-    print(f"  root {report.root}, {report.count} records")
+    print(f"  root {report.root}, {counted(report.count, 'record')}")
     print(f"  {report.outcome}" + (f": {clean(report.text)}" if report.text else ""))
 
 
@@ -186,7 +185,9 @@ def session(report: SyncReport, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
     elif report.peer:
-        counts = f"{report.sent} sent, {report.received} received"
+        counts = f"{report.sent} sent, {report.received} received" + (f", {report.held} held" if report.held else "")
         print(f"{clean(report.peer)} ({report.url}): {report.outcome}, {counts}", flush=True)
+        for reason in report.reasons:
+            print(f"  ! {clean(reason)}", flush=True)
     elif report.url.startswith("ws"):
         print(f"{report.url}: {clean(report.text)}", flush=True)

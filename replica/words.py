@@ -5,6 +5,7 @@ All of the node's log goes through here, so that no line of it can be forged. On
 1. Control characters are escaped, in the text of an error and of a traceback too.
 2. A reason that names a node or a key of a peer carries none.
 3. What fails while nobody waits for it is told once, one of our errors in its own words.
+4. One thing is one thing, and several are several.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ def clean(text: object) -> str:
     if words.isascii() and words.isprintable():
         return words
     return "".join(_escaped(c) if unicodedata.category(c) in _CONTROL else c for c in words)
+
+
+def counted(count: int, one: str, how: str = "") -> str:
+    """So many things: "1 row", "20 rows". `how`: the format of the number."""
+    return f"{count:{how}} {one}" + "s" * (count != 1)
 
 
 def _escaped(char: str) -> str:

@@ -55,7 +55,7 @@ def test_init_invite_join_adopt(terminal: Terminal, tmp_path: Path) -> None:
         db.execute("CREATE VIEW v AS SELECT * FROM contacts")
     assert "made a new replication group" in terminal.run("init", tmp_path / "hq.db", "--name", "HQ")
     out = terminal.run("adopt", tmp_path / "hq.db")
-    assert "contacts: 1 rows" in out
+    assert "contacts: 1 row\n" in out
     assert "nokey" in terminal.err
     assert "no primary key" in terminal.err
     invite = terminal.run("invite", tmp_path / "hq.db", "ws://127.0.0.1:1").splitlines()[-1]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from protocol.errors import PeerRefused
-from replica.words import Telling, clean, log
+from replica.words import Telling, clean, counted, log
 
 EVIL = "ok\n2026 ERROR forged\x1b[2J\x9b2J\u202etxt\u2028line\x7f"
 
@@ -31,6 +31,11 @@ def test_no_line_of_the_log_can_be_forged(caplog: pytest.LogCaptureFixture) -> N
     assert second.startswith("failed with ok\\x0a2026")
     assert all(line.isprintable() for line in second.split("\n"))
     assert not any(line.startswith("2026") for line in second.split("\n"))
+
+
+def test_one_thing_is_one_and_several_are_several() -> None:
+    assert [counted(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert counted(20_000, "row", ",") == "20,000 rows"
 
 
 def test_what_fails_while_nobody_waits_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

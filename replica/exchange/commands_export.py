@@ -28,7 +28,7 @@ from replica.exchange.importing import runs
 from replica.exchange.rows import WriteOptions, Writer
 from replica.progress import Bar
 from replica.store.store import Store
-from replica.words import clean
+from replica.words import clean, counted
 
 OK = 0
 
@@ -133,6 +133,6 @@ def _tell(document: dict[str, Any]) -> None:
     to = sys.stderr
     deleted = f", {document['deletes']} of them deletes" if document["deletes"] else ""
     size = f", {show.size(document['bytes'])}" if document["bytes"] else ""
-    print(f"{clean(document['file'])}: {document['rows']} rows{deleted}{size} as {document['format']}", file=to)
+    print(f"{clean(document['file'])}: {counted(document['rows'], 'row')}{deleted}{size} as {document['format']}", file=to)
     for note in document["notes"]:
         print(clean(note), file=to)

@@ -19,7 +19,7 @@ from replica.exchange.maps.mapping import Mapping
 from replica.exchange.rows import ReadOptions
 from replica.progress import Bar
 from replica.store.store import Store
-from replica.words import clean
+from replica.words import clean, counted
 
 OK, REJECTED = 0, 1
 
@@ -234,7 +234,7 @@ def tell(outcome: Outcome, file: str) -> None:
         if outcome.seconds >= 0.1
         else ""
     )
-    print(f"{head}{outcome.read:,} rows read{rate}")
+    print(f"{head}{counted(outcome.read, 'row', ',')} read{rate}")
     for bucket in BUCKETS:
         print(f"  {bucket:<10} {outcome.counts[bucket]:>9,}")
     if len(outcome.records) > 1:

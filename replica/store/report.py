@@ -169,6 +169,8 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
     fields = []
     for field_name in wanted:
         if field_name not in record.registers:
+            if field_name not in table.positions:
+                raise UsageError(f"{table.label} has no field {field!r} beside its key: {', '.join(table.fields)}")
             raise UsageError(f"{table.label} has no value of its own in {field!r} for this record")
         stamp, value = record.registers[field_name]
         entry: Json = {"field": field_name, "value": printable(unpack_value(value)), **_stamp(core, stamp)}
@@ -317,5 +319,5 @@ def _referring(core: Core, table: Table, key: Value) -> list[str]:
                 sql = f"SELECT count(*) FROM {other.sql} WHERE {quote(column)} = ?"
                 (rows,) = core.db.execute(sql, (key,)).fetchone()
                 if rows:
-                    notes.append(f"{rows} rows of {other.label} refer by {column} to {key!r}: check whose they are")
+                    notes.append(f"rows of {other.label} that refer by {column} to {key!r}: {rows}; check whose they are")
     return notes

@@ -56,8 +56,9 @@ def test_2_failing_to_finish_is_failing(tmp_path: Path, monkeypatch: pytest.Monk
 
     (tmp_path / "out.csv").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"), open_output(tmp_path / "out.csv") as out:
+    with pytest.raises(OSError, match="No space") as raised, open_output(tmp_path / "out.csv") as out:
         out.write(TEXT)
+    assert raised.value.filename == str(tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 

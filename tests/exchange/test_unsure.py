@@ -105,7 +105,7 @@ def test_a_person_is_asked_and_the_answer_counts(
     assert commands_import.run(options) == commands_import.OK
     said = capsys.readouterr()
     assert "  2  Sheet2\n" in said.err
-    assert "1 rows read" in said.out
+    assert "1 row read" in said.out
     assert a.rows("SELECT name FROM c") == [("Ann",)]
 
 

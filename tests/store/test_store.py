@@ -207,6 +207,8 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"none\.db"):
             Store(path)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NotAStore, match="is a folder"):
+        Store(tmp_path)
     with pytest.raises(StoreError, match=r"cannot open .*: check that the folder exists"):
         initialize(tmp_path / "folder" / "none.db", "a")
 

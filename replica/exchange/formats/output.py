@@ -3,7 +3,7 @@
 Bytes go beside the place, and take it in one step when they are finished and on the disk. One test each:
 
 1. A finished output replaces the old file in one step; bytes are the same for the same content, packed ones too.
-2. A failed or interrupted one leaves the old file and no litter.
+2. A failed or interrupted one leaves the old file and no litter; the error of a full disk names it.
 3. Links are followed and modes kept; devices, pipes and standard output are written straight.
 4. What a killed process left beside a file is removed by the next one that writes it, and what a living one writes is not.
 """
@@ -11,6 +11,7 @@ Bytes go beside the place, and take it in one step when they are finished and on
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import re
@@ -26,6 +27,8 @@ from replica.words import clean
 
 if sys.platform != "win32":
     import fcntl
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Output:
@@ -123,13 +126,20 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
+            self._name(error)
             self.discard()
             return
         try:
             self.commit()
-        except BaseException:
+        except BaseException as failure:
+            self._name(failure)
             self.discard()
             raise
+
+    def _name(self, error: BaseException | None) -> None:
+        """Writing to an open file fails without its name."""
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            error.filename = self.name
 
 
 def _sweep(place: Path) -> None:

@@ -20,9 +20,9 @@ def main() -> int:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Else somebody wants it ignored.
     enders = [n for n in _enders() if signal.getsignal(n) == signal.SIG_DFL]
     if heard:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, end_unbegun)
     for number in enders:
-        signal.signal(number, _end)
+        signal.signal(number, end_unbegun)
     from replica.cli import main as run
 
     if heard:
@@ -48,7 +48,7 @@ def _enders() -> list[int]:
     return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
+def end_unbegun(number: int, _frame: FrameType | None) -> None:
     """Nothing was begun, so nothing has to be closed; an exception would meet whatever module is half there."""
     os.write(sys.stderr.fileno(), b"interrupted: nothing was begun\n")
     os._exit(128 + number)

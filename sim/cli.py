@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import shlex
 import signal
 import sqlite3
 import statistics
@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,23 +30,21 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from protocol.errors import ReplicaError
-from replica.errors import TableRefused, UsageError
-from replica.store.catalog import shape, user_tables
+from replica.errors import UsageError
+from replica.words import counted
 from sim.bugs import BUGS
 from sim.chance import RECENT
-from sim.draw import GROUPS
 from sim.guard import HANG
+from sim.kept import Found
+from sim.options import add_world, bug, count, given, left_out, scenario_of, setup_of
 from sim.outputs import check
 from sim.report import write_report
 from sim.result import Result
 from sim.scenario import Scenario
 from sim.shrink import Run, Watch, once, parting, shrink
-from sim.swarm import HOURS, SEED_CPU_S, Found, Setup, catch, remember, spread, summed, swarm
-from sim.theirs import theirs
+from sim.swarm import HOURS, SEED_CPU_S, Setup, catch, remember, spread, summed, swarm
 
 OK, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
-MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
-"""Virtual time of a world: six seconds to ten years."""
 EARLIER = 5
 """With a failure, so many seeds before it are tried for one that passes, to compare them."""
 _EPILOG = "exit codes: 0 passed, 1 a promise was broken, 2 usage, 130 interrupted"
@@ -72,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_politely() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: its files and its workers with it."""
+    """SIGTERM, and SIGHUP of a closed terminal, end a command as Ctrl-C does: its files and its workers with it. Who is
+    started with one of them ignored (nohup) wants it so."""
 
     def end(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -80,11 +79,16 @@ def _ended_politely() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    enders = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in enders}
+    for number in enders:
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         made.add_argument("--json", action="store_true", help="print one JSON document")
         if world:
-            _add_world(made)
+            add_world(made)
         return made
 
     add = command("run", _run, "run one world")
@@ -113,81 +117,18 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--out", metavar="FILE.toml", help="write the smallest scenario")
     add.add_argument("--seconds", type=float, default=60.0, help="default: %(default)g")
     add = command("swarm", _swarm, "run many seeds")
-    add.add_argument("--seeds", type=_count, required=True, metavar="N")
+    add.add_argument("--seeds", type=count, required=True, metavar="N")
     add.add_argument("--first", type=int, default=0, metavar="K", help="default: %(default)s")
-    add.add_argument("--jobs", type=_count, default=1, metavar="J", help="processes; default: %(default)s")
+    add.add_argument("--jobs", type=count, default=1, metavar="J", help="processes; default: %(default)s")
     add.add_argument("--state", metavar="FILE.jsonl", type=Path, help="keep what is finished, and go on from it")
     add.add_argument("--remember", metavar="FILE", type=Path, help="add failing seeds to this list")
     add = command("bugs", _bugs, "see that the simulator catches each planted bug", world=False)
-    add.add_argument("--max-seeds", type=_count, default=500, help="for each; default: %(default)s")
-    add.add_argument("--jobs", type=_count, default=1, metavar="J", help="processes; default: %(default)s")
-    add.add_argument("--only", metavar="NAME", choices=list(BUGS), help="this bug")
+    add.epilog = f"planted bugs: {', '.join(BUGS)}"
+    add.add_argument("--max-seeds", type=count, default=500, help="for each; default: %(default)s")
+    add.add_argument("--jobs", type=count, default=1, metavar="J", help="processes; default: %(default)s")
+    add.add_argument("--only", metavar="NAME", type=bug, help="this bug")
     add.add_argument("--shrink", action="store_true", help="also shrink the first catch of each")
     return parser
-
-
-def _add_world(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--nodes", type=_count, help="default: 5")
-    time_ = parser.add_mutually_exclusive_group()
-    time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
-    time_.add_argument("--days", type=_count, help="of an office")
-    add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
-    add(
-        "--faults", metavar="LIST", help=f"kinds or groups ({', '.join(GROUPS)}), partition:3 for so many, none, or all"
-    )
-    add("--db", default="", metavar="FILE.db", help="every node begins with a copy of this database")
-    add("--bug", default="", metavar="NAME", help="plant this bug")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not MINUTES_MIN <= number <= MINUTES_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from {MINUTES_MIN} to {MINUTES_MAX:,}")
-    return number
-
-
-# --- from options to scenarios ------------------------------------------------------------------------------------------
-
-
-def _setup(options: argparse.Namespace) -> Setup:
-    work = options.work or ("office" if options.days else "random")
-    if work == "office" and options.minutes is not None:
-        raise UsageError("an office has --days, no --minutes")
-    listed = options.faults
-    faults = tuple(GROUPS) if listed == "all" else tuple(filter(None, (listed or "").split(",")))
-    minutes = 1440.0 * (options.days or 0) or (10.0 if options.minutes is None else options.minutes)
-    chosen = None if listed is None else () if listed == "none" else faults
-    return Setup(options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug)
-
-
-def _scenario(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
-    """A seed or a file: the scenario, and the options that name it again."""
-    if what.lstrip("-").isdecimal():
-        return _setup(options).scenario(int(what)), f"{what}{_options(options)}"
-    odd = [n for n in ("nodes", "minutes", "days", "work", "faults", "db") if getattr(options, n) not in (None, "")]
-    if odd:
-        raise UsageError(f"--{odd[0]} is for a seed; a scenario file says it itself")
-    loaded = Scenario.load(what)
-    bug = options.bug or loaded.bug
-    if bug and bug not in BUGS:
-        raise UsageError(f"{bug!r} is no planted bug; there are {', '.join(BUGS)}")
-    return replace(loaded, bug=bug), f"{what}{_options(options)}"
-
-
-def _options(options: argparse.Namespace) -> str:
-    """Those of the world, as they were given."""
-    given = [(n, getattr(options, n)) for n in ("nodes", "minutes", "days", "work", "faults", "db", "bug")]
-    return "".join(f" --{name} {value}" for name, value in given if value not in (None, ""))
 
 
 @contextmanager
@@ -218,16 +159,16 @@ def _ran(scenario: Scenario, again: str, *, keep: bool = False) -> Run:
 def _run(options: argparse.Namespace) -> int:
     if options.scenario and options.seed is not None:
         raise UsageError("--seed is for a drawn world; a scenario file says it itself")
-    scenario, again = _scenario(options, options.scenario or str(options.seed or 0))
+    scenario, again = scenario_of(options, options.scenario or str(options.seed or 0))
     outputs = {"--report": options.report, "--save": options.save}
     check(outputs, {"--db": scenario.db, "--scenario": options.scenario})
     if options.save:
-        Path(options.save).write_text(scenario.to_toml(), encoding="utf-8")
+        _save(scenario, options.save)
+    skipped = left_out(scenario)
     done = _ran(scenario, again, keep=bool(options.report))
     parts = "" if done.result.ok or options.scenario else _earlier(options, done)
-    left_out = _left_out(scenario.db)
-    _tell(options, done.result, {"parts": parts, "left_out": left_out})
-    for text in left_out if not options.json else ():
+    _tell(options, done.result, {"parts": parts, "left_out": skipped})
+    for text in skipped if not options.json else ():
         print(f"  not tried: {text}")
     code = OK if done.result.ok else BROKEN
     if options.report:
@@ -239,25 +180,17 @@ def _run(options: argparse.Namespace) -> int:
     return code
 
 
-def _left_out(db: str) -> list[str]:
-    """Tables of a user's database that no node replicates, and why."""
-    if not db:
-        return []
-    found = []
-    with closing(theirs(db)) as own:
-        for name in user_tables(own):
-            try:
-                shape(own, name)
-            except TableRefused as error:
-                found.append(str(error))
-    return found
+def _save(scenario: Scenario, path: str) -> None:
+    """Write a scenario that is the same wherever it is read."""
+    found = replace(scenario, db=str(Path(scenario.db).resolve())) if scenario.db else scenario
+    Path(path).write_text(found.to_toml(), encoding="utf-8")
 
 
 def _earlier(options: argparse.Namespace, failed: Run) -> str:
     """Where a failure parts from the last seed before it that passes, if that is near."""
     seed = failed.result.scenario.seed
     for other in range(seed - 1, max(-1, seed - 1 - EARLIER), -1):
-        passed = once(_setup(options).scenario(other))
+        passed = once(setup_of(options).scenario(other))
         if passed.result.ok:
             return f"parts from seed {other}, which passes, at {parting(failed.skeleton, passed.skeleton)}"
     return ""
@@ -277,7 +210,7 @@ def _tell(options: argparse.Namespace, result: Result, more: dict[str, Any]) -> 
 
 
 def _replay(options: argparse.Namespace) -> int:
-    scenario, again = _scenario(options, options.what)
+    scenario, again = scenario_of(options, options.what)
     one, two = _ran(scenario, again), _ran(scenario, again)
     same = one.result.digest == two.result.digest
     where = "" if same else parting(two.skeleton, one.skeleton).replace("in the run that passed", "in the first run")
@@ -288,15 +221,15 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _shrink(options: argparse.Namespace) -> int:
-    scenario, _ = _scenario(options, options.what)
+    scenario, _ = scenario_of(options, options.what)
     check({"--out": options.out}, {"--db": scenario.db})
     done = shrink(scenario, options.seconds, lambda text: print(text, file=sys.stderr))
     left = len(done.scenario.events)
     if options.out:
-        Path(options.out).write_text(done.scenario.to_toml(), encoding="utf-8")
-        done.result.replay = f"python -m sim replay {options.out}"
+        _save(done.scenario, options.out)
+        done.result.replay = f"python -m sim replay {shlex.quote(options.out)}"
     if not options.json:
-        print(f"{done.nodes} nodes and {left} events are left after {done.tries} tries")
+        print(f"{counted(done.nodes, 'node')} and {counted(left, 'event')} are left after {done.tries} tries")
         print(f"against the last candidate that passed: {done.parts}" if done.parts else "no candidate passed")
     more = {"parts": "", "nodes_left": done.nodes, "events_left": left, "tries": done.tries, "finished": done.finished}
     _tell(options, done.result, more | {"parts_from_passing": done.parts})
@@ -306,7 +239,7 @@ def _shrink(options: argparse.Namespace) -> int:
 
 
 def _swarm(options: argparse.Namespace) -> int:
-    setup = _setup(options)
+    setup = setup_of(options)
     check({"--state": options.state, "--remember": options.remember}, {"--db": options.db})
     began, bad, cpu_s = time.monotonic(), 0, 0.0
     with tqdm(total=options.seeds, unit=" seeds", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
@@ -325,7 +258,7 @@ def _swarm(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(said | {"lines": failed})
     else:
-        _show_swarm(said, failed, _options(options))
+        _show_swarm(said, failed, given(options))
     return BROKEN if failed else OK
 
 
@@ -340,7 +273,7 @@ def _show_swarm(said: dict[str, Any], failed: Sequence[Found], again: str) -> No
         print(f"    again: python -m sim replay {line['seed']}{again}")
         if "parts" in line:
             print(f"    parts from a run that passed at {line['parts']}")
-    print("reach (fault: what it met, how often)")
+    print("reach (each fault: the states of sessions that it met, or what came of it, and how often)")
     for fault, marks in said["reach"].items():
         print(f"  {fault:<10} " + ", ".join(f"{mark} {number}" for mark, number in marks.items()))
 

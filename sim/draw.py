@@ -26,6 +26,7 @@ from typing import Any
 
 from replica.errors import UsageError
 from replica.store.catalog import quote
+from sim.allowed import FRAMES, HOSTILE, MISLEADING, ROT
 from sim.alter import Alterable, adding, alterable
 from sim.chance import stream
 from sim.drafts import literal
@@ -45,10 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of fault by what they befall."""
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
-FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
-HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
-MISLEADING = ("estimate", "cells", "memory", "list", "picks", "probe", "disorder")
-ROT = ("row", "digest", "trie", "page")
+FAULTS_MAX = 10_000  # Of a kind, by name.
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
@@ -108,7 +106,9 @@ def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: i
     """Of which kinds, and how many: those with a number first, then some of the others together."""
     for name, _, count in [name.partition(":") for name in faults or () if ":" in name]:
         if not count.isdecimal():
-            raise UsageError(f"{name}:{count} does not say how many: it looks like partition:3")
+            raise UsageError(f"{name}:{count} does not say how many faults: it looks like partition:3")
+        if int(count) > FAULTS_MAX:
+            raise UsageError(f"{name}:{count} are too many faults: {FAULTS_MAX:,} at most")
         yield _named([name]), int(count)
     if others := kinds if faults is None else _named([name for name in faults if ":" not in name]):
         yield others, rng.randint(3, 15) * days

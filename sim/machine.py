@@ -305,7 +305,7 @@ class Machine:
     def work(self, event: Event) -> None:
         """People write something, if the machine is on."""
         if not self.on or self.how_hostile:
-            self.world.worked(Work(event.at, self.name, event.kind, False), "nobody is there")
+            self.world.worked(Work(event.at, self.name, event.kind, False, tried=False), "nobody is there")
             return
         if event.kind == "put":
             self._put(event)
@@ -366,7 +366,7 @@ class Machine:
     def _put(self, event: Event) -> None:
         node = self.node
         if not self.ready or node is None:
-            self.world.worked(Work(event.at, self.name, "put", False), "the node does not run")
+            self.world.worked(Work(event.at, self.name, "put", False, tried=False), "the node does not run")
             return
         rows, tables = json.loads(event.with_["json"]), (str(event.with_["table"]),)
         keys = [(str(table), tuple(key)) for table, key in event.with_["rows"]]

@@ -20,6 +20,8 @@ PYTEST_DONT_REWRITE: a test may import this before pytest registers the plugin.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Generator, Iterator
 from hashlib import blake2b
@@ -61,9 +63,16 @@ def world(request: pytest.FixtureRequest) -> Iterator[Hand]:
     from sim.hand import Hand
 
     seed = seed_of(request.config, request.node.nodeid)
-    with Hand(seed, f"pytest '{request.node.nodeid}' --world-seed {seed}") as hand:
+    with Hand(seed, f"pytest {shlex.quote(_typed(request))} --world-seed {seed}") as hand:
         yield hand
         hand.check()
+
+
+def _typed(request: pytest.FixtureRequest) -> str:
+    """What names the test where pytest was called; its id does so in the root only."""
+    within = request.node.nodeid.partition("::")[2]
+    path = os.path.relpath(request.node.path, request.config.invocation_params.dir)
+    return f"{path}::{within}" if within else path
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from replica.words import counted
 from sim.chance import Line
 from sim.scenario import Scenario
 
@@ -83,14 +84,15 @@ class Sync:
 
 @dataclass(slots=True)
 class Work:
-    """A transaction of a user; `ok` unless it was refused. `tables`: what it was about, if anybody tried it; none if its
-    keys have no name in a scenario file."""
+    """A transaction of a user; `ok` unless it was refused, or not `tried`, since the node was off. `tables`: what it was
+    about; none if its keys have no name in a scenario file."""
 
     at: float
     node: str
     kind: str
     ok: bool = True
     tables: tuple[str, ...] = ()
+    tried: bool = True
 
 
 @dataclass(slots=True)
@@ -178,23 +180,26 @@ class Result:
     def refused(self) -> dict[str, tuple[int, int]]:
         """Table -> (refused writes, all writes that were tried there), of tables that refused any; most refused first. A
         write to several tables counts in each; an empty name is of those that name none."""
-        tried = [(name, work.ok) for work in self.work for name in work.tables or ("",)]
+        tried = [(name, work.ok) for work in self.work if work.tried for name in work.tables or ("",)]
         every, bad = Counter(name for name, _ in tried), Counter(name for name, ok in tried if not ok)
         return {name: (count, every[name]) for name, count in sorted(bad.items(), key=lambda item: (-item[1], item[0]))}
 
     def summary(self) -> str:
         """A few lines for the terminal."""
-        refused = sum(not w.ok for w in self.work)
+        off = sum(not w.tried for w in self.work)
+        refused = sum(not w.ok for w in self.work) - off
+        idle = f", {off} not tried as the node was off" if off else ""
         syncs = ", ".join(f"{n} {kind}" for kind, n in self.sync_counts().items())
         lines = [
             self.verdict,
-            f"  seed {self.scenario.seed}, {len(self.nodes)} nodes, {span(self.ended_at)} of virtual time in "
+            f"  seed {self.scenario.seed}, {counted(len(self.nodes), 'node')}, {span(self.ended_at)} of virtual time in "
             f"{self.cpu_s:.1f} s of CPU",
-            f"  {len(self.work)} writes ({refused} refused), {self.faults} faults, {len(self.syncs)} syncs: {syncs}",
+            f"  {counted(len(self.work), 'write')} ({refused} refused{idle}), {counted(self.faults, 'fault')}, "
+            f"{counted(len(self.syncs), 'sync')}: {syncs}",
             f"  version {self.version}, trace {self.digest}",
         ]
         if rows := self.refused():
-            named = [f"{name or 'not tried, or without a name'} {bad} of {every}" for name, (bad, every) in rows.items()]
+            named = [f"{name or 'without a name'} {bad} of {every}" for name, (bad, every) in rows.items()]
             lines.insert(3, f"  refused by table: {', '.join(named)}")
         return "\n".join([*lines, f"  again: {self.replay}"] if self.replay else lines)
 

@@ -4,7 +4,9 @@ A run is a function of its scenario alone. A seed draws one (`sim.draw`), a pers
 takes things out of one. Times are virtual seconds since the start. One test each:
 
 1. What is written as TOML is read as the same scenario.
-2. A file with a mistake is refused with its place in words.
+2. A file with a mistake is refused with its place in words; so is one that says what cannot happen, which would pass for
+   something that was survived.
+3. A file that does not end is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from protocol import limits
 from replica.errors import UsageError
+from sim.allowed import must_be_allowed
 
 WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
@@ -30,6 +33,14 @@ SETTINGS = (
     "seed", "duration_s", "start_ms", "latency_s", "poll_s", "shuffle", "hints", "sizes", "through", "bug", "db", "schema",
 )  # fmt: skip
 """Of a scenario, in the order in which a file says them."""
+
+FILE_BYTES_MAX = 64 << 20
+"""Of a scenario."""
+
+ROLES = ("node", "hq", "branch", "seller")
+
+CLOCK_MS_MAX = 1 << 46
+"""A clock shows 1970 to 4199."""
 
 MINOR_MAX = 9_999
 """What a node can say of its minor version."""
@@ -202,6 +213,8 @@ class Scenario:
         found = Scenario(places=places, events=tuple(sorted(events, key=lambda e: e.at)), **document)
         if found.duration_s <= 0 or found.latency_s < 0 or found.poll_s <= 0:
             raise UsageError(f"{name}: duration_s and poll_s must be above 0, and latency_s not below")
+        if not 0 <= found.start_ms <= CLOCK_MS_MAX:
+            raise UsageError(f"{name}: start_ms is {found.start_ms}: milliseconds since 1970, {CLOCK_MS_MAX} at most")
         for what, known_ones in (("hints", HINTS), ("sizes", SIZES), ("through", THROUGH)):
             if getattr(found, what) not in known_ones:
                 raise UsageError(f"{name}: {what} can be {', '.join(known_ones)}, not {getattr(found, what)!r}")
@@ -213,9 +226,15 @@ class Scenario:
     def load(path: str | Path) -> Scenario:
         """Read a scenario file. Raises UsageError."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read: {error}") from None
+            with Path(path).open("rb") as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+            text = data.decode()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{path}: this is no scenario: it is not even text") from None
+        if len(data) > FILE_BYTES_MAX:
+            raise UsageError(f"{path}: this is no scenario: it has more than {FILE_BYTES_MAX >> 20} MB")
         return Scenario.from_toml(text, str(path))
 
 
@@ -250,6 +269,14 @@ def _place(entry: dict[str, Any], where: str) -> Place:
         raise UsageError(f"{where}: every_s is {entry['every_s']}: a node dials after so many seconds")
     if not 0 <= entry.get("minor", 0) <= MINOR_MAX:
         raise UsageError(f"{where}: minor is {entry['minor']}: a minor version is 0 to {MINOR_MAX}")
+    if entry.get("role", "node") not in ROLES:
+        raise UsageError(f"{where}: role can be {', '.join(ROLES)}, not {entry['role']!r}")
+    if abs(entry.get("skew_ms", 0)) > CLOCK_MS_MAX:
+        raise UsageError(f"{where}: skew_ms is {entry['skew_ms']}: no clock is further off than {CLOCK_MS_MAX}")
+    if entry["name"] in entry.get("peers", ()):
+        raise UsageError(f"{where}: {entry['name']} dials itself")
+    if odd := [pair for pair in entry.get("online", ()) if not 0 <= pair[0] < pair[1]]:
+        raise UsageError(f"{where}: online from {odd[0][0]:g} to {odd[0][1]:g} s is no time")
     entry = {**entry, "peers": tuple(entry.get("peers", ()))}
     entry["online"] = tuple((float(a), float(b)) for a, b in entry.get("online", ()))
     return Place(**entry)
@@ -279,6 +306,7 @@ def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
             f"{where}: {kind} at node {node!r}: it needs the name of a node, network events none; the nodes are "
             f"{', '.join(sorted(known))}"
         )
+    must_be_allowed(kind, entry, known, where)
     return Event(float(at), kind, node, entry)
 
 

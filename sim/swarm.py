@@ -1,15 +1,15 @@
 """A swarm: many seeds in several processes, and what they found together.
 
-A line of JSON is kept for each finished seed, so a swarm goes on where it was stopped. Workers are made anew after some
-hundred seeds. A seed that does not end is a failure of its own kind, "hang". One test each:
+What is finished is kept (sim.kept), so a swarm goes on where it was stopped. Workers are made anew after some hundred seeds.
+A seed that does not end is a failure of its own kind, "hang". One test each:
 
 1. A swarm that is stopped and begun again runs each seed once, and a torn line is run again.
-2. A file of another swarm is refused.
+2. Workers whose parent was killed end too.
 3. Several processes find what one finds.
 4. Lines are summed up: failures by invariant, reach, times to heal, seeds per hour of CPU.
 5. A planted bug is caught only by a seed that is sound without it.
 6. A seed that uses too much CPU ends as a hang, and so does a world that stands still (sim.guard).
-7. Interrupted, it ends its workers at once, and keeps what they had finished.
+7. Interrupted, it ends its workers at once, removes the files of their worlds, and keeps what they had finished.
 8. Nothing of a world is left when the next one begins.
 """
 
@@ -18,12 +18,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import json
 import math
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -34,13 +36,13 @@ from replica.errors import UsageError
 from sim.alone import rare_collection
 from sim.bugs import BUGS
 from sim.draw import draw
+from sim.ground import sweep
 from sim.guard import HANG, Hung, Limit, limited
+from sim.kept import Found, kept
 from sim.scenario import Scenario
 from sim.shrink import Run, broken, once, parting
 
 Task = TypeVar("Task")
-Found = dict[str, Any]
-"""What is kept of a seed."""
 
 RECYCLE = 200
 """Seeds of a worker."""
@@ -123,7 +125,7 @@ def swarm(
     it is there, also the old ones. Interrupted, it keeps what is finished. Raises UsageError."""
     setup.scenario(0)
     lines: list[Found] = []
-    with _kept(state, setup) as (old, keep):
+    with kept(state, asdict(setup), setup.db) as (old, keep):
         wanted = set(seeds)
         for line in old:
             if line["seed"] in wanted:
@@ -165,6 +167,8 @@ def spread(
             # They would finish their seeds, and the user would wait for that.
             for worker in list(pool._processes.values()):
                 worker.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            sweep()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -181,34 +185,16 @@ def _begin_worker() -> None:
     """Ctrl-C is for the process that waits: it ends its workers. What is imported stays: the collector need not look."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     gc.freeze()
 
 
-@contextlib.contextmanager
-def _kept(state: Path | None, setup: Setup) -> Iterator[tuple[list[Found], Callable[[Found], None]]]:
-    """The lines of a file, and what adds one. The first line says whose they are."""
-    if state is None:
-        yield [], lambda _: None
-        return
-    head = json.dumps({"swarm": asdict(setup)}, ensure_ascii=False)
-    try:
-        text = state.read_text(encoding="utf-8") if state.exists() else ""
-        text = text[: text.rfind("\n") + 1]  # What follows was torn by a crash.
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
-        mine = not lines or (lines[0] == json.loads(head) and all("seed" in line for line in lines[1:]))
-        if mine:
-            state.write_text(text or head + "\n", encoding="utf-8")
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{state}: it cannot be used: {error}") from None
-    if not mine:
-        raise UsageError(f"{state}: it is the file of another swarm; give it the same options, or another name")
-    with state.open("a", encoding="utf-8") as file:
-
-        def keep(line: Found) -> None:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-
-        yield lines[1:], keep
+def _end_with(parent: int) -> None:
+    """A parent that was killed said nothing, and its workers would wait for work for ever."""
+    multiprocessing.connection.wait([parent])
+    os._exit(1)
 
 
 # --- together -----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ class People:
         self._by_name = {fold(t.name): t for t in self.tables}
         if not self.tables:
             self.close()
-            raise UsageError(f"there is no table that can be replicated: {self.skipped or 'no table at all'}")
+            why = "; ".join(self.skipped.values()) or "there is none at all"
+            raise UsageError(f"there is no table that can be replicated: {why}")
 
     @staticmethod
     def of(schema: str, rng: Random) -> People:

@@ -19,7 +19,6 @@ import logging
 import math
 import shutil
 import sqlite3
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,6 +38,7 @@ from sim import bugs, faults
 from sim.alone import Log, alone, rare_collection
 from sim.chance import Trace, stream
 from sim.founding import copied
+from sim.ground import Ground
 from sim.lasting import Lasting
 from sim.looks import Looks
 from sim.loop import Loop
@@ -78,8 +78,8 @@ class World:
         self.oracle.peek = lambda name: self.machines[name].disk.unharmed()
         self.shaky: set[str] = set()
         """Nodes whose disk has failed: they may say so."""
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="replica-sim-", dir=memory if memory.is_dir() else None))
+        self._ground = Ground()
+        self.folder = self._ground.folder
         self.result = Result(scenario, _version(), "", [])
         self.by_hand = False
         """Whether faults are made up as it runs: then any may come."""
@@ -354,7 +354,7 @@ class World:
     def close(self) -> None:
         """End everything, and remove the files: first, since SQLite then need not copy the logs into them."""
         self._log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._ground.clear()
         for machine in self.machines.values():
             machine.stop()
         with warnings.catch_warnings(), contextlib.suppress(RuntimeError):

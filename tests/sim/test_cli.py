@@ -36,7 +36,9 @@ def test_a_world_passes_and_is_saved(tmp_path: Path, capsys: pytest.CaptureFixtu
     "words",
     [
         ["run", "--faults", "nonsense"],
-        ["run", "--bug", "none-such"],
+        ["run", "--db", "/nowhere.db"],
+        ["run", "--scenario", "/dev/zero"],
+        ["replay", ""],
         ["run", "--scenario", "/nowhere.toml"],
         ["run", "--scenario", "x.toml", "--seed", "1"],
         ["run", "--work", "office", "--minutes", "3"],
@@ -54,7 +56,8 @@ def test_a_mistake_is_one_line(words: list[str], capsys: pytest.CaptureFixture[s
 
 def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     odd = [["run", "--minutes", text] for text in ("nan", "inf", "1e-9", "-1", "x")]
-    for words in (*odd, [], ["run", "--nodes", "0"], ["swarm"], ["bugs", "--only", "none-such"]):
+    odd += [["run", "--nodes", "0"], ["swarm"], ["bugs", "--only", "none-such"], ["run", "--bug", "none-such"]]
+    for words in (*odd, []):
         with pytest.raises(SystemExit) as stop:
             main(words)
         assert stop.value.code == 2

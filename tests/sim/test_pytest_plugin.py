@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -29,6 +30,9 @@ def test_fails(world):
     world.node("hq", SCHEMA)
     world.run_for(10)
     {{failing}}
+@pytest.mark.parametrize("text", ["it's"])
+def test_quoted(world, text):
+    test_fails(world)
 """
 
 
@@ -86,18 +90,26 @@ def run_pytest(folder: Path, failing: str, *arguments: str) -> str:
     return done.stdout
 
 
+def test_the_test_is_named_as_it_can_be_typed_where_pytest_was_called(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "deep").mkdir()
+    said = run_pytest(tmp_path / "deep", 'world.world.fail("I2", "hq", "gone")', "-k", "it")
+    (again,) = {line.partition("again: ")[2] for line in said.splitlines() if "again: pytest" in line}
+    assert shlex.split(again)[:2] == ["pytest", "test_use.py::test_quoted[it's]"]
+
+
 def test_what_the_oracle_objects_to_fails_the_test(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, 'print("folder", world.world.folder); world.world.fail("I2", "hq", "a write is gone")')
     assert "I2 was broken (no acknowledged write is lost) on hq, 10.000 s after the start: a write is gone" in said
     assert "hq         up" in said
-    assert "again: pytest 'test_use.py::test_fails' --world-seed " in said
+    assert "again: pytest test_use.py::test_fails --world-seed " in said
     assert not Path(said.split("folder ")[-1].split()[0]).exists()
 
 
 def test_a_test_that_fails_otherwise_says_what_happened(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "assert world.seed != 17", "-p", "no:asyncio", *OPTION)
     assert "simulated world" in said
-    assert "again: pytest 'test_use.py::test_fails' --world-seed 17" in said
+    assert "again: pytest test_use.py::test_fails --world-seed 17" in said
 
 
 def test_the_same_test_has_the_same_world(request: pytest.FixtureRequest, world: Hand) -> None:

@@ -29,7 +29,7 @@ def world(nodes: int = 10, days: float = 7, syncs: int = 2000, writes: int = 200
     names = [f"n{n}" for n in range(nodes)]
     scenario = Scenario(
         seed,
-        tuple(Place(name, (names[0],)) for name in names),
+        tuple(Place(name, (names[0],) if name != names[0] else ()) for name in names),
         (Event(1.0, "cut", "", {"links": [[names[0], names[1]]]}),),
         duration_s=end,
     )
@@ -220,9 +220,11 @@ def test_only_where_nothing_happens_is_time_cut() -> None:
 
 def test_refused_writes_are_told_by_table() -> None:
     work = [Work(n, "n1", "write", n > 1, ("b", "a") if n % 2 else ("a",)) for n in range(6)]
+    work += [Work(7, "n1", "write", False, tried=False)] * 2
     result = replace(world(), work=[*work, Work(9, "n1", "put", False, ("c",)), Work(9, "n1", "put", True, ("d",))])
     assert result.refused() == {"a": (2, 6), "b": (1, 3), "c": (1, 1)}
     assert "  refused by table: a 2 of 6, b 1 of 3, c 1 of 1\n" in result.summary()
+    assert "  10 writes (3 refused, 2 not tried as the node was off), " in result.summary()
     assert result.as_json()["refused"] == {"a": [2, 6], "b": [1, 3], "c": [1, 1]}
     assert "by table" not in replace(result, work=[w for w in result.work if w.ok]).summary()
 

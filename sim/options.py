@@ -1,0 +1,136 @@
+"""From the words of a command line to worlds, and back to words that name the same world again.
+
+One test each:
+
+1. What makes no sense is refused in one line that says what does.
+2. The words that name a world again are words for a shell, whatever is in them.
+3. A world in which nothing would be tried is refused, and tables that are left out are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import re
+import shlex
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+from replica.errors import TableRefused, UsageError
+from replica.store.catalog import shape, user_tables
+from sim.bugs import BUGS
+from sim.draw import GROUPS, KINDS
+from sim.scenario import Scenario
+from sim.swarm import Setup
+from sim.theirs import theirs
+
+MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
+"""Virtual time of a world: six seconds to ten years."""
+DAYS_MAX = 3_650
+
+
+def add_world(parser: argparse.ArgumentParser) -> None:
+    """Options of a world that is drawn."""
+    add = parser.add_argument
+    add("--nodes", type=count, help="default: 5")
+    time_ = parser.add_mutually_exclusive_group()
+    time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
+    time_.add_argument("--days", type=_days, help="of an office")
+    add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
+    add(
+        "--faults",
+        metavar="LIST",
+        help=f"groups ({', '.join(GROUPS)}) or kinds ({', '.join(KINDS)}), partition:3 for so many, none, or all; "
+        "default: drawn",
+    )
+    add("--db", default="", metavar="FILE.db", help="every node begins with a copy of this database")
+    add("--bug", default="", type=bug, metavar="NAME", help="plant this bug (`bugs --help` lists them)")
+
+
+def count(text: str) -> int:
+    """How many: at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    days = count(text)
+    if days > DAYS_MAX:
+        raise argparse.ArgumentTypeError(f"{text} days are too many: {DAYS_MAX:,} at most")
+    return days
+
+
+def bug(text: str) -> str:
+    """The name of a planted bug."""
+    if text and text not in BUGS:
+        near = difflib.get_close_matches(text, BUGS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is no planted bug; {hint}`python -m sim bugs --help` lists them")
+    return text
+
+
+def _minutes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not MINUTES_MIN <= number <= MINUTES_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {MINUTES_MIN} to {MINUTES_MAX:,}")
+    return number
+
+
+def setup_of(options: argparse.Namespace) -> Setup:
+    """What the worlds have in common. Raises UsageError."""
+    work = options.work or ("office" if options.days else "random")
+    if work == "office" and options.minutes is not None:
+        raise UsageError("an office has --days, no --minutes")
+    listed = options.faults
+    if listed is not None and not listed.strip(","):
+        raise UsageError("--faults names nothing: say none, or which kinds")
+    faults = tuple(GROUPS) if listed == "all" else tuple(filter(None, (listed or "").split(",")))
+    minutes = 1440.0 * (options.days or 0) or (10.0 if options.minutes is None else options.minutes)
+    chosen = None if listed is None else () if listed == "none" else faults
+    return Setup(options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug)
+
+
+def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
+    """A seed or a file: the scenario, and the words that name it again in a shell. Raises UsageError."""
+    if re.fullmatch(r"-?[0-9]{1,99}", what):
+        return setup_of(options).scenario(int(what)), f"{what}{given(options)}"
+    odd = [n for n in ("nodes", "minutes", "days", "work", "faults", "db") if getattr(options, n) not in (None, "")]
+    if odd:
+        raise UsageError(f"--{odd[0]} is for a seed; a scenario file says it itself")
+    loaded = Scenario.load(what)
+    planted = options.bug or loaded.bug
+    if planted and planted not in BUGS:
+        raise UsageError(f"{what}: {planted!r} is no planted bug; `python -m sim bugs --help` lists them")
+    left_out(loaded)
+    return replace(loaded, bug=planted), f"{shlex.quote(what)}{given(options)}"
+
+
+def given(options: argparse.Namespace) -> str:
+    """Those options of the world that were given, as a shell takes them."""
+    named = [(n, getattr(options, n)) for n in ("nodes", "minutes", "days", "work", "faults", "db", "bug")]
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in named if value not in (None, ""))
+
+
+def left_out(scenario: Scenario) -> list[str]:
+    """Tables that no node replicates, and why. Raises UsageError if nothing is left to be tried."""
+    found = []
+    with closing(theirs(scenario.db) if scenario.db else sqlite3.connect(":memory:")) as own:
+        try:
+            own.executescript(scenario.schema)
+        except sqlite3.Error as error:
+            raise UsageError(f"the schema of the scenario makes no sense: {error}") from None
+        names = user_tables(own)
+        for name in names:
+            try:
+                shape(own, name)
+            except TableRefused as error:
+                found.append(str(error))
+    if len(found) == len(names):
+        raise UsageError(f"there is no table that can be replicated: {'; '.join(found) or 'there is none at all'}")
+    return found

@@ -20,8 +20,10 @@ def check(outputs: Mapping[str, object], inputs: Mapping[str, object]) -> None:
     read = {Path(str(path)).resolve(): option for option, path in inputs.items() if path}
     written: dict[Path, str] = {}
     for option, given in outputs.items():
-        if not given:
+        if given is None:
             continue
+        if not str(given):
+            raise UsageError(f"{option}: it names no file")
         path = Path(str(given))
         place = path.resolve()
         if path.is_dir():

@@ -16,6 +16,8 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
     for path, words in ((tmp_path, "folder"), (tmp_path / "no" / "x.html", "there is no folder")):
         with pytest.raises(UsageError, match=words):
             check({"--report": path}, {})
+    with pytest.raises(UsageError, match="--report: it names no file"):
+        check({"--report": ""}, {})
     check({"--report": tmp_path / "x.html", "--save": None}, {"--db": ""})
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from replica.errors import UsageError
 from replica.store.catalog import quote
+from sim.allowed import FRAMES, HOSTILE, MISLEADING, ROT
 from sim.alter import Alterable, adding, alterable
 from sim.chance import stream
 from sim.drafts import literal
@@ -45,10 +46,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of fault by what they befall."""
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
-FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
-HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
-MISLEADING = ("estimate", "cells", "memory", "list", "picks", "probe", "disorder")
-ROT = ("row", "digest", "trie", "page")
 CALM = 0.2
 """Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
+from sim.allowed import HOSTILE, MISLEADING, ROT
 from sim.describe import describe
-from sim.draw import GROUPS, HOSTILE, KINDS, MISLEADING, ROT, draw
+from sim.draw import GROUPS, KINDS, draw
 from sim.hostile import HOWS
 from sim.office import DAY_S, clock, office_day
 from sim.scenario import EVERYWHERE, HINTS, PARAMETERS, WORKLOAD, Scenario

@@ -11,7 +11,7 @@ from protocol import limits
 from protocol.prints import ItemHash
 from protocol.sketch import cells_size, peel, widen, wider
 from replica.store.store import Store
-from sim.draw import MISLEADING as DRAWN
+from sim.allowed import MISLEADING as DRAWN
 from sim.hostile import HOWS
 from sim.liar import Liar
 from sim.misleading import MISLEADING, WIDTHS, FalseCells, _estimated

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.theirs import theirs
+from sim.theirs import left_out, theirs
 
 
 def made(path: Path, mode: str) -> sqlite3.Connection:
@@ -43,3 +43,10 @@ def test_what_another_program_writes_is_read(tmp_path: Path, mode: str) -> None:
 def test_no_file_is_told_by_sqlite(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         theirs(tmp_path / "none.db")
+
+
+def test_tables_that_no_node_replicates_are_told_with_the_reason() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("CREATE TABLE x(a); CREATE TABLE y(id TEXT PRIMARY KEY);")
+        assert [*left_out(db)] == ["x"]
+        assert "'x'" in left_out(db)["x"]

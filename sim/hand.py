@@ -32,6 +32,7 @@ from sim.apart import apart
 from sim.member import Member
 from sim.scenario import EVERYWHERE, MINOR_MAX, PARAMETERS, WORKLOAD, Place, Scenario, _event
 from sim.theirs import left_out, theirs
+from sim.wording import FOREVER_S
 from sim.world import PATIENCE_S, World
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 EVERY_S = (0.1, 604_800)
 """A node dials that often at most, and that seldom: `assert_converged` waits for several meetings."""
-
-FOREVER_S = 1e9
-"""A fault without `for_s` lasts until it is ended."""
 
 NETWORK = frozenset({"partition", "block", "slow", "frames", "deaf"})
 """Faults that `heal` ends."""
@@ -58,10 +56,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "rot": {"what": "row"},
     "hostile": {"how": "garbage"},
 }
-
-
-class NotConverged(AssertionError):
-    """The machines are not equal, or a table that was written is none that they replicate."""
 
 
 class PromiseBroken(AssertionError):
@@ -289,7 +283,7 @@ class Hand:
         while not self._equal():
             left = began + within - self.now
             if left <= 1e-6:
-                raise NotConverged(apart(self, self.now - began))
+                raise AssertionError(apart(self, self.now - began))
             self.run_for(min(step, left))
         with self.alone():
             try:
@@ -300,7 +294,7 @@ class Hand:
             for table, why in member.unreplicated().items():
                 if table not in self._local:
                     text = f"table {table!r} was written on {name}, and no other node gets that"
-                    raise NotConverged(f"{text}: {why}; name it in local=({table!r},) of node(), if that is meant")
+                    raise AssertionError(f"{text}: {why}; name it in local=({table!r},) of node(), if that is meant")
 
     def _equal(self) -> bool:
         with self.alone():

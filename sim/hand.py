@@ -122,6 +122,8 @@ class Hand:
             raise UsageError(f"a node needs a name of its own, of 1 to {NAME_MAX} printable characters, not {name!r}")
         must_be_number("every", every, *EVERY_S)
         must_be_number("minor", minor, 0, MINOR_MAX)
+        if not isinstance(minor, int):
+            raise UsageError(f"minor must be a whole number, not {minor!r}")
         _names("peers", peers or ())
         _names("local", local)
         if name in (peers or ()):
@@ -132,7 +134,7 @@ class Hand:
         tables = None if empty else self._make(schema, db)
         dials = tuple(peers) if peers is not None else tuple(list(self._members)[:1])
         with self.alone():
-            machine = self.world.add(Place(name, dials, float(every), minor=int(minor)), tables)
+            machine = self.world.add(Place(name, dials, float(every), minor=minor), tables)
         return self._enter(machine, foreign_keys)
 
     def _enter(self, machine: Machine, foreign_keys: bool) -> Member:

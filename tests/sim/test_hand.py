@@ -151,6 +151,7 @@ def test_nodes_are_checked(two: Hand, tmp_path: Path) -> None:
             for odd in (0, inf, nan, "5")
         ),
         *(({"name": "c", "minor": odd}, "minor must be a number from 0 to 9,999, not") for odd in (-1, nan, "1")),
+        ({"name": "c", "minor": 1.5}, "minor must be a whole number"),
         *(({"name": "c", "peers": odd}, "peers must be a list of names") for odd in ("bb", [5])),
         ({"name": "c", "peers": ["c"]}, "peers: c cannot dial itself"),
         ({"name": "c", "local": "x"}, "local must be a list of names"),
@@ -298,6 +299,15 @@ def test_a_row_that_a_constraint_refuses_is_held() -> None:
         world.assert_converged()
         assert [len(n.held()) for n in (a, b)] == [1, 1]
         assert a.rows("logins") == b.rows("logins")
+
+
+def test_a_machine_is_copied_before_its_node_has_begun() -> None:
+    with hand() as world:
+        twin = world.clone("a", "twin")
+        world._members["a"].sql("INSERT INTO contacts VALUES ('c2', 'a', NULL)")
+        twin.sql("INSERT INTO contacts VALUES ('c3', 'twin', NULL)")
+        world.assert_converged()
+        assert len(world._members["b"].rows("contacts")) == 3
 
 
 def test_a_backup_is_restored_and_writes_since_come_back_from_others() -> None:

@@ -28,8 +28,11 @@ WORDS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """Parameters that are one word of these."""
 
-STEP_MS_MAX = (1 << 32) * 1000
-"""From the first second to the last of a clock of 32 bits: further off no clock is."""
+SKEW_S_MAX = 1 << 32
+"""A clock may be wrong by all the seconds that 32 bits can count, 136 years, either way."""
+
+STEP_MS_MAX = 2 * SKEW_S_MAX * 1000
+"""From one end to the other."""
 
 PPM_MAX = 1_000_000
 """Twice as fast as time, or standing still."""
@@ -55,16 +58,22 @@ def must_be_allowed(kind: str, with_: dict[str, Any], nodes: Collection[str], wh
     for name, value in with_.items():
         if (known := WORDS.get((kind, name))) and value not in known:
             raise UsageError(f"{where}: {name} of {kind} can be {', '.join(known)}, not {value!r}")
-        if (bounds := RANGES.get(name)) and not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
-            least, most = bounds
-            said = f"at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
-            raise UsageError(f"{where}: {name} of {kind} must be {said}, not {value!r}")
+        if name in RANGES:
+            must_be_number(f"{where}: {name} of {kind}", value, *RANGES[name])
         if (look := LOOKS.get(name)) and (wrong := look(value)):
             raise UsageError(f"{where}: {name} of {kind} {wrong}")
     if kind == "clone" and with_["to"] in nodes:
         raise UsageError(f"{where}: the clone needs a name of its own, not {with_['to']!r}")
     if kind == "hostile" and len(nodes) < 2:
         raise UsageError(f"{where}: a hostile node needs another one to attack, and there is none")
+
+
+def must_be_number(name: str, value: object, least: float, most: float = math.inf) -> None:
+    """Raises UsageError, which begins with `name`, unless it is a number from `least` to `most`, and finite."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not least <= value <= most:  # type: ignore[operator]
+        bounds = f"of at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
+        raise UsageError(f"{name} must be a number {bounds}, not {value!r}")
 
 
 def _sql(value: list[object]) -> str:

@@ -49,9 +49,9 @@ class Trace:
         """A decision too small for a line."""
         self._hash.update(data)
 
-    def event(self, at: float, node: str, kind: str, text: str = "") -> None:
-        """Something that happened."""
-        line = Line(at, node, kind, text)
+    def event(self, at: float, node: str, kind: str, text: str = "", said: str = "") -> None:
+        """Something that happened. `said`: the same for people, if they would not say it so."""
+        line = Line(at, node, kind, said or text)
         self._hash.update(f"{at:.6f}|{node}|{kind}|{text}\n".encode())
         self.recent.append(line)
         self.skeleton.append(f"{node} {kind}")

@@ -36,7 +36,7 @@ from sim.bugs import BUGS
 from sim.chance import RECENT
 from sim.guard import HANG
 from sim.kept import Found
-from sim.options import add_world, bug, count, given, left_out, scenario_of, setup_of
+from sim.options import add_world, bug, count, given, scenario_of, setup_of, untried
 from sim.outputs import check
 from sim.report import write_report
 from sim.result import Result
@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     check(outputs, {"--db": scenario.db, "--scenario": options.scenario})
     if options.save:
         _save(scenario, options.save)
-    skipped = left_out(scenario)
+    skipped = untried(scenario)
     done = _ran(scenario, again, keep=bool(options.report))
     parts = "" if done.result.ok or options.scenario else _earlier(options, done)
     _tell(options, done.result, {"parts": parts, "left_out": skipped})

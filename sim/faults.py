@@ -1,5 +1,6 @@
 """What each kind of fault does to a world, and how it ends. A fault that lasts leaves an undo with the world, which is
-called when its time is over or when everything heals, whichever is first."""
+called when its time is over or when everything heals, whichever is first. Each leaves a band in the result, of a moment
+if it does not last, so that the story tells of it."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from protocol.hlc import COUNTER_MAX
 from sim.disk import Crash
 from sim.result import Band
 from sim.scenario import Event
+from sim.wording import said, wording
 
 if TYPE_CHECKING:
     from sim.machine import Machine
@@ -24,8 +26,9 @@ def strike(world: World, event: Event) -> None:
     """Let it happen."""
     if event.node and event.node not in world.machines:
         world.note(event.node, event.kind, "there is no such node")
+        _nothing(world, event, "there is no such node")
         return
-    world.note(event.node, event.kind, str(event))
+    world.note(event.node, event.kind, str(event), said(event))
     world.reach_states(event.kind, _concerned(world, event))
     KINDS[event.kind](world, event)
 
@@ -43,6 +46,19 @@ def _last(world: World, event: Event, text: str, undo: Callable[[], None]) -> No
     groups = tuple(map(tuple, event.with_.get("groups", ())))
     band = Band(event.node, event.kind, event.at, event.at + seconds, text, groups)
     world.lasts(band, seconds, undo)
+
+
+def _happened(world: World, event: Event, text: str) -> Band:
+    """What does not last."""
+    band = Band(event.node, event.kind, event.at, event.at, text)
+    world.result.bands.append(band)
+    return band
+
+
+def _nothing(world: World, event: Event, why: str) -> None:
+    """It changed nothing."""
+    node = event.node if event.node in world.machines else ""
+    world.result.bands.append(Band(node, "nothing", event.at, event.at, f"{event.kind} of {event.node} ({why})"))
 
 
 # --- the network --------------------------------------------------------------------------------------------------------
@@ -64,7 +80,7 @@ def _partition(world: World, event: Event) -> None:
 def _block(world: World, event: Event) -> None:
     links = _links(event)
     world.network.block(links)
-    _last(world, event, ", ".join(f"{a}→{b}" for a, b in links), lambda: world.network.unblock(links))
+    _last(world, event, wording(event), lambda: world.network.unblock(links))
 
 
 def _slow(world: World, event: Event) -> None:
@@ -79,7 +95,7 @@ def _slow(world: World, event: Event) -> None:
             link = world.network.link(a, b)
             link.bytes_per_s, link.latency_s = float("inf"), usual
 
-    _last(world, event, f"{event.with_['bytes_per_s']} bytes/s", undo)
+    _last(world, event, wording(event), undo)
 
 
 def _frames(world: World, event: Event) -> None:
@@ -92,11 +108,12 @@ def _frames(world: World, event: Event) -> None:
         for a, b in links:
             world.network.link(a, b).how = None
 
-    _last(world, event, f"{event.with_['how']} {event.with_['share']:.0%} of frames", undo)
+    _last(world, event, wording(event), undo)
 
 
 def _cut(world: World, event: Event) -> None:
     world.network.cut(_links(event))
+    _happened(world, event, wording(event))
 
 
 def _deaf(world: World, event: Event) -> None:
@@ -116,10 +133,12 @@ def _step(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     _tell_clock(world, machine)
     machine.clock.step(int(event.with_["ms"]))
+    _happened(world, event, wording(event))
 
 
 def _drift(world: World, event: Event) -> None:
     world.machines[event.node].clock.drift(float(event.with_["ppm"]))
+    _happened(world, event, wording(event))
 
 
 def _freeze(world: World, event: Event) -> None:
@@ -143,8 +162,10 @@ def _counter(world: World, event: Event) -> None:
                 [f"UPDATE _replica_meta SET value = x'{full.hex()}' WHERE name = 'clock' AND value < x'{full.hex()}'"]
             )
         world.oracle.clock_moved(machine.clock.now_ms())
+        _happened(world, event, "")
     except sqlite3.Error as error:
         world.note(event.node, "counter", f"not now: {error}")
+        _nothing(world, event, str(error))
 
 
 # --- machines -----------------------------------------------------------------------------------------------------------
@@ -154,6 +175,7 @@ def _suspend(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     process = machine.process
     if process is None or not machine.on:
+        _nothing(world, event, "it was down already")
         return
     process.stopped, machine.on = True, False
     world.network.turn_off(event.node)
@@ -178,8 +200,10 @@ def _crash(world: World, event: Event) -> None:
     machine.how_dies = how
     if what == "await" and at and machine.process is not None:
         machine.process.dies_at = machine.process.steps + at
+        machine.doomed.append(_happened(world, event, wording(event)))
     elif what in {"sql", "commit"} and at:
         machine.disk.crash_at(what, at, how)
+        machine.doomed.append(_happened(world, event, wording(event)))
     else:
         machine.disk.crash(how)
         machine.died("now", crashed=True)
@@ -189,6 +213,7 @@ def _off(world: World, event: Event) -> None:
     """The process is ended in order, and the machine is shut down."""
     machine = world.machines[event.node]
     if machine.process is None or not machine.on:
+        _nothing(world, event, "it was down already")
         return
     machine.stop(silent=False)
     machine.on = False
@@ -212,13 +237,16 @@ def _ioerror(world: World, event: Event) -> None:
     disk.fail_at(int(event.with_["at_step"]), bool(event.with_["late"]), seconds > 0)
     world.shaky.add(event.node)
     if seconds:
-        _last(world, event, "I/O errors", disk.heal)
+        _last(world, event, wording(event), disk.heal)
+    else:
+        _happened(world, event, wording(event))
 
 
 def _rot(world: World, event: Event) -> None:
     """A bit of the disk flips while it is off; `verify` must find that; then it gets a fresh copy from its peers."""
     machine = world.machines[event.node]
     if not machine.on or machine.how_hostile:
+        _nothing(world, event, "its disk was in use" if machine.on else "it was off")
         return
     machine.stop()
     with machine.disk.unharmed():
@@ -232,6 +260,11 @@ def _rot(world: World, event: Event) -> None:
     if did and not found and not harmless:
         world.fail("I5", machine.name, f"{did}, and verify finds nothing")
     world.reach("rot", "found" if found else "harmless")
+    if did:
+        after = "it was found, and the node got a fresh copy" if found else "it did no harm"
+        _happened(world, event, f"{did}; {after}")
+    else:
+        _nothing(world, event, f"no {event.with_['what']} could be spoiled just then")
     if found:
         machine.disk.wipe()
         world.oracle.replaced(machine.name)
@@ -244,21 +277,26 @@ def _rot(world: World, event: Event) -> None:
 
 def _clone(world: World, event: Event) -> None:
     world.clone(event.node, event.with_["to"])
+    _happened(world, event, wording(event))
 
 
 def _backup(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     machine.backup = machine.disk.backup()
+    _happened(world, event, "")
 
 
 def _restore(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     if machine.backup is None or not machine.on:
-        world.note(event.node, "restore", "there is no backup" if machine.on else "the machine is off")
+        why = "there is no backup" if machine.on else "the machine is off"
+        world.note(event.node, "restore", why)
+        _nothing(world, event, why)
         return
     machine.stop()
     machine.disk.restore(machine.backup)
     world.oracle.restored(event.node)
+    _happened(world, event, "")
     machine.boot()
 
 
@@ -269,13 +307,17 @@ def _schema(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     if not machine.on:
         world.note(event.node, "schema", "nobody is there")
+        _nothing(world, event, "nobody was there")
         return
     try:
         machine.write(event.with_["sql"])
+        _happened(world, event, wording(event))
     except Crash:
+        _nothing(world, event, "the machine went down in the middle of it")
         machine.died("a user's statement", crashed=True)
     except sqlite3.Error as error:
         world.note(event.node, "schema", f"refused: {error}")
+        _nothing(world, event, f"refused: {error}")
 
 
 def _version(world: World, event: Event) -> None:
@@ -287,7 +329,9 @@ def _hostile(world: World, event: Event) -> None:
     machine = world.machines[event.node]
     ahead = _furthest(world.machines.values())
     if event.with_["how"] == "future" and ahead > FAR_MS:
-        world.note(event.node, "hostile", "a clock is so wrong that the future would be believed")
+        why = "a clock is so wrong that the future would be believed"
+        world.note(event.node, "hostile", why)
+        _nothing(world, event, why)
         return
     machine.stop()
     machine.how_hostile = event.with_["how"]
@@ -299,7 +343,7 @@ def _hostile(world: World, event: Event) -> None:
         machine.how_hostile = ""
         machine.boot()
 
-    _last(world, event, f"hostile: {event.with_['how']}", undo)
+    _last(world, event, wording(event), undo)
 
 
 def _furthest(machines: Iterable[Machine]) -> int:

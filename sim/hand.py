@@ -11,13 +11,14 @@ Time stands still but for `run_for`, `assert_converged` and `put`. One test each
 2. The same seed and the same steps are the same world.
 3. `assert_converged` says what differs and why (sim.apart); it heals nothing.
 4. However it ends, nothing is left.
+5. An argument that makes no sense is refused by its name, before anything happens.
+6. A table that cannot be replicated is refused, unless the test says that it shall stay where it is.
 """
 
 from __future__ import annotations
 
-import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,22 +26,27 @@ from typing import TYPE_CHECKING, Any
 from protocol import limits
 from protocol.errors import ReplicaError
 from replica.errors import UsageError
+from replica.store.catalog import user_tables
+from sim.allowed import NAME_MAX, SKEW_S_MAX, must_be_number
 from sim.apart import apart
 from sim.member import Member
-from sim.scenario import EVERYWHERE, PARAMETERS, WORKLOAD, Place, Scenario, _event
-from sim.theirs import theirs
+from sim.scenario import EVERYWHERE, MINOR_MAX, PARAMETERS, WORKLOAD, Place, Scenario, _event
+from sim.theirs import left_out, theirs
+from sim.wording import FOREVER_S
 from sim.world import PATIENCE_S, World
 
 if TYPE_CHECKING:
     from sim.machine import Machine
 
-FOREVER_S = 1e9
-"""A fault without `for_s` lasts until it is ended."""
+EVERY_S = (0.1, 604_800)
+"""A node dials that often at most, and that seldom: `assert_converged` waits for several meetings."""
 
 NETWORK = frozenset({"partition", "block", "slow", "frames", "deaf"})
 """Faults that `heal` ends."""
 
 DOWN = frozenset({"down", "off", "suspend"})
+
+FAULTS = sorted(set(PARAMETERS) - WORKLOAD)
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "slow": {"bytes_per_s": 8_192.0, "latency_s": 0.5},
@@ -67,6 +73,8 @@ class Hand:
         self.world.by_hand = True
         self._members: dict[str, Member] = {}
         self._tables: Path | None = None
+        self._local: set[str] = set()
+        """Tables that shall stay where they are."""
         self._closed = False
         self.world.start()
 
@@ -93,26 +101,44 @@ class Hand:
         every: float = 30.0,
         empty: bool = False,
         minor: int = limits.MINOR,
+        local: Collection[str] = (),
+        foreign_keys: bool = False,
     ) -> Member:
         """Add a machine that runs from now on. The first founds the group, with the tables that `schema` makes, or a copy
         of the file `db`. A later one joins with a copy of the same, or of its own, or `empty`. It dials `peers` (the
-        first machine, if they are not given) every so many seconds. It speaks this `minor` version of the protocol: 0 is
-        an older node, one more than ours a later one."""
+        first machine, if they are not given; one may be added later) every so many seconds. It speaks this `minor`
+        version of the protocol: 0 is an older node, one more than ours a later one.
 
-        if not name or name in self._members:
-            raise UsageError(f"a node needs a name of its own, not {name!r}")
-        if every <= 0:
-            raise UsageError(f"every is {every}: a node dials after so many seconds")
+        A table that cannot be replicated is refused with the engine's reason, unless it is named in `local`: then it
+        stays on each machine, in all this world. `foreign_keys`: what people write there with `sql` must keep them, as
+        with `PRAGMA foreign_keys = ON`, which holds for a connection, not for a file; what the engine writes need not."""
+
+        if (
+            not isinstance(name, str)
+            or not 0 < len(name) <= NAME_MAX
+            or not name.isprintable()
+            or name in self._members
+        ):
+            raise UsageError(f"a node needs a name of its own, of 1 to {NAME_MAX} printable characters, not {name!r}")
+        must_be_number("every", every, *EVERY_S)
+        must_be_number("minor", minor, 0, MINOR_MAX)
+        if not isinstance(minor, int):
+            raise UsageError(f"minor must be a whole number, not {minor!r}")
+        _names("peers", peers or ())
+        _names("local", local)
+        if name in (peers or ()):
+            raise UsageError(f"peers: {name} cannot dial itself")
         if empty and (schema or db or not self._members):
             raise UsageError("an empty node is a later one without tables")
+        self._local |= set(local)
         tables = None if empty else self._make(schema, db)
         dials = tuple(peers) if peers is not None else tuple(list(self._members)[:1])
         with self.alone():
             machine = self.world.add(Place(name, dials, float(every), minor=minor), tables)
-        return self._enter(machine)
+        return self._enter(machine, foreign_keys)
 
-    def _enter(self, machine: Machine) -> Member:
-        member = self._members[machine.name] = Member(self, machine)
+    def _enter(self, machine: Machine, foreign_keys: bool) -> Member:
+        member = self._members[machine.name] = Member(self, machine, foreign_keys)
         return member
 
     def _make(self, schema: str, db: str | Path) -> Path:
@@ -125,22 +151,28 @@ class Hand:
             return self._tables
         if db and not Path(db).is_file():
             raise UsageError(f"{db} is no file")
-        path = self.world.folder / f"tables{len(self._members)}.db"
+        path = self.world.folder / f"tables{len(list(self.world.folder.glob('tables*')))}.db"
         with closing(sqlite3.connect(path, isolation_level=None)) as made:
             if db:
                 with closing(theirs(db)) as own:
                     own.backup(made)
             made.execute("PRAGMA journal_mode = DELETE")
+            keys = made.execute("PRAGMA foreign_keys").fetchone()
             made.executescript(schema)
+            if made.execute("PRAGMA foreign_keys").fetchone() != keys:
+                raise UsageError("schema: PRAGMA foreign_keys holds for a connection: say node(…, foreign_keys=True)")
+            refused = left_out(made)
+            if staying := self._local & (set(user_tables(made)) - set(refused)):
+                raise UsageError(f"local: table {min(staying)!r} is replicated, as all that can be are")
+            for name in sorted(set(refused) - self._local):
+                raise UsageError(f"{refused[name]}; or name it in local=({name!r},), and it stays on each machine")
         self._tables = self._tables or path
         return path
 
     def clone(self, name: str, to: str) -> Member:
         """Copy a machine with everything on it. Both run; the copy also dials the original."""
-        if not to or to in self._members:
-            raise UsageError(f"the clone needs a name of its own, not {to!r}")
         self.fault("clone", name, to=to)
-        return self._enter(self.world.machines[to])
+        return self._members[to]
 
     def crash(self, name: str, how: str = "kill") -> None:
         """Kill the node's process ("kill"), or cut the machine's power ("power"). It stays down until `start`."""
@@ -160,14 +192,11 @@ class Hand:
 
     def restore(self, name: str) -> None:
         """Put the copy back; the node starts again on it."""
-
-        machine = self._machine(name)
-        if machine.backup is None or not machine.on:
-            raise UsageError(f"{name} is off" if machine.backup is not None else f"there is no backup of {name}")
         self.fault("restore", name)
 
     def skew(self, name: str, seconds: float) -> None:
         """Its clock is wrong by this from now on (ahead, if it is positive; 0: right)."""
+        must_be_number("seconds", seconds, -SKEW_S_MAX, SKEW_S_MAX)
         clock = self._machine(name).clock
         self.fault("step", name, ms=round(seconds * 1000) - (clock.now_ms() - clock.true_ms()))
 
@@ -175,8 +204,12 @@ class Hand:
 
     def partition(self, groups: Sequence[Sequence[str]]) -> None:
         """From now on only machines of one group hear each other, until `heal` or the next partition."""
-        for name in (name for group in groups for name in group):
-            self._machine(name)
+        if not isinstance(groups, list | tuple) or not groups:
+            raise UsageError(f'groups must be lists of names as [["a"], ["b", "c"]], not {groups!r}')
+        for group in groups:
+            _names("groups", group)
+            for name in group:
+                self._machine(name)
         with self.alone():
             self.world.lasting.end({"partition"})
         self.fault("partition", groups=[list(group) for group in groups])
@@ -190,7 +223,13 @@ class Hand:
                 link.cut_after = 0
 
     def end(self, kind: str, name: str = "") -> None:
-        """End this kind of fault, on this machine or everywhere, before its time."""
+        """End this kind of fault, on this machine or everywhere, before its time. Those of the network end everywhere."""
+        if kind not in FAULTS:
+            raise UsageError(f"{kind!r} is no kind of fault; there are {', '.join(FAULTS)}")
+        if name:
+            self._machine(name)
+            if kind in EVERYWHERE:
+                raise UsageError(f"{kind} is a fault of the network: it ends everywhere, so name no node")
         with self.alone():
             self.world.lasting.end({kind, *(DOWN if kind == "crash" else ())}, name)
 
@@ -198,44 +237,48 @@ class Hand:
         """Any fault of `sim.scenario.PARAMETERS`. Without `for_s` it lasts until `end`. A fault of the network is one of
         all links between this machine (any, if none is named) and the others, unless `links` says which."""
 
-        known = PARAMETERS.get(kind, frozenset())
-        if kind in WORKLOAD:
-            raise UsageError(f"{kind} is no fault: use sql() and put() of a node")
-        if name:
-            self._machine(name)
+        if kind not in FAULTS:
+            why = "is no fault: use sql() and put() of a node" if kind in WORKLOAD else "is no kind of fault"
+            raise UsageError(f"{kind!r} {why}; there are {', '.join(FAULTS)}")
+        known = PARAMETERS[kind]
+        machine = self._machine(name) if name else None
         if "links" in known and "links" not in with_:
             pairs = [(a, b) for a in self._members for b in self._members if a != b]
             with_["links"] = [[a, b] for a, b in pairs if name in {"", a, b}]
-        for a, b in with_.get("links", ()):
-            self._machine(a), self._machine(b)
         usual = {"for_s": FOREVER_S, **DEFAULTS.get(kind, {})}
         with_ = {**{k: v for k, v in usual.items() if k in known}, **with_}
         if isinstance(with_.get("sql"), str):
             with_["sql"] = [with_["sql"]]
-        if missing := known - set(with_):
-            raise UsageError(f"{kind} needs {min(missing)}")
         node = "" if kind in EVERYWHERE else name
         event = _event({"at": self.now, "kind": kind, "node": node, **with_}, set(self._members), "world.fault")
+        if kind == "restore" and machine and (machine.backup is None or not machine.on):
+            raise UsageError(f"{name} is off" if machine.backup is not None else f"there is no backup of {name}")
         with self.alone():
             self.world.strike(event)
+        if kind == "clone":
+            self._enter(self.world.machines[str(with_["to"])], self._members[name].foreign_keys)
 
     # --- time and truth -----------------------------------------------------------------------------------------------
 
     def run_for(self, seconds: float) -> None:
-        """Let virtual time pass. Raises ValueError for less than none."""
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"{seconds} s of virtual time cannot pass")
+        """Let virtual time pass."""
+        must_be_number("seconds", seconds, 0)
         self.check()
         self.world.run_for(seconds)
         self.check()
 
     def assert_converged(self, within: float | None = None) -> None:
         """All machines become equal within so many virtual seconds (by default, a bound that follows from how often they
-        meet), and nothing is lost, wrong or damaged. Heals and starts nothing by itself. Raises AssertionError."""
+        meet), and nothing is lost, wrong or damaged, nor written where nobody replicates it. Heals and starts nothing by
+        itself. Raises AssertionError."""
         world = self.world
         assert self._members, "there is no node in this world"
         if within is None:
             within = 2 * world.bound_s + PATIENCE_S + 2 * world.scenario.poll_s
+        must_be_number("within", within, 0)
+        for name, machine in world.machines.items():
+            if strangers := set(machine.place.peers) - set(self._members):
+                raise UsageError(f"peers: {name} dials {min(strangers)!r}, and there is no such node")
         self.check()
         began, step = self.now, min(m.place.every_s for m in world.machines.values()) / 4
         while not self._equal():
@@ -248,6 +291,11 @@ class Hand:
                 world.oracle.final(list(world.machines.values()))
             except (ReplicaError, sqlite3.Error) as error:
                 world.fail("oracle", "", f"the last look failed: {error!r}")
+        for name, member in self._members.items():
+            for table, why in member.unreplicated().items():
+                if table not in self._local:
+                    text = f"table {table!r} was written on {name}, and no other node gets that"
+                    raise AssertionError(f"{text}: {why}; name it in local=({table!r},) of node(), if that is meant")
 
     def _equal(self) -> bool:
         with self.alone():
@@ -290,3 +338,9 @@ class Hand:
         if not self._closed:
             self._closed = True
             self.world.close()
+
+
+def _names(argument: str, names: object) -> None:
+    """A str is a list of letters, too: not what is meant."""
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{argument} must be a list of names, not {names!r}")

@@ -41,6 +41,7 @@ from sim.result import Band, Sync, Work
 from sim.scenario import Event, Place
 from sim.small import NODE
 from sim.through import Through
+from sim.wording import fell
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -92,6 +93,8 @@ class Machine:
         self._liar: Store | None = None
         """What a hostile node has open: the disk does not know of it."""
         self.how_dies, self.down_s = "kill", 0.0
+        self.doomed: list[Band] = []
+        """Crashes that are to come at some step of it: told as what they are when they come."""
         self.backup: Image | None = None
         self._program: sqlite3.Connection | None = None
         """What people write through, while it is open."""
@@ -278,12 +281,14 @@ class Machine:
         if where == "await":
             self.disk.crash(how)
         self.fallen(how)
-        world.note(self.name, "down", f"{how} at {where}")
+        world.note(self.name, "down", f"{how} at {where}", fell(how, where))
+        if where != "now" and self.doomed:
+            world.result.bands.remove(self.doomed.pop())
         self.on = False
         if how == "power":
             world.network.turn_off(self.name)
         now = world.loop.time()
-        band = Band(self.name, "down", now, now + self.down_s, f"{how} at {where}")
+        band = Band(self.name, "down", now, now + self.down_s, fell(how, where))
         world.lasts(band, self.down_s, self.power_on)
         world.reach("crash", f"at {where}" if not crashed else "now")
 

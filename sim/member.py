@@ -4,6 +4,8 @@ Virtual time stands still but for `put`, which waits for the node. One test each
 
 1. Nobody can work at a machine that is off, asleep, or dies meanwhile: that is Down, and no half of it is done.
 2. What its users wrote in a way that a constraint refuses elsewhere is held, and said.
+3. Foreign keys are enforced where the test asks for it, as an application would.
+4. Tables that users wrote and no node replicates are known.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from protocol.errors import ReplicaError
 from replica.errors import StoreError
-from replica.store.catalog import quote
+from replica.store.catalog import quote, user_tables
 from sim.disk import Crash
 from sim.result import Work
+from sim.theirs import left_out
 
 if TYPE_CHECKING:
     from replica.store.store import Store
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from sim.machine import Machine
 
 _T = TypeVar("_T")
+
+_WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 WAIT_S = 120.0
 """Virtual seconds in which a node that runs should have opened its file."""
@@ -38,9 +43,10 @@ class Down(RuntimeError):
 class Member:
     """One machine of a world, with its node and its users."""
 
-    def __init__(self, hand: Hand, machine: Machine) -> None:
-        self._hand, self._machine = hand, machine
+    def __init__(self, hand: Hand, machine: Machine, foreign_keys: bool) -> None:
+        self._hand, self._machine, self.foreign_keys = hand, machine, foreign_keys
         self.name = machine.name
+        self._written: set[str] = set()
 
     @property
     def path(self) -> Path:
@@ -48,7 +54,8 @@ class Member:
         return Path(self._machine.disk.path)
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """One statement of another program, as a transaction of its own. Raises Down and sqlite3.Error."""
+        """One statement of another program, as a transaction of its own, on a connection of its own: foreign keys are
+        enforced if the node was made with `foreign_keys=True`. Raises Down and sqlite3.Error."""
         world, machine = self._hand.world, self._machine
         self._must_be_on()
         with self._hand.alone():
@@ -71,6 +78,9 @@ class Member:
         """What it returns, and the rows that it wrote: the oracle holds the engine to them."""
         machine = self._machine
         with closing(machine.disk.foreign()) as db:
+            with machine.disk.unharmed():
+                db.execute(f"PRAGMA foreign_keys = {self.foreign_keys:d}")
+            db.set_authorizer(self._sees)
             db.execute("BEGIN IMMEDIATE")
             with machine.disk.unharmed():
                 (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM _replica_outbox").fetchone()
@@ -80,6 +90,20 @@ class Member:
             db.execute("COMMIT")
             with machine.disk.unharmed():
                 return rows, [(table, key, machine.row(db, table, key)) for table, key in touched]
+
+    def _sees(self, action: int, table: str | None, _column: object, _schema: object, trigger: str | None) -> int:
+        """Told of whatever a statement does; what triggers write follows from what else is written."""
+        if action in _WRITES and table and trigger is None:
+            self._written.add(table)
+        return sqlite3.SQLITE_OK
+
+    def unreplicated(self) -> dict[str, str]:
+        """Tables that were written by `sql` and are not replicated here, and why."""
+        with self._machine.disk.unharmed(), closing(self._machine.disk.foreign()) as db:
+            shared = {name for (name,) in db.execute("SELECT local FROM _replica_table WHERE local > ''").fetchall()}
+            reasons = left_out(db)
+            here = [name for name in user_tables(db) if name in self._written - shared]
+        return {name: reasons.get(name, "it was made after the node, which was not told to adopt it") for name in here}
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table as a user sees them, ordered by key."""

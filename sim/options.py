@@ -18,13 +18,13 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
-from replica.errors import TableRefused, UsageError
-from replica.store.catalog import shape, user_tables
+from replica.errors import UsageError
+from replica.store.catalog import user_tables
 from sim.bugs import BUGS
 from sim.draw import GROUPS, KINDS
 from sim.scenario import Scenario
 from sim.swarm import Setup
-from sim.theirs import theirs
+from sim.theirs import left_out, theirs
 
 MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
 """Virtual time of a world: six seconds to ten years."""
@@ -107,7 +107,7 @@ def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
     planted = options.bug or loaded.bug
     if planted and planted not in BUGS:
         raise UsageError(f"{what}: {planted!r} is no planted bug; `python -m sim bugs --help` lists them")
-    left_out(loaded)
+    untried(loaded)
     return replace(loaded, bug=planted), f"{shlex.quote(what)}{given(options)}"
 
 
@@ -117,20 +117,14 @@ def given(options: argparse.Namespace) -> str:
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in named if value not in (None, ""))
 
 
-def left_out(scenario: Scenario) -> list[str]:
+def untried(scenario: Scenario) -> list[str]:
     """Tables that no node replicates, and why. Raises UsageError if nothing is left to be tried."""
-    found = []
     with closing(theirs(scenario.db) if scenario.db else sqlite3.connect(":memory:")) as own:
         try:
             own.executescript(scenario.schema)
         except sqlite3.Error as error:
             raise UsageError(f"the schema of the scenario makes no sense: {error}") from None
-        names = user_tables(own)
-        for name in names:
-            try:
-                shape(own, name)
-            except TableRefused as error:
-                found.append(str(error))
-    if len(found) == len(names):
-        raise UsageError(f"there is no table that can be replicated: {'; '.join(found) or 'there is none at all'}")
+        found = list(left_out(own).values())
+        if len(found) == len(user_tables(own)):
+            raise UsageError(f"there is no table that can be replicated: {'; '.join(found) or 'there is none at all'}")
     return found

@@ -57,6 +57,8 @@ class Oracle:
         self._reader = Whole()
         self._nodes: dict[str, Watched] = {}
         self._twins: set[bytes] = set()
+        self._early: set[str] = set()
+        """Nodes that were copied, or are copies, before any of them had begun: who they are is seen when they do."""
         self._hostile: set[str] = set()
         self._wall_ms = self._clock_ms = 0
         self.walls: Callable[[], int] = lambda: 0
@@ -86,6 +88,7 @@ class Oracle:
         old, new = self._node(of), self._node(to)
         new.begin_as(old)
         self._twins.update(old.ids)
+        self._early.update(() if old.ids else (of, to))
 
     def clock_moved(self, now_ms: int) -> None:
         """The world itself set a stored clock."""
@@ -146,6 +149,7 @@ class Oracle:
             if node.ids and name not in self._hostile and not self._twins.intersection(node.ids):
                 self._fail("I6", name, f"it became {own.hex()}, though nobody has a copy of its file")
             node.ids.append(own)
+            self._twins.update({own} if name in self._early else ())
         self._wall_ms = max(self._wall_ms, self.walls())
         clock = core.meta("clock")
         node.limit_ms = max(self._clock_ms, core.now_ms()) + SLACK_MS

@@ -5,9 +5,8 @@ tables. One test each:
 
 1. The file is whole in itself: it loads nothing.
 2. Nothing that came from data is taken for markup or script.
-3. The story counts rightly.
-4. The same result gives the same bytes.
-5. 10,000 syncs and 10,000 writes stay below 3 MB.
+3. The same result gives the same bytes.
+4. 10,000 syncs and 10,000 writes stay below 3 MB.
 """
 
 from __future__ import annotations
@@ -16,18 +15,19 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sim.chance import RECENT
 from sim.minors import versions
 from sim.report_cuts import cuts
 from sim.report_page import CSS, SCRIPT
-from sim.result import CLASSES, DAY, DIFFER, FAILED, IN_SYNC, SHORT_S, Band, Result, Sync, span
+from sim.result import CLASSES, DAY, DIFFER, FAILED, IN_SYNC, SHORT_S, Result, Sync, span
+from sim.story import story
 
 FAMILIES = {
     "network": ("partition", "block", "slow", "frames", "cut", "deaf"),
     "clock": ("step", "drift", "freeze", "counter"),
-    "machine": ("crash", "off", "suspend"),
+    "machine": ("crash", "off", "suspend", "down"),
     "disk": ("full", "ioerror", "rot"),
     "copies": ("clone", "backup", "restore"),
     "software": ("schema", "version", "hostile"),
@@ -98,145 +98,6 @@ def _story(result: Result) -> str:
         for told in story(result)
     )
     return f'<ol class="story">{items}</ol>'
-
-
-# --- the story --------------------------------------------------------------------------------------------------------
-
-TOLD_MAX = 40
-"""Lines of a story: of more happenings, the longest are told."""
-
-FLAPS = 3
-"""So many of the same kind at the same place in quick succession are told as one."""
-
-PHRASES = {
-    "block": "some links were blocked, one way{}",
-    "slow": "some links were slow{}",
-    "frames": "frames were spoiled on some links{}",
-    "cut": "open connections were cut",
-    "deaf": "{node} took no connections{}",
-    "step": "the clock of {node} jumped",
-    "drift": "the clock of {node} began to run at a wrong speed",
-    "freeze": "the clock of {node} stood still{}",
-    "counter": "the clock counter of {node} was used up",
-    "crash": "{node} crashed and was down{}",
-    "off": "{node} was switched off{}",
-    "suspend": "{node} slept{}",
-    "full": "the disk of {node} was full{}",
-    "ioerror": "the disk of {node} failed{}",
-    "rot": "a bit rotted on the disk of {node}",
-    "clone": "{node} was copied, and both copies ran",
-    "backup": "{node} was backed up",
-    "restore": "{node} was set back to its backup",
-    "schema": "the tables of {node} were changed",
-    "version": "{node} ran another version{}",
-    "hostile": "{node} lied to its peers{}",
-}
-"""What a fault is in words; `{}`: how long."""
-
-LONG = frozenset({"partition", "crash", "off", "suspend", "full", "ioerror", "deaf", "version"})
-"""Kinds after which it is told when all was well again."""
-
-
-class Told(NamedTuple):
-    """A line of the story. `mood`: "good", "bad" or nothing."""
-
-    start: float
-    end: float
-    text: str
-    mood: str = ""
-
-
-def story(result: Result) -> list[Told]:
-    """The main happenings of a run, in order of time."""
-    planned = [b for b in result.bands if b.kind == "offline"]
-    told = [_chapter(result, run) for run in _runs([b for b in result.bands if b.kind != "offline"])]
-    if len(told) > TOLD_MAX:
-        longest = sorted(told, key=lambda t: (t.start - t.end, t.start))
-        rest = f"{len(told) - TOLD_MAX} shorter faults are not told here; the timeline shows them"
-        told = [*longest[:TOLD_MAX], Told(result.ended_at, result.ended_at, rest)]
-    work = sum(e.work for e in result.scenario.events)
-    ahead = f"{_many(work, 'write')} and {_many(len(result.scenario.events) - work, 'fault')} lie ahead"
-    told.append(Told(0, 0, f"{_many(len(result.scenario.places), 'node')} begin; {ahead}"))
-    if planned:
-        who = len({b.node for b in planned})
-        text = f"by plan, {_many(who, 'node')} had no network now and then, {_many(len(planned), 'time')} in all"
-        told.append(Told(planned[0].start, planned[-1].end, text))
-    if bad := result.violation:
-        where = f" on {bad.node}" if bad.node else ""
-        told.append(Told(bad.at, bad.at, f"{bad.invariant} was broken{where} ({bad.meaning}): {bad.text}", "bad"))
-    elif result.equal_at is None:
-        told.append(
-            Told(result.healed_at, result.ended_at, "the last fault ended; the nodes never became equal", "bad")
-        )
-    else:
-        after = span(max(0.0, result.equal_at - result.healed_at))
-        told.append(
-            Told(result.healed_at, result.equal_at, f"the last fault ended; all were equal {after} later", "good")
-        )
-    return sorted(told, key=lambda t: t.start)
-
-
-def _runs(bands: list[Band]) -> list[list[Band]]:
-    """Bands of one kind at one place that follow each other closely, together."""
-    runs: list[list[Band]] = []
-    last: dict[tuple[str, str, object], list[Band]] = {}
-    for band in sorted(bands, key=lambda b: (b.start, b.node, b.kind)):
-        key = (band.kind, band.node, band.groups)
-        run = last.get(key)
-        if run is None or band.start - run[-1].end > max(60.0, 2 * (run[-1].end - run[-1].start)):
-            run = last[key] = []
-            runs.append(run)
-        run.append(band)
-    return [part for run in runs for part in ([run] if len(run) >= FLAPS else [[band] for band in run])]
-
-
-def _chapter(result: Result, run: list[Band]) -> Told:
-    first, start, end = run[0], run[0].start, max(b.end for b in run)
-    lasted = f" for {span(end - start)}" if end > start else ""
-    if first.kind == "partition" and first.groups:
-        text = _partition(result, first, start, end, lasted)
-    elif phrase := PHRASES.get(first.kind):
-        text = phrase.format(lasted, node=first.node or "the network")
-    else:
-        text = f"{first.node or 'the network'}: {first.kind}{lasted}"
-    text += f" ({len(run)} times in that while)" if len(run) > 1 else ""
-    text += f" ({first.text})" if first.text and len(run) == 1 and not first.groups else ""
-    return Told(start, end, text + (_after(result, first, end) if first.kind in LONG else ""))
-
-
-def _partition(result: Result, band: Band, start: float, end: float, lasted: str) -> str:
-    edits = [sum(w.ok and w.node in group and start <= w.at < end for w in result.work) for group in band.groups]
-    if len(band.groups) == 2:
-        few = 0 if len(band.groups[0]) < len(band.groups[1]) else 1
-        was = "was" if len(band.groups[few]) == 1 else "were"
-        counts = f"{_many(edits[few], 'edit')} on the one side, {edits[1 - few]:,} on the other"
-        return f"{_names(band.groups[few])} {was} cut off from the others{lasted}; meanwhile {counts}"
-    parts = " | ".join(" ".join(group[:4]) + (" …" if len(group) > 4 else "") for group in band.groups)
-    some = f"edits meanwhile: {_and(f'{n:,}' for n in edits)}" if any(edits) else "nobody wrote meanwhile"
-    return f"the network fell into {len(band.groups)} parts ({parts}){lasted}; {some}"
-
-
-def _after(result: Result, band: Band, end: float) -> str:
-    """When all was well again: for a partition all roots equal, for a node its next sync that ended in sync."""
-    if not band.node:
-        well = min((s.at for s in result.samples if s.at >= end and s.roots <= 1), default=None)
-        return "; not seen equal after it" if well is None else f"; equal again {span(well - end)} after the cut ended"
-    own = (s.end for s in result.syncs if s.start >= end and s.kind == IN_SYNC and band.node in {s.client, s.server})
-    well = min(own, default=None)
-    return "; never in sync after it" if well is None else f"; in sync with a peer {span(well - end)} after it"
-
-
-def _names(names: Sequence[str]) -> str:
-    return _and(names) if len(names) <= 5 else f"{', '.join(names[:4])} and {len(names) - 4} more"
-
-
-def _and(parts: Iterable[str]) -> str:
-    *most, last = list(parts) or ["nobody"]
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 # --- the timeline -----------------------------------------------------------------------------------------------------

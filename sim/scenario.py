@@ -20,7 +20,7 @@ from typing import Any
 
 from protocol import limits
 from replica.errors import UsageError
-from sim.allowed import must_be_allowed
+from sim.allowed import SKEW_S_MAX, must_be_allowed, must_be_number
 
 WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
@@ -271,8 +271,7 @@ def _place(entry: dict[str, Any], where: str) -> Place:
         raise UsageError(f"{where}: minor is {entry['minor']}: a minor version is 0 to {MINOR_MAX}")
     if entry.get("role", "node") not in ROLES:
         raise UsageError(f"{where}: role can be {', '.join(ROLES)}, not {entry['role']!r}")
-    if abs(entry.get("skew_ms", 0)) > CLOCK_MS_MAX:
-        raise UsageError(f"{where}: skew_ms is {entry['skew_ms']}: no clock is further off than {CLOCK_MS_MAX}")
+    must_be_number(f"{where}: skew_ms", entry.get("skew_ms", 0), -SKEW_S_MAX * 1000, SKEW_S_MAX * 1000)
     if entry["name"] in entry.get("peers", ()):
         raise UsageError(f"{where}: {entry['name']} dials itself")
     if odd := [pair for pair in entry.get("online", ()) if not 0 <= pair[0] < pair[1]]:

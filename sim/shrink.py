@@ -59,11 +59,11 @@ class _Watched(World):
     _digest = ""
     """Of the trace before the moment `_since`, in which something was noted last."""
 
-    def note(self, node: str, kind: str, text: str = "") -> None:
+    def note(self, node: str, kind: str, text: str = "", said: str = "") -> None:
         """See World."""
         if self.loop.time() != self._since:
             self._since, self._digest = self.loop.time(), self.trace.digest
-        super().note(node, kind, text)
+        super().note(node, kind, text, said)
         if self.watch is not None:
             self.watch(self.loop.time())
 

@@ -5,6 +5,7 @@ One test each:
 1. Nothing is written into it or beside it, in whatever journal mode it is.
 2. What another program has just written is read, be it still in the write-ahead log.
 3. What is no database is refused, by its name.
+4. Tables that the engine cannot replicate are told, each with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from replica.errors import UsageError
+from replica.errors import TableRefused, UsageError
+from replica.store.catalog import shape, user_tables
 
 _MODES = slice(18, 20)
 _WAL = b"\2\2"
@@ -38,3 +40,14 @@ def theirs(path: str | Path) -> sqlite3.Connection:
         db.close()
         raise UsageError(f"{path}: {error}") from None
     return db
+
+
+def left_out(db: sqlite3.Connection) -> dict[str, str]:
+    """Tables that no node replicates, and the engine's reason."""
+    found = {}
+    for name in user_tables(db):
+        try:
+            shape(db, name)
+        except TableRefused as error:
+            found[name] = str(error)
+    return found

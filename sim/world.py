@@ -97,9 +97,9 @@ class World:
 
     # --- words --------------------------------------------------------------------------------------------------------
 
-    def note(self, node: str, kind: str, text: str = "") -> None:
-        """An event, for the trace."""
-        self.trace.event(self.loop.time(), node, kind, self.plain(text))
+    def note(self, node: str, kind: str, text: str = "", said: str = "") -> None:
+        """An event, for the trace. `said`: the same for people."""
+        self.trace.event(self.loop.time(), node, kind, self.plain(text), said)
 
     def plain(self, text: str) -> str:
         """Without the name of our folder, which is another one in each run."""

@@ -137,7 +137,8 @@ def test_a_crash_now_or_at_a_step(living: World) -> None:
     strike(living, "crash", "b", how="power", what="sql", at_step=3, for_s=5)
     living.run_for(30)
     assert machine.ready
-    assert [line.text for line in living.trace.lines if line.kind == "down"][1].startswith("power at a ")
+    downs = [line.text for line in living.trace.lines if line.kind == "down"]
+    assert downs[1].startswith("its power was cut in the middle of a")
 
 
 def test_a_full_disk_takes_nothing_and_one_with_errors_says_so(living: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +122,20 @@ def test_every_fault_can_be_made_and_ended(kind: str) -> None:
 
 def test_faults_are_checked_before_they_happen(two: Hand) -> None:
     for kind, node, more, text in [
-        ("flood", "a", {}, "no kind of event"),
+        ("flood", "a", {}, "'flood' is no kind of fault; there are backup, block"),
         ("write", "a", {}, "is no fault"),
-        ("step", "a", {}, "step needs ms"),
+        ("step", "a", {}, "step needs 'ms'"),
         ("step", "z", {"ms": 1}, "there is no node 'z'"),
         ("step", "", {"ms": 1}, "needs the name of a node"),
         ("deaf", "a", {"colour": 1}, "has no parameter 'colour'"),
         ("deaf", "a", {"for_s": "long"}, "for_s is 'long'"),
-        ("block", "", {"links": [["a", "z"]]}, "there is no node 'z'"),
+        ("block", "", {"links": [["a", "z"]]}, "'z' is no node"),
+        ("block", "", {"links": ["ab"]}, "'ab' is no pair"),
+        ("crash", "a", {"how": "melt"}, "how of crash can be kill, power, not 'melt'"),
+        ("hostile", "a", {"how": "zz"}, "how of hostile can be future, "),
+        ("rot", "a", {"what": "zz"}, "what of rot can be row, digest, trie, page, not 'zz'"),
+        ("clone", "a", {"to": "b"}, "the clone needs a name of its own, not 'b'"),
+        ("partition", "", {"groups": ["ab"]}, "groups are lists of names"),
     ]:
         with pytest.raises(UsageError, match=text):
             two.fault(kind, node, **more)  # type: ignore[arg-type]
@@ -138,7 +145,17 @@ def test_faults_are_checked_before_they_happen(two: Hand) -> None:
 def test_nodes_are_checked(two: Hand, tmp_path: Path) -> None:
     for arguments, text in [
         ({"name": "a"}, "a name of its own"),
-        ({"name": "c", "every": 0}, "every is 0"),
+        ({"name": ""}, "a name of its own"),
+        *(
+            ({"name": "c", "every": odd}, "every must be a number from 0.1 to 604,800, not")
+            for odd in (0, inf, nan, "5")
+        ),
+        *(({"name": "c", "minor": odd}, "minor must be a number from 0 to 9,999, not") for odd in (-1, nan, "1")),
+        ({"name": "c", "minor": 1.5}, "minor must be a whole number"),
+        *(({"name": "c", "peers": odd}, "peers must be a list of names") for odd in ("bb", [5])),
+        ({"name": "c", "peers": ["c"]}, "peers: c cannot dial itself"),
+        ({"name": "c", "local": "x"}, "local must be a list of names"),
+        ({"name": "c", "schema": "PRAGMA foreign_keys = ON;" + SCHEMA}, "foreign_keys=True"),
         ({"name": "c", "empty": True, "schema": SCHEMA}, "without tables"),
         ({"name": "c", "schema": SCHEMA, "db": "x.db"}, "either"),
         ({"name": "c", "db": tmp_path / "none.db"}, "is no file"),
@@ -151,6 +168,86 @@ def test_nodes_are_checked(two: Hand, tmp_path: Path) -> None:
         two.clone("a", "b")
     with Hand(1) as world, pytest.raises(UsageError, match="first node needs"):
         world.node("a")
+
+
+@pytest.mark.parametrize("odd", [nan, inf, -1, "5", None])
+def test_a_time_that_makes_no_sense_is_refused_by_its_name(two: Hand, odd: Any) -> None:
+    with pytest.raises(UsageError, match="seconds must be a number of at least 0, not"):
+        two.run_for(odd)
+    if odd is not None:
+        with pytest.raises(UsageError, match="within must be a number of at least 0, not"):
+            two.assert_converged(within=odd)
+    if odd != -1:
+        with pytest.raises(UsageError, match="seconds must be a number from"):
+            two.skew("a", odd)
+
+
+def test_groups_and_kinds_that_make_no_sense_are_refused_by_name(two: Hand) -> None:
+    for groups in ("ab", ["ab"], ["a", "b"], [], 5, [5]):
+        with pytest.raises(UsageError, match="groups must be"):
+            two.partition(groups)  # type: ignore[arg-type]
+    for kind, name, text in [
+        ("slwo", "", "'slwo' is no kind of fault; there are backup, block"),
+        ("put", "", "'put' is no kind of fault"),
+        ("slow", "z", "there is no node 'z'"),
+        ("slow", "a", "it ends everywhere, so name no node"),
+    ]:
+        with pytest.raises(UsageError, match=text):
+            two.end(kind, name)
+    two.end("slow")
+    with Hand(1) as alone:
+        alone.node("a", SCHEMA)
+        with pytest.raises(UsageError, match="needs another one to attack"):
+            alone.fault("hostile", "a")
+
+
+def test_a_node_may_dial_one_that_is_added_later_but_nobody() -> None:
+    with Hand(1) as world:
+        world.node("a", SCHEMA, peers=["b"])
+        world.run_for(60)
+        with pytest.raises(UsageError, match="peers: a dials 'b', and there is no such node"):
+            world.assert_converged()
+        world.node("b", peers=[])
+        world.assert_converged()
+
+
+def test_a_table_that_cannot_be_replicated_is_refused_or_told_to_stay() -> None:
+    schema = "CREATE TABLE x(a); CREATE TABLE y(id TEXT PRIMARY KEY NOT NULL);"
+    with Hand(1) as world:
+        with pytest.raises(UsageError, match=r"'x'.*or name it in local=\('x',\)"):
+            world.node("a", schema)
+        with pytest.raises(UsageError, match="table 'y' is replicated"):
+            world.node("a", schema, local=["x", "y"])
+    with Hand(1) as world:
+        a, _ = world.node("a", schema, local=["x"]), world.node("b")
+        a.sql("INSERT INTO x VALUES (1)")
+        world.assert_converged()
+        a.sql("CREATE TABLE z(id TEXT PRIMARY KEY NOT NULL)")
+        world.assert_converged()
+        a.sql("INSERT INTO z VALUES ('1')")
+        with pytest.raises(
+            AssertionError, match="table 'z' was written on a, and no other node gets that: it was made"
+        ):
+            world.assert_converged()
+
+
+def test_foreign_keys_hold_where_the_test_asks_for_it() -> None:
+    schema = """CREATE TABLE firm(id TEXT PRIMARY KEY NOT NULL);
+    CREATE TABLE person(id TEXT PRIMARY KEY NOT NULL, firm TEXT REFERENCES firm ON DELETE CASCADE);
+    INSERT INTO firm VALUES ('f1'); INSERT INTO person VALUES ('p1', 'f1');"""
+    with Hand(1) as world:
+        strict, lax = world.node("strict", schema, foreign_keys=True), world.node("lax")
+        world.assert_converged()
+        twin = world.clone("strict", "twin")
+        for one in (strict, twin):
+            with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+                one.sql("INSERT INTO person VALUES ('p2', 'nobody')")
+        strict.sql("DELETE FROM firm")
+        world.assert_converged()
+        assert lax.rows("person") == []
+        lax.sql("INSERT INTO person VALUES ('p2', 'nobody')")
+        world.assert_converged()
+        assert strict.rows("person") == [{"id": "p2", "firm": "nobody"}]
 
 
 def test_a_file_of_the_user_is_copied_and_an_empty_node_gets_all(tmp_path: Path) -> None:
@@ -202,6 +299,15 @@ def test_a_row_that_a_constraint_refuses_is_held() -> None:
         world.assert_converged()
         assert [len(n.held()) for n in (a, b)] == [1, 1]
         assert a.rows("logins") == b.rows("logins")
+
+
+def test_a_machine_is_copied_before_its_node_has_begun() -> None:
+    with hand() as world:
+        twin = world.clone("a", "twin")
+        world._members["a"].sql("INSERT INTO contacts VALUES ('c2', 'a', NULL)")
+        twin.sql("INSERT INTO contacts VALUES ('c3', 'twin', NULL)")
+        world.assert_converged()
+        assert len(world._members["b"].rows("contacts")) == 3
 
 
 def test_a_backup_is_restored_and_writes_since_come_back_from_others() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
-from sim.options import add_world, given, left_out, scenario_of
+from sim.options import add_world, given, scenario_of, untried
 from sim.scenario import Place, Scenario
 
 
@@ -54,7 +54,7 @@ def test_the_words_that_name_a_world_again_are_words_for_a_shell(tmp_path: Path)
 def test_a_world_in_which_nothing_would_be_tried_is_refused(tmp_path: Path) -> None:
     place = Place("a")
     some = Scenario(0, (place,), schema="CREATE TABLE good(id TEXT PRIMARY KEY); CREATE TABLE c(id, v);")
-    assert ["table 'c' has no primary key" in text for text in left_out(some)] == [True]
+    assert ["table 'c' has no primary key" in text for text in untried(some)] == [True]
     file = tmp_path / "s.toml"
     for schema, said in (("CREATE TABLE c(id, v);", "'c' has no primary key"), ("", "none at all"), ("CREATE", "no sense")):
         file.write_text(Scenario(0, (place,), schema=schema).to_toml(), encoding="utf-8")

@@ -112,6 +112,16 @@ def test_a_test_that_fails_otherwise_says_what_happened(tmp_path: Path) -> None:
     assert "again: pytest test_use.py::test_fails --world-seed 17" in said
 
 
+def test_the_last_events_are_said_once(tmp_path: Path) -> None:
+    failing = 'world.partition([["hq"]]); world.node("b"); world.crash("b"); world.assert_converged(within=5)'
+    said = run_pytest(tmp_path, failing, "-k", "test_fails")
+    assert "the nodes are not equal" in said
+    assert said.count("the last events:") == 1
+    assert "its process was killed (until it is ended)" in said
+    assert "its process is to be killed now, until it is ended" in said
+    assert "1000000000" not in said
+
+
 def test_the_same_test_has_the_same_world(request: pytest.FixtureRequest, world: Hand) -> None:
     assert world.seed == seed_of(request.config, request.node.nodeid)
     assert seed_of(request.config, "tests/test_a.py::test_b") == (

@@ -12,11 +12,12 @@ from random import Random
 import pytest
 
 from sim.chance import Line
-from sim.report import page, story, write_report
+from sim.report import page, write_report
 from sim.report_cuts import cuts
 from sim.report_page import SCRIPT
 from sim.result import DAY, Band, Result, Sample, Sync, Violation, Work, span
 from sim.scenario import Event, Place, Scenario
+from sim.story import story
 
 EVIL = "<script>alert('x')</script><!--&\"]]>"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -176,8 +177,12 @@ def test_flapping_is_told_once_and_a_long_story_is_cut() -> None:
     assert sum("(30 times in that while)" in t.text for t in story(result)) == 1
     result.bands = [Band(f"n{n % 10}", "step", n * 1000.0, n * 1000.0) for n in range(90)]
     told = [t.text for t in story(result)]
-    assert "50 shorter faults are not told here; the timeline shows them" in told
+    assert "and 50 shorter faults: step 50" in told
     assert len(told) < 50
+    result.bands += [Band("n1", "clone", 5.0, 5.0, "n9 was started from that copy"), Band("n2", "rot", 9.0, 9.0)]
+    told = [t.text for t in story(result)]
+    assert {"the disk of n1 was copied: n9 was started from that copy", "a bit rotted on the disk of n2"} <= {*told}
+    assert "and 52 shorter faults: step 52" in told
 
 
 def test_a_failure_shows_what_broke_and_the_last_events() -> None:

@@ -63,7 +63,7 @@ WRONG = {
     NODES + 'role = "king"': "node 2: role can be node, hq, branch, seller",
     NODES + 'peers = ["b"]': "node 2: b dials itself",
     NODES + "online = [[5.0, 1.0]]": "node 2: online from 5 to 1 s is no time",
-    NODES + "skew_ms = 999999999999999": "node 2: skew_ms is 999999999999999",
+    NODES + "skew_ms = 999999999999999": "node 2: skew_ms must be a number from -4,294,967,296,000",
     "start_ms = 99999999999999999\n" + NODES: "start_ms is 99999999999999999",
     NODES + '[[event]]\nat = 1\nkind = "rot"\nnode = "a"\nwhat = "zz"': "event 1: what of rot can be row, digest",
     NODES + "every_s = true": "node 2: every_s is True",

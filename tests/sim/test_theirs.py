@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
-from sim.theirs import theirs
+from sim.theirs import left_out, theirs
 
 
 def made(path: Path, mode: str) -> sqlite3.Connection:
@@ -47,3 +47,10 @@ def test_what_is_no_database_is_refused_by_its_name(tmp_path: Path) -> None:
     for name, said in (("none.db", "no such file"), ("", "no plain file"), ("text.db", "not a database")):
         with pytest.raises(UsageError, match=f"{re.escape(str(tmp_path / name))}: .*{said}"):
             theirs(tmp_path / name)
+
+
+def test_tables_that_no_node_replicates_are_told_with_the_reason() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("CREATE TABLE x(a); CREATE TABLE y(id TEXT PRIMARY KEY);")
+        assert [*left_out(db)] == ["x"]
+        assert "'x'" in left_out(db)["x"]

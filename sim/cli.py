@@ -167,17 +167,18 @@ def _run(options: argparse.Namespace) -> int:
     skipped = untried(scenario)
     done = _ran(scenario, again, keep=bool(options.report))
     parts = "" if done.result.ok or options.scenario else _earlier(options, done)
-    _tell(options, done.result, {"parts": parts, "left_out": skipped})
-    for text in skipped if not options.json else ():
-        print(f"  not tried: {text}")
-    code = OK if done.result.ok else BROKEN
-    if options.report:
+    unwritten = ""
+    if options.report:  # Before anything is told: who only reads the first lines wants the page too.
         try:
             write_report(done.result, options.report)
         except OSError as error:
-            print(f"sim: the report was not written: {error}", file=sys.stderr)
-            return code or USAGE
-    return code
+            unwritten = f"sim: the report was not written: {error}"
+    _tell(options, done.result, {"parts": parts, "left_out": skipped})
+    for text in skipped if not options.json else ():
+        print(f"  not tried: {text}")
+    if unwritten:
+        print(unwritten, file=sys.stderr)
+    return BROKEN if not done.result.ok else USAGE if unwritten else OK
 
 
 def _save(scenario: Scenario, path: str) -> None:

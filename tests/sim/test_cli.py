@@ -111,6 +111,13 @@ def test_the_verdict_is_told_though_the_report_cannot_be_written(
     assert main(words) == 1
 
 
+def test_the_report_is_there_before_anything_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page, seen = tmp_path / "x.html", list[bool]()
+    monkeypatch.setattr(module, "_tell", lambda *_: seen.append(page.exists()))  # Who reads may be gone after a line.
+    assert main(["run", "--seed", "0", *TINY, "--report", str(page)]) == 0
+    assert seen == [True]
+
+
 def test_sigterm_ends_a_command_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

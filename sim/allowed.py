@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -27,6 +28,8 @@ WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("hostile", "how"): (*HOSTILE, *MISLEADING),
 }
 """Parameters that are one word of these."""
+
+FINITE_MAX = sys.float_info.max
 
 SKEW_S_MAX = 1 << 32
 """A clock may be wrong by all the seconds that 32 bits can count, 136 years, either way."""
@@ -70,7 +73,7 @@ def must_be_allowed(kind: str, with_: dict[str, Any], nodes: Collection[str], wh
 
 def must_be_number(name: str, value: object, least: float, most: float = math.inf) -> None:
     """Raises UsageError, which begins with `name`, unless it is a number from `least` to `most`, and finite."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= FINITE_MAX
     if not number or not least <= value <= most:  # type: ignore[operator]
         bounds = f"of at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
         raise UsageError(f"{name} must be a number {bounds}, not {value!r}")

@@ -223,7 +223,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _shrink(options: argparse.Namespace) -> int:
     scenario, _ = scenario_of(options, options.what)
-    check({"--out": options.out}, {"--db": scenario.db})
+    check({"--out": options.out}, {"--db": scenario.db, "what is shrunk": options.what})
     done = shrink(scenario, options.seconds, lambda text: print(text, file=sys.stderr))
     left = len(done.scenario.events)
     if options.out:

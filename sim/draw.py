@@ -105,7 +105,7 @@ def _named(names: Sequence[str]) -> list[str]:
 def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: int) -> Iterator[tuple[list[str], int]]:
     """Of which kinds, and how many: those with a number first, then some of the others together."""
     for name, _, count in [name.partition(":") for name in faults or () if ":" in name]:
-        if not count.isdecimal():
+        if not count.isdecimal() or len(count) > 9:
             raise UsageError(f"{name}:{count} does not say how many faults: it looks like partition:3")
         if int(count) > FAULTS_MAX:
             raise UsageError(f"{name}:{count} are too many faults: {FAULTS_MAX:,} at most")

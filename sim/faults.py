@@ -200,10 +200,10 @@ def _crash(world: World, event: Event) -> None:
     machine.how_dies = how
     if what == "await" and at and machine.process is not None:
         machine.process.dies_at = machine.process.steps + at
-        machine.doomed.append(_happened(world, event, wording(event)))
+        machine.doomed["await"] = _happened(world, event, wording(event))
     elif what in {"sql", "commit"} and at:
         machine.disk.crash_at(what, at, how)
-        machine.doomed.append(_happened(world, event, wording(event)))
+        machine.doomed["disk"] = _happened(world, event, wording(event))
     else:
         machine.disk.crash(how)
         machine.died("now", crashed=True)

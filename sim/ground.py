@@ -37,14 +37,17 @@ class Ground:
 
     def clear(self) -> None:
         """Remove it. Once."""
+        if sys.platform == "win32":
+            os.close(self._lock)  # There a file that is open cannot be removed.
         shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+        if sys.platform != "win32":
+            os.close(self._lock)
 
 
 def sweep() -> int:
-    """Remove what dead processes of this user left; returns how many folders."""
+    """Remove what dead processes left; returns how many folders."""
     if sys.platform == "win32":
-        return 0  # There a file that is open cannot be removed, and nobody says whose it is.
+        return 0  # There nobody says whose a folder is.
     swept = 0
     for folder in _home().glob(f"{_HEAD}*"):
         with contextlib.suppress(OSError):  # Another sweeps too, it is somebody else's, or it is only being made.

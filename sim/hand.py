@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from protocol import limits
 from protocol.errors import ReplicaError
+from protocol.record import fold
 from replica.errors import UsageError
 from replica.store.catalog import user_tables
 from sim.allowed import NAME_MAX, SKEW_S_MAX, must_be_number
 from sim.apart import apart
 from sim.member import Member
-from sim.scenario import EVERYWHERE, MINOR_MAX, PARAMETERS, WORKLOAD, Place, Scenario, _event
+from sim.scenario import EVERYWHERE, MINOR_MAX, PARAMETERS, WORKLOAD, Event, Place, Scenario, _event
 from sim.theirs import left_out, theirs
 from sim.wording import FOREVER_S
 from sim.world import PATIENCE_S, World
@@ -106,8 +107,8 @@ class Hand:
     ) -> Member:
         """Add a machine that runs from now on. The first founds the group, with the tables that `schema` makes, or a copy
         of the file `db`. A later one joins with a copy of the same, or of its own, or `empty`. It dials `peers` (the
-        first machine, if they are not given; one may be added later) every so many seconds. It speaks this `minor`
-        version of the protocol: 0 is an older node, one more than ours a later one.
+        first machine, if they are not given; one may be added later, before `assert_converged`) every so many seconds.
+        It speaks this `minor` version of the protocol: 0 is an older node, one more than ours a later one.
 
         A table that cannot be replicated is refused with the engine's reason, unless it is named in `local`: then it
         stays on each machine, in all this world. `foreign_keys`: what people write there with `sql` must keep them, as
@@ -130,8 +131,9 @@ class Hand:
             raise UsageError(f"peers: {name} cannot dial itself")
         if empty and (schema or db or not self._members):
             raise UsageError("an empty node is a later one without tables")
-        self._local |= set(local)
-        tables = None if empty else self._make(schema, db)
+        stay = self._local | set(map(fold, local))
+        tables = None if empty else self._make(schema, db, stay, foreign_keys)
+        self._local = stay
         dials = tuple(peers) if peers is not None else tuple(list(self._members)[:1])
         with self.alone():
             machine = self.world.add(Place(name, dials, float(every), minor=minor), tables)
@@ -141,8 +143,8 @@ class Hand:
         member = self._members[machine.name] = Member(self, machine, foreign_keys)
         return member
 
-    def _make(self, schema: str, db: str | Path) -> Path:
-        """A file with these tables."""
+    def _make(self, schema: str, db: str | Path, stay: set[str], foreign_keys: bool) -> Path:
+        """A file with these tables, of which some are to stay where they are."""
         if schema and db:
             raise UsageError("either schema or db")
         if not schema and not db:
@@ -158,14 +160,18 @@ class Hand:
                     own.backup(made)
             made.execute("PRAGMA journal_mode = DELETE")
             keys = made.execute("PRAGMA foreign_keys").fetchone()
-            made.executescript(schema)
-            if made.execute("PRAGMA foreign_keys").fetchone() != keys:
+            try:
+                made.executescript(schema)
+            except (sqlite3.Error, TypeError, ValueError) as error:
+                raise UsageError(f"schema: {error}") from None
+            if not foreign_keys and made.execute("PRAGMA foreign_keys").fetchone() != keys:
                 raise UsageError("schema: PRAGMA foreign_keys holds for a connection: say node(…, foreign_keys=True)")
             refused = left_out(made)
-            if staying := self._local & (set(user_tables(made)) - set(refused)):
-                raise UsageError(f"local: table {min(staying)!r} is replicated, as all that can be are")
-            for name in sorted(set(refused) - self._local):
-                raise UsageError(f"{refused[name]}; or name it in local=({name!r},), and it stays on each machine")
+            for name in user_tables(made):
+                if fold(name) in stay and name not in refused:
+                    raise UsageError(f"local: table {name!r} is replicated, as all that can be are")
+                if fold(name) not in stay and name in refused:
+                    raise UsageError(f"{refused[name]}; or name it in local=({name!r},), and it stays on each machine")
         self._tables = self._tables or path
         return path
 
@@ -210,6 +216,7 @@ class Hand:
             _names("groups", group)
             for name in group:
                 self._machine(name)
+        self._event("partition", groups=[list(group) for group in groups])
         with self.alone():
             self.world.lasting.end({"partition"})
         self.fault("partition", groups=[list(group) for group in groups])
@@ -237,11 +244,25 @@ class Hand:
         """Any fault of `sim.scenario.PARAMETERS`. Without `for_s` it lasts until `end`. A fault of the network is one of
         all links between this machine (any, if none is named) and the others, unless `links` says which."""
 
+        event = self._event(kind, name, **with_)
+        machine = self._machine(name) if name else None
+        if kind == "restore" and machine and (machine.backup is None or not machine.on):
+            raise UsageError(f"{name} is off" if machine.backup is not None else f"there is no backup of {name}")
+        with self.alone():
+            self.world.strike(event)
+        if kind == "clone":
+            self._enter(self.world.machines[str(event.with_["to"])], self._members[name].foreign_keys)
+
+    def _event(self, kind: str, name: str = "", **with_: Any) -> Event:
+        """What is to happen now. Raises UsageError if it cannot."""
         if kind not in FAULTS:
             why = "is no fault: use sql() and put() of a node" if kind in WORKLOAD else "is no kind of fault"
             raise UsageError(f"{kind!r} {why}; there are {', '.join(FAULTS)}")
         known = PARAMETERS[kind]
-        machine = self._machine(name) if name else None
+        if odd := set(with_) - known:
+            raise UsageError(f"{kind} has no parameter {min(odd)!r}; it has {', '.join(sorted(known)) or 'none'}")
+        if name:
+            self._machine(name)
         if "links" in known and "links" not in with_:
             pairs = [(a, b) for a in self._members for b in self._members if a != b]
             with_["links"] = [[a, b] for a, b in pairs if name in {"", a, b}]
@@ -250,13 +271,7 @@ class Hand:
         if isinstance(with_.get("sql"), str):
             with_["sql"] = [with_["sql"]]
         node = "" if kind in EVERYWHERE else name
-        event = _event({"at": self.now, "kind": kind, "node": node, **with_}, set(self._members), "world.fault")
-        if kind == "restore" and machine and (machine.backup is None or not machine.on):
-            raise UsageError(f"{name} is off" if machine.backup is not None else f"there is no backup of {name}")
-        with self.alone():
-            self.world.strike(event)
-        if kind == "clone":
-            self._enter(self.world.machines[str(with_["to"])], self._members[name].foreign_keys)
+        return _event({"at": self.now, "kind": kind, "node": node, **with_}, set(self._members), "world.fault")
 
     # --- time and truth -----------------------------------------------------------------------------------------------
 
@@ -269,8 +284,8 @@ class Hand:
 
     def assert_converged(self, within: float | None = None) -> None:
         """All machines become equal within so many virtual seconds (by default, a bound that follows from how often they
-        meet), and nothing is lost, wrong or damaged, nor written where nobody replicates it. Heals and starts nothing by
-        itself. Raises AssertionError."""
+        meet), nothing is lost, wrong or damaged, and no rows stand where nobody replicates them. Heals and starts
+        nothing by itself. Raises AssertionError."""
         world = self.world
         assert self._members, "there is no node in this world"
         if within is None:
@@ -293,8 +308,8 @@ class Hand:
                 world.fail("oracle", "", f"the last look failed: {error!r}")
         for name, member in self._members.items():
             for table, why in member.unreplicated().items():
-                if table not in self._local:
-                    text = f"table {table!r} was written on {name}, and no other node gets that"
+                if fold(table) not in self._local:
+                    text = f"table {table!r} has rows on {name}, and no other node gets them"
                     raise AssertionError(f"{text}: {why}; name it in local=({table!r},) of node(), if that is meant")
 
     def _equal(self) -> bool:
@@ -342,5 +357,5 @@ class Hand:
 
 def _names(argument: str, names: object) -> None:
     """A str is a list of letters, too: not what is meant."""
-    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+    if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
         raise UsageError(f"{argument} must be a list of names, not {names!r}")

@@ -3,22 +3,29 @@
 A result counts for one state of the program, one set of options, and one content of the database that the worlds begin with.
 One test each:
 
-1. A torn last line is run again; any other damage is told with its line, and the file left alone.
+1. A torn last line is run again; any other damage is told with its line, and the file left alone; so is what never was a
+   file of a swarm.
 2. A file of other options, of another program or another database is refused, and it is said which.
 3. What is no plain file is refused without reading it.
+4. Two swarms do not write one file at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from replica.errors import UsageError
+from sim.theirs import theirs
+
+if sys.platform != "win32":
+    import fcntl
 
 Found = dict[str, Any]
 """What is kept of a seed."""
@@ -37,7 +44,7 @@ def program() -> str:
     return found.hexdigest()
 
 
-@contextlib.contextmanager
+@contextmanager
 def kept(state: Path | None, options: dict[str, Any], db: str) -> Iterator[tuple[list[Found], Callable[[Found], None]]]:
     """The lines of a file, and what adds one. Raises UsageError."""
     if state is None:
@@ -45,45 +52,57 @@ def kept(state: Path | None, options: dict[str, Any], db: str) -> Iterator[tuple
         return
     if state.exists() and not state.is_file():
         raise UsageError(f"{state}: this is no plain file; name one")
-    head = json.loads(json.dumps({"swarm": options, "program": program(), "db": _content(db)}))
-    try:
-        data = state.read_bytes() if state.exists() else b""
+    head = json.dumps({"swarm": options, "program": program(), "db": _content(db)}).encode() + b"\n"
+    with state.open("a+b") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{state}: another swarm is writing it; wait, or give this one another name") from None
+        file.seek(0)
+        data = file.read()
         whole = data[: data.rfind(b"\n") + 1]  # What follows was torn by a crash.
-        first, *lines = [_read(line, f"{state}: line {n}") for n, line in enumerate(whole.split(b"\n")[:-1], 1)] or [head]
-    except OSError as error:
-        raise UsageError(f"{state}: it cannot be read: {error}") from None
-    if other := [what for key, what in WHOSE.items() if first.get(key) != head[key]]:
-        raise UsageError(f"{state}: it is the file of another swarm: {', '.join(other)}; give this one another name")
-    for n, line in enumerate(lines, 2):
-        if bad := [key for key, kind in NEEDED.items() if not isinstance(line.get(key), kind)]:
-            raise UsageError(f"{state}: line {n}: it has no {bad[0]!r} that makes sense; remove the line, or the file")
-    with state.open("ab") as file:
+        lines = _lines(state, whole, json.loads(head)) if whole else []
+        if not whole and not head.startswith(data):
+            raise UsageError(f"{state}: this is no file of a swarm; give another name")
 
         def keep(line: Found) -> None:
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
 
         file.truncate(len(whole))
         if not whole:
-            keep(head)
+            file.write(head)
         yield lines, keep
 
 
+def _lines(state: Path, whole: bytes, head: Found) -> list[Found]:
+    first, *others = whole.split(b"\n")[:-1]
+    whose = _read(first)
+    if whose is None or "swarm" not in whose:
+        raise UsageError(f"{state}: this is no file of a swarm; give another name")
+    if other := [what for key, what in WHOSE.items() if whose.get(key) != head[key]]:
+        raise UsageError(f"{state}: it is the file of another swarm: {', '.join(other)}; give this one another name")
+    lines = []
+    for n, text in enumerate(others, 2):
+        line = _read(text)
+        if line is None or not all(isinstance(line.get(key), kind) for key, kind in NEEDED.items()):
+            raise UsageError(f"{state}: line {n} is no result of a seed; remove it, and the seed is run again")
+        lines.append(line)
+    return lines
+
+
 def _content(db: str) -> str:
-    """A digest of a database, with what is still in its log."""
-    found = blake2b(digest_size=8)
-    for path in (Path(db), Path(f"{db}-wal")) if db else ():
-        if path.is_file():
-            with path.open("rb") as file:
-                found.update(file_digest(file, "blake2b").digest())
-    return found.hexdigest()
+    """A digest of what is read of a database."""
+    if not db:
+        return ""
+    with closing(theirs(db)) as own:
+        return blake2b(own.serialize(), digest_size=8).hexdigest()
 
 
-def _read(line: bytes, where: str) -> Found:
+def _read(line: bytes) -> Found | None:
     try:
         found = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{where}: it cannot be used: {error}; remove the line, or the file") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{where}: it cannot be used: it is no object; remove the line, or the file")
-    return found
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

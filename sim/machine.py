@@ -93,7 +93,7 @@ class Machine:
         self._liar: Store | None = None
         """What a hostile node has open: the disk does not know of it."""
         self.how_dies, self.down_s = "kill", 0.0
-        self.doomed: list[Band] = []
+        self.doomed: dict[str, Band] = {}
         """Crashes that are to come at some step of it: told as what they are when they come."""
         self.backup: Image | None = None
         self._program: sqlite3.Connection | None = None
@@ -282,8 +282,8 @@ class Machine:
             self.disk.crash(how)
         self.fallen(how)
         world.note(self.name, "down", f"{how} at {where}", fell(how, where))
-        if where != "now" and self.doomed:
-            world.result.bands.remove(self.doomed.pop())
+        if where != "now" and (told := self.doomed.pop("await" if where == "await" else "disk", None)):
+            world.result.bands.remove(told)
         self.on = False
         if how == "power":
             world.network.turn_off(self.name)

@@ -5,32 +5,31 @@ Virtual time stands still but for `put`, which waits for the node. One test each
 1. Nobody can work at a machine that is off, asleep, or dies meanwhile: that is Down, and no half of it is done.
 2. What its users wrote in a way that a constraint refuses elsewhere is held, and said.
 3. Foreign keys are enforced where the test asks for it, as an application would.
-4. Tables that users wrote and no node replicates are known.
+4. Tables that have rows and that the node does not replicate are known; it can be told to.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from protocol.errors import ReplicaError
-from replica.errors import StoreError
+from replica.errors import StoreError, UsageError
 from replica.store.catalog import quote, user_tables
 from sim.disk import Crash
 from sim.result import Work
 from sim.theirs import left_out
 
 if TYPE_CHECKING:
+    from replica.node import Node
     from replica.store.store import Store
     from sim.hand import Hand
     from sim.machine import Machine
 
 _T = TypeVar("_T")
-
-_WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 WAIT_S = 120.0
 """Virtual seconds in which a node that runs should have opened its file."""
@@ -46,7 +45,6 @@ class Member:
     def __init__(self, hand: Hand, machine: Machine, foreign_keys: bool) -> None:
         self._hand, self._machine, self.foreign_keys = hand, machine, foreign_keys
         self.name = machine.name
-        self._written: set[str] = set()
 
     @property
     def path(self) -> Path:
@@ -80,7 +78,6 @@ class Member:
         with closing(machine.disk.foreign()) as db:
             with machine.disk.unharmed():
                 db.execute(f"PRAGMA foreign_keys = {self.foreign_keys:d}")
-            db.set_authorizer(self._sees)
             db.execute("BEGIN IMMEDIATE")
             with machine.disk.unharmed():
                 (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM _replica_outbox").fetchone()
@@ -91,19 +88,14 @@ class Member:
             with machine.disk.unharmed():
                 return rows, [(table, key, machine.row(db, table, key)) for table, key in touched]
 
-    def _sees(self, action: int, table: str | None, _column: object, _schema: object, trigger: str | None) -> int:
-        """Told of whatever a statement does; what triggers write follows from what else is written."""
-        if action in _WRITES and table and trigger is None:
-            self._written.add(table)
-        return sqlite3.SQLITE_OK
-
     def unreplicated(self) -> dict[str, str]:
-        """Tables that were written by `sql` and are not replicated here, and why."""
+        """Tables that have rows and are not replicated here, and why."""
         with self._machine.disk.unharmed(), closing(self._machine.disk.foreign()) as db:
             shared = {name for (name,) in db.execute("SELECT local FROM _replica_table WHERE local > ''").fetchall()}
             reasons = left_out(db)
-            here = [name for name in user_tables(db) if name in self._written - shared]
-        return {name: reasons.get(name, "it was made after the node, which was not told to adopt it") for name in here}
+            others = [name for name in user_tables(db) if name not in shared]
+            here = [name for name in others if db.execute(f"SELECT 1 FROM {quote(name)} LIMIT 1").fetchone()]
+        return {name: reasons.get(name, "it was made after the node: adopt() it before it is written") for name in here}
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table as a user sees them, ordered by key."""
@@ -117,24 +109,38 @@ class Member:
 
     def put(self, table: str, rows: Iterable[dict[str, Any]]) -> int:
         """Insert or update rows through the node, as `Node.put_many`. Waits for it. Raises Down and what that raises."""
+        given = [dict(row) for row in rows]
+        return self._tell(lambda node: node.put_many(table, given))
+
+    def adopt(self, *tables: str) -> None:
+        """Replicate tables that were made since and are still empty, as `Node.adopt`: the oracle knows of no rows that came
+        otherwise than by writing. Waits for it. Raises UsageError, Down and what that raises, TableRefused for one."""
+        for table in tables:
+            if self.rows(table):
+                raise UsageError(f"{table} has rows already: adopt() it before it is written")
+        self._tell(lambda node: node.adopt(tables))
+
+    def _tell(self, work: Callable[[Node], Awaitable[_T]]) -> _T:
+        """What the node makes of it, when it has."""
         self._must_be_on()
         self._wait(lambda: self._machine.ready, WAIT_S)
-        node, given = self._machine.node, [dict(row) for row in rows]
+        node = self._machine.node
         assert node is not None
-        done: list[int | Exception] = []
+        done: list[_T] = []
+        failed: list[Exception] = []
 
-        async def put() -> None:
+        async def tell() -> None:
             try:
-                done.append(await node.put_many(table, given))
+                done.append(await work(node))
             except (ReplicaError, sqlite3.Error) as error:
-                done.append(error)
+                failed.append(error)
 
-        self._machine._begin(put)
-        self._wait(lambda: bool(done) or self._machine.node is not node, WAIT_S)
+        self._machine._begin(tell)
+        self._wait(lambda: bool(done or failed) or self._machine.node is not node, WAIT_S)
+        if failed:
+            raise failed[0]
         if not done:
-            raise Down(f"{self.name} went down before it had these rows")
-        if isinstance(done[0], Exception):
-            raise done[0]
+            raise Down(f"{self.name} went down before it had done that")
         return done[0]
 
     def status(self) -> dict[str, Any]:

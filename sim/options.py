@@ -98,7 +98,7 @@ def setup_of(options: argparse.Namespace) -> Setup:
 
 def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
     """A seed or a file: the scenario, and the words that name it again in a shell. Raises UsageError."""
-    if re.fullmatch(r"-?[0-9]{1,99}", what):
+    if re.fullmatch(r"-?[0-9]{1,999}", what):
         return setup_of(options).scenario(int(what)), f"{what}{given(options)}"
     odd = [n for n in ("nodes", "minutes", "days", "work", "faults", "db") if getattr(options, n) not in (None, "")]
     if odd:
@@ -121,8 +121,9 @@ def untried(scenario: Scenario) -> list[str]:
     """Tables that no node replicates, and why. Raises UsageError if nothing is left to be tried."""
     with closing(theirs(scenario.db) if scenario.db else sqlite3.connect(":memory:")) as own:
         try:
-            own.executescript(scenario.schema)
-        except sqlite3.Error as error:
+            if not scenario.db:
+                own.executescript(scenario.schema)
+        except (sqlite3.Error, ValueError) as error:
             raise UsageError(f"the schema of the scenario makes no sense: {error}") from None
         found = list(left_out(own).values())
         if len(found) == len(user_tables(own)):

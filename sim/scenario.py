@@ -12,7 +12,6 @@ takes things out of one. Times are virtual seconds since the start. One test eac
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 from protocol import limits
 from replica.errors import UsageError
-from sim.allowed import SKEW_S_MAX, must_be_allowed, must_be_number
+from sim.allowed import FINITE_MAX, SKEW_S_MAX, must_be_allowed, must_be_number
 
 WORKLOAD = frozenset({"write", "put"})
 """Kinds of event that are people's work; all others are faults."""
@@ -41,6 +40,9 @@ ROLES = ("node", "hq", "branch", "seller")
 
 CLOCK_MS_MAX = 1 << 46
 """A clock shows 1970 to 4199."""
+
+END_S_MAX = 1e11
+"""Of virtual time: 3,000 years."""
 
 MINOR_MAX = 9_999
 """What a node can say of its minor version."""
@@ -187,8 +189,12 @@ class Scenario:
         """Read a scenario. Raises UsageError that names the mistake."""
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{name}: no TOML: {error}") from None
+        for what in ("node", "event"):
+            entries = document.get(what, [])
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+                raise UsageError(f"{name}: {what} must be tables, each begun with [[{what}]]")
         places = tuple(_place(entry, f"{name}: node {n}") for n, entry in enumerate(document.pop("node", []), 1))
         if len({p.name for p in places}) < len(places) or not places:
             raise UsageError(f"{name}: it needs [[node]] tables, each with a name of its own")
@@ -242,7 +248,7 @@ def _is(value: object, wanted: tuple[type, ...]) -> bool:
     """Whether it is one of these; `true` is no number, and neither are `nan` and `inf`."""
     if isinstance(value, bool) or bool in wanted:
         return isinstance(value, bool) and bool in wanted
-    return isinstance(value, wanted) and not (isinstance(value, float) and not math.isfinite(value))
+    return isinstance(value, wanted) and (float not in wanted or abs(value) <= FINITE_MAX)  # type: ignore[arg-type]
 
 
 def _shapes(entry: dict[str, Any], where: str) -> None:
@@ -265,6 +271,8 @@ def _place(entry: dict[str, Any], where: str) -> Place:
         raise UsageError(f"{where}: a node's name has 1 to 64 printable characters")
     _shapes(entry, where)
     _pairs(entry.get("online", []), _NUMBER, f"{where}: online")
+    if not all(isinstance(peer, str) for peer in entry.get("peers", [])):
+        raise UsageError(f"{where}: peers are names, not {entry['peers']!r}")
     if entry.get("every_s", 1) <= 0:
         raise UsageError(f"{where}: every_s is {entry['every_s']}: a node dials after so many seconds")
     if not 0 <= entry.get("minor", 0) <= MINOR_MAX:
@@ -283,9 +291,11 @@ def _place(entry: dict[str, Any], where: str) -> Place:
 
 def _event(entry: dict[str, Any], known: set[str], where: str) -> Event:
     at, kind, node = entry.pop("at", None), entry.pop("kind", None), entry.pop("node", "")
-    if not _is(at, _NUMBER) or at < 0:
+    if not _is(at, _NUMBER) or not 0 <= at <= END_S_MAX:
         raise UsageError(f"{where}: `at` must be seconds since the start, not {at!r}")
-    if kind not in PARAMETERS:
+    if not isinstance(node, str):
+        raise UsageError(f"{where}: node must be a name, not {node!r}")
+    if not isinstance(kind, str) or kind not in PARAMETERS:
         raise UsageError(f"{where}: {kind!r} is no kind of event; there are {', '.join(sorted(PARAMETERS))}")
     if unknown := set(entry) - PARAMETERS[kind]:
         raise UsageError(

@@ -214,7 +214,7 @@ class _Shrinker:
         self._known.add(text)
         self.tries += 1
         try:
-            done = self._run(candidate)
+            done = self._run(Scenario.from_toml(text))  # What a file cannot say could not be replayed.
         except Exception as error:  # Whatever an odd world does to the simulator, the others are still to be tried.
             self._log(f"a candidate cannot be run: {error!r}")
             return False

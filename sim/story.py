@@ -112,7 +112,8 @@ def _runs(bands: list[Band]) -> list[list[Band]]:
             run = last[key] = []
             runs.append(run)
         run.append(band)
-    return [part for run in runs for part in ([run] if len(run) >= FLAPS else [[band] for band in run])]
+    together = [len(run) >= FLAPS and run[0].kind != "nothing" for run in runs]
+    return [part for run, one in zip(runs, together, strict=True) for part in ([run] if one else [[b] for b in run])]
 
 
 def _chapter(result: Result, run: list[Band]) -> Told:

@@ -125,7 +125,7 @@ def swarm(
     it is there, also the old ones. Interrupted, it keeps what is finished. Raises UsageError."""
     setup.scenario(0)
     lines: list[Found] = []
-    with kept(state, asdict(setup), setup.db) as (old, keep):
+    with kept(state, asdict(setup) | {"db": ""}, setup.db) as (old, keep):
         wanted = set(seeds)
         for line in old:
             if line["seed"] in wanted:
@@ -232,7 +232,7 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 def remember(path: Path, setup: Setup, lines: Sequence[Found]) -> int:
     """Add failing seeds to a list, each once, with what broke; returns how many are new."""
-    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    old = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     known = {line.partition("#")[0].strip() for line in old}
     what = f"{setup.nodes} nodes, {setup.duration_s:g} s {setup.bug}".rstrip()
     new = [f"{n['seed']}  # {n['invariant']}, {what}" for n in lines if not n["ok"] and str(n["seed"]) not in known]

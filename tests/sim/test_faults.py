@@ -141,6 +141,15 @@ def test_a_crash_now_or_at_a_step(living: World) -> None:
     assert downs[1].startswith("its power was cut in the middle of a")
 
 
+def test_of_two_crashes_to_come_the_one_that_came_is_told_as_it_was(living: World) -> None:
+    strike(living, "crash", "b", how="kill", what="await", at_step=3, for_s=5)
+    strike(living, "crash", "b", how="kill", what="sql", at_step=10**6, for_s=5)
+    living.run_for(30)
+    (waits,) = [band.text for band in living.result.bands if band.kind == "crash"]
+    assert "statement" in waits
+    assert [band.kind for band in living.result.bands].count("down") == 1
+
+
 def test_a_full_disk_takes_nothing_and_one_with_errors_says_so(living: World) -> None:
     strike(living, "full", "b", for_s=20)
     with pytest.raises(sqlite3.Error, match="full"):

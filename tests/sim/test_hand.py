@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import ReplicaError
-from replica.errors import UsageError
+from replica.errors import TableRefused, UsageError
 from sim.hand import DEFAULTS, Hand, PromiseBroken
 from sim.member import Down
 from sim.scenario import PARAMETERS, WORKLOAD
@@ -218,17 +218,26 @@ def test_a_table_that_cannot_be_replicated_is_refused_or_told_to_stay() -> None:
             world.node("a", schema)
         with pytest.raises(UsageError, match="table 'y' is replicated"):
             world.node("a", schema, local=["x", "y"])
-    with Hand(1) as world:
-        a, _ = world.node("a", schema, local=["x"]), world.node("b")
+        a, b = world.node("a", schema, local={"X": 1}.keys()), world.node("b")
         a.sql("INSERT INTO x VALUES (1)")
         world.assert_converged()
         a.sql("CREATE TABLE z(id TEXT PRIMARY KEY NOT NULL)")
         world.assert_converged()
         a.sql("INSERT INTO z VALUES ('1')")
-        with pytest.raises(
-            AssertionError, match="table 'z' was written on a, and no other node gets that: it was made"
-        ):
+        with pytest.raises(AssertionError, match="table 'z' has rows on a, and no other node gets them: it was made"):
             world.assert_converged()
+        with pytest.raises(UsageError, match="z has rows already"):
+            a.adopt("z")
+        a.sql("DELETE FROM z")
+        b.sql("CREATE TABLE z(id TEXT PRIMARY KEY NOT NULL)")
+        for one in (a, b):
+            one.adopt("z")
+        a.sql("INSERT INTO z VALUES ('2')")
+        world.assert_converged()
+        assert b.rows("z") == [{"id": "2"}]
+        a.sql("CREATE TABLE w(v)")
+        with pytest.raises(TableRefused, match="'w' has no primary key"):
+            a.adopt("w")
 
 
 def test_foreign_keys_hold_where_the_test_asks_for_it() -> None:
@@ -236,7 +245,10 @@ def test_foreign_keys_hold_where_the_test_asks_for_it() -> None:
     CREATE TABLE person(id TEXT PRIMARY KEY NOT NULL, firm TEXT REFERENCES firm ON DELETE CASCADE);
     INSERT INTO firm VALUES ('f1'); INSERT INTO person VALUES ('p1', 'f1');"""
     with Hand(1) as world:
-        strict, lax = world.node("strict", schema, foreign_keys=True), world.node("lax")
+        with pytest.raises(UsageError, match="say node"):
+            world.node("strict", "PRAGMA foreign_keys = ON;" + schema)
+        strict = world.node("strict", "PRAGMA foreign_keys = ON;" + schema, foreign_keys=True)
+        lax = world.node("lax")
         world.assert_converged()
         twin = world.clone("strict", "twin")
         for one in (strict, twin):
@@ -334,3 +346,25 @@ def test_an_older_node_and_a_later_one_meet_the_others() -> None:
         reached = world.world.result.reach
         assert {"minors 0 and 2", "minors 0 and 3"} <= reached.keys()
         assert set(reached["minors 0 and 3"]) <= {"equal", "trie"}
+
+
+def test_what_is_refused_changes_nothing() -> None:
+    with Hand(1) as world:
+        for name in "abc":
+            world.node(name, SCHEMA if name == "a" else "")
+        world.partition([["a"], ["b", "c"]])
+        for groups in ([["a"], ["a", "b"]], [["z"]], []):
+            with pytest.raises(UsageError):
+                world.partition(groups)
+        assert [band.kind for band in world.world.lasting.bands] == ["partition"]
+        for odd in ({"node": "b"}, {"at": 99.0}, {"kind": "crash"}):
+            with pytest.raises((UsageError, TypeError)):
+                world.fault("off", "a", **odd)
+        assert [band.kind for band in world.world.lasting.bands] == ["partition"]
+
+
+def test_a_schema_that_makes_no_sense_is_refused_in_words() -> None:
+    with Hand(1) as world:
+        for schema in ("CREATE TABEL x", "CREATE TABLE x(id)\0;"):
+            with pytest.raises(UsageError, match="schema: "):
+                world.node("a", schema)

@@ -56,6 +56,9 @@ def test_a_world_in_which_nothing_would_be_tried_is_refused(tmp_path: Path) -> N
     some = Scenario(0, (place,), schema="CREATE TABLE good(id TEXT PRIMARY KEY); CREATE TABLE c(id, v);")
     assert ["table 'c' has no primary key" in text for text in untried(some)] == [True]
     file = tmp_path / "s.toml"
+    with closing(sqlite3.connect(tmp_path / "own.db")) as db:
+        db.execute("CREATE TABLE t(id TEXT PRIMARY KEY, v)")
+    assert untried(Scenario(0, (place,), schema="CREATE TABLE x(a)", db=str(tmp_path / "own.db"))) == []
     for schema, said in (("CREATE TABLE c(id, v);", "'c' has no primary key"), ("", "none at all"), ("CREATE", "no sense")):
         file.write_text(Scenario(0, (place,), schema=schema).to_toml(), encoding="utf-8")
         with pytest.raises(UsageError, match=said):

@@ -28,6 +28,9 @@ def example(kind: str, name: str) -> object:
     return words[-1] if words else EXAMPLES.get(name, EXAMPLES.get(SHAPES[name][-1]))
 
 
+ODD = ["5", "[5]", '"x"', "{a = 1}", "[[]]", "nan", "-1", "1" + "0" * 400, '["x"]', '[["x"]]', "false"]
+
+
 def test_what_is_written_is_read() -> None:
     events = [
         Event(float(n), kind, "" if kind in EVERYWHERE else "a", {k: example(kind, k) for k in sorted(parameters)})
@@ -114,10 +117,16 @@ def test_spoiled_files_are_read_or_refused_and_nothing_else() -> None:
     lines = text.splitlines()
     for _ in range(150):
         some = [chance.choice(lines) if chance.random() < 0.02 else line for line in lines if chance.random() > 0.01]
+        for n in chance.sample(range(len(some)), 2):
+            key, equals, _ = some[n].partition(" = ")
+            some[n] = f"{key} = {chance.choice(ODD)}" if equals else some[n]
         try:
             Scenario.from_toml("\n".join(some))
         except UsageError:
             continue
+    for text in ("event = 5", 'event = ["a"]', "[node]", "node = [5]", "a = " + "[" * 5_000, "seed = 1" + "0" * 5_000):
+        with pytest.raises(UsageError):
+            Scenario.from_toml(text)
 
 
 def test_events_come_in_order_and_can_be_left_out() -> None:

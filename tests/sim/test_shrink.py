@@ -72,6 +72,13 @@ def test_the_same_shrinks_to_the_same() -> None:
     assert one == two
 
 
+def test_what_is_left_can_be_replayed_from_a_file() -> None:
+    hostile = draw(0, faults=("hostile:3",))
+    done = shrink(hostile, run=_toy(lambda world: any(e.kind == "hostile" for e in world.events)))
+    assert len(done.scenario.places) == 2  # It needs somebody to attack.
+    assert Scenario.from_toml(done.scenario.to_toml()) == done.scenario
+
+
 def test_a_node_takes_its_events_and_clones_with_it() -> None:
     events = (
         Event(1.0, "clone", "n1", {"to": "n6"}),

@@ -40,6 +40,8 @@ def made() -> Result:
 
 def test_what_had_no_effect_and_what_never_came_are_told() -> None:
     assert "without effect: off of a (it was down already)" in [line.text for line in story(made())]
+    several = replace(made(), bands=[Band("a", "nothing", n, n, f"{n:g}th of a") for n in (5.0, 6.0, 7.0, 8.0)])
+    assert {f"without effect: {n}th of a" for n in (5, 6, 7, 8)} < {line.text for line in story(several)}
     failed = replace(made(), violation=Violation("I2", 9.0, "a", "gone"), scenario=draw(8))
     failed.counts["faults"] = 4
     assert story(failed)[-1].text.endswith(": gone; 7 faults never came")

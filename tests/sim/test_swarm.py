@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import sim.swarm as module
 from replica.errors import UsageError
 from replica.store.store import Store
 from sim.bugs import BUGS
+from sim.ground import Ground
 from sim.loop import Loop
 from sim.result import Result, Violation
 from sim.scenario import Scenario
@@ -29,23 +31,35 @@ TINY = Setup(nodes=2, duration_s=20.0, faults=())
 
 
 def slow(_: Setup, task: int) -> dict[str, int]:
-    """Task 0 is done at once, another would take a minute."""
+    """Task 0 is done at once; another makes a place for its world, says where, and would take a minute."""
     if task:
+        if said := os.environ.get("WHERE"):
+            made = Path(f"{said}.new")
+            made.write_text(str(Ground().folder))
+            made.rename(said)
         threading.Event().wait(60)
     return {"seed": task}
 
 
-def test_an_interrupt_ends_the_workers() -> None:
+def test_an_interrupt_ends_the_workers_and_removes_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tmp_path / "where"
+    monkeypatch.setenv("WHERE", str(where))
     taken: list[dict[str, int]] = []
 
     def take(line: dict[str, int]) -> None:
         taken.append(line)
+        while not where.exists():
+            threading.Event().wait(0.01)
+        assert Path(where.read_text()).is_dir()
         raise KeyboardInterrupt
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         spread(slow, TINY, [1, 0], 2, take)
     assert taken == [{"seed": 0}]
+    assert not Path(where.read_text()).exists()
     assert time.monotonic() - began < 30
 
 

@@ -75,7 +75,7 @@ def test_fields_that_a_row_does_not_name_stay_though_a_new_row_must_have_them(ma
 def test_what_is_no_row_or_of_a_wrong_type_is_named(machine: Make, count: int) -> None:
     a = machine("a", "CREATE TABLE t(k INTEGER PRIMARY KEY, v, w); CREATE TABLE s(k TEXT PRIMARY KEY, n INTEGER) STRICT")
     rows: list[Row] = [(n, n, n) for n in range(count)]
-    for odd, text in ((None, "row 2 is a NoneType"), ("abc", "row 2 is a str"), (("x", 1, 1), "row 2: datatype mismatch")):
+    for odd, text in ((None, "row 2 is a NoneType"), ("abc", "row 2 is a str"), (("x", 1, 1), "row 2: its key must be")):
         refused(a, [rows[0], odd, *rows[2:]], text)  # type: ignore[list-item]
     with pytest.raises(UsageError, match="row 2: t has no column 1"):
         a.store.put_many("t", [rows[0], {1: "x"}, *rows[2:]])  # type: ignore[dict-item]

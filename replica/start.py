@@ -10,23 +10,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
+ENDERS: list[int] = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a program, beside Ctrl-C."""
 
 
 def main() -> int:
     """Import the command line, and run it; returns its exit code."""
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Else somebody wants it ignored.
-    enders = [n for n in _enders() if signal.getsignal(n) == signal.SIG_DFL]
-    if heard:
-        signal.signal(signal.SIGINT, end_unbegun)
-    for number in enders:
-        signal.signal(number, end_unbegun)
-    from replica.cli import main as run
-
-    if heard:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with importing():
+        from replica.cli import main as run
+    enders = [n for n in ENDERS if signal.getsignal(n) == signal.SIG_DFL]
     ended: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -44,11 +41,19 @@ def main() -> int:
     return 128 + ended[0] if ended and code == INTERRUPTED else code
 
 
-def _enders() -> list[int]:
-    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+@contextmanager
+def importing() -> Iterator[None]:
+    """In here whatever ends the program does so at once. Who started it with a signal ignored wants it so."""
+    usual = {n: signal.getsignal(n) for n in (signal.SIGINT, *ENDERS)}
+    heard = [n for n, handler in usual.items() if handler in {signal.SIG_DFL, signal.default_int_handler}]
+    for number in heard:
+        signal.signal(number, _end)
+    yield
+    for number in heard:
+        signal.signal(number, usual[number])
 
 
-def end_unbegun(number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
     """Nothing was begun, so nothing has to be closed; an exception would meet whatever module is half there."""
     os.write(sys.stderr.fileno(), b"interrupted: nothing was begun\n")
     os._exit(128 + number)

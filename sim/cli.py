@@ -31,12 +31,13 @@ from tqdm import tqdm
 
 from protocol.errors import ReplicaError
 from replica.errors import UsageError
+from replica.start import ENDERS
 from replica.words import counted
 from sim.bugs import BUGS
 from sim.chance import RECENT
 from sim.guard import HANG
 from sim.kept import Found
-from sim.options import add_world, bug, count, given, scenario_of, setup_of, untried
+from sim.options import add_world, bug, count, given, scenario_of, setup_of
 from sim.outputs import check
 from sim.report import write_report
 from sim.result import Result
@@ -79,10 +80,9 @@ def _ended_politely() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    enders = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in enders}
-    for number in enders:
-        if before[number] != signal.SIG_IGN:
+    before = {number: signal.getsignal(number) for number in ENDERS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
             signal.signal(number, end)
     try:
         yield
@@ -159,12 +159,11 @@ def _ran(scenario: Scenario, again: str, *, keep: bool = False) -> Run:
 def _run(options: argparse.Namespace) -> int:
     if options.scenario and options.seed is not None:
         raise UsageError("--seed is for a drawn world; a scenario file says it itself")
-    scenario, again = scenario_of(options, options.scenario or str(options.seed or 0))
+    scenario, again, skipped = scenario_of(options, options.scenario or str(options.seed or 0))
     outputs = {"--report": options.report, "--save": options.save}
     check(outputs, {"--db": scenario.db, "--scenario": options.scenario})
     if options.save:
         _save(scenario, options.save)
-    skipped = untried(scenario)
     done = _ran(scenario, again, keep=bool(options.report))
     parts = "" if done.result.ok or options.scenario else _earlier(options, done)
     unwritten = ""
@@ -211,7 +210,7 @@ def _tell(options: argparse.Namespace, result: Result, more: dict[str, Any]) -> 
 
 
 def _replay(options: argparse.Namespace) -> int:
-    scenario, again = scenario_of(options, options.what)
+    scenario, again, _ = scenario_of(options, options.what)
     one, two = _ran(scenario, again), _ran(scenario, again)
     same = one.result.digest == two.result.digest
     where = "" if same else parting(two.skeleton, one.skeleton).replace("in the run that passed", "in the first run")
@@ -222,7 +221,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _shrink(options: argparse.Namespace) -> int:
-    scenario, _ = scenario_of(options, options.what)
+    scenario, _, _ = scenario_of(options, options.what)
     check({"--out": options.out}, {"--db": scenario.db, "what is shrunk": options.what})
     done = shrink(scenario, options.seconds, lambda text: print(text, file=sys.stderr))
     left = len(done.scenario.events)

@@ -216,10 +216,10 @@ class Hand:
             _names("groups", group)
             for name in group:
                 self._machine(name)
-        self._event("partition", groups=[list(group) for group in groups])
+        event = self._event("partition", groups=[list(group) for group in groups])
         with self.alone():
             self.world.lasting.end({"partition"})
-        self.fault("partition", groups=[list(group) for group in groups])
+            self.world.strike(event)
 
     def heal(self) -> None:
         """Every fault of the network ends. Machines, disks and clocks stay as they are."""

@@ -96,10 +96,11 @@ def setup_of(options: argparse.Namespace) -> Setup:
     return Setup(options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug)
 
 
-def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
-    """A seed or a file: the scenario, and the words that name it again in a shell. Raises UsageError."""
+def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, list[str]]:
+    """A seed or a file: the scenario, the words that name it again in a shell, and what is `untried`. Raises UsageError."""
     if re.fullmatch(r"-?[0-9]{1,999}", what):
-        return setup_of(options).scenario(int(what)), f"{what}{given(options)}"
+        drawn = setup_of(options).scenario(int(what))
+        return drawn, f"{what}{given(options)}", untried(drawn)
     odd = [n for n in ("nodes", "minutes", "days", "work", "faults", "db") if getattr(options, n) not in (None, "")]
     if odd:
         raise UsageError(f"--{odd[0]} is for a seed; a scenario file says it itself")
@@ -107,8 +108,7 @@ def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str]:
     planted = options.bug or loaded.bug
     if planted and planted not in BUGS:
         raise UsageError(f"{what}: {planted!r} is no planted bug; `python -m sim bugs --help` lists them")
-    untried(loaded)
-    return replace(loaded, bug=planted), f"{shlex.quote(what)}{given(options)}"
+    return replace(loaded, bug=planted), f"{shlex.quote(what)}{given(options)}", untried(loaded)
 
 
 def given(options: argparse.Namespace) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
+from replica.words import counted
 from sim.result import IN_SYNC, Band, Result, span
 from sim.wording import listed
 
@@ -50,6 +52,8 @@ PHRASES = {
 
 LONG = frozenset({"partition", "down", "off", "suspend", "full", "ioerror", "deaf", "version"})
 """Kinds after which it is told when all was well again."""
+
+_many = partial(counted, how=",")
 
 
 class Told(NamedTuple):
@@ -155,7 +159,3 @@ def _after(result: Result, band: Band, end: float) -> str:
 
 def _names(names: Sequence[str]) -> str:
     return listed(names) if len(names) <= 5 else f"{', '.join(names[:4])} and {len(names) - 4} more"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -167,11 +167,10 @@ def spread(
             # They would finish their seeds, and the user would wait for that.
             for worker in list(pool._processes.values()):
                 worker.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            sweep()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            sweep()  # Of workers that were ended, or that died.
             _take_rest(waiting, take)
 
 

@@ -43,7 +43,7 @@ def test_the_words_that_name_a_world_again_are_words_for_a_shell(tmp_path: Path)
     with closing(sqlite3.connect(own)) as db:
         db.execute("CREATE TABLE t(id TEXT PRIMARY KEY, v)")
     words = ["--nodes", "2", "--faults", "none", "--db", str(own)]
-    scenario, again = scenario_of(parsed(*words), "7")
+    scenario, again, _ = scenario_of(parsed(*words), "7")
     assert shlex.split(again) == ["7", *words]
     file = tmp_path / "a b.toml"
     file.write_text(scenario.to_toml(), encoding="utf-8")

@@ -12,7 +12,7 @@ SPEC section 4.1; vectors: tests/vectors/values.json.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgpack
@@ -98,13 +98,15 @@ def pack_value(value: object) -> bytes:
     return pack_any(check(value))
 
 
-def pack_values(values: Sequence[Value]) -> list[bytes]:
-    """Canonical bytes of each value read from SQLite, which holds no NaN and no wide integer."""
+def pack_values(values: Sequence[Value], kinds: Collection[type] = ()) -> list[bytes]:
+    """Canonical bytes of each value read from SQLite, which holds no NaN and no wide integer. `kinds`: the types among them,
+    if the caller knows them."""
     try:
         packed = list(map(pack_plain, values))
     except TypeError:
         packed = list(map(pack_any, values))
-    if _MINUS_ZERO in packed:  # A comparison of bytes is cheaper than a look at each value's type.
+    # A comparison of bytes is cheaper than a look at each value's type.
+    if (not kinds or float in kinds) and _MINUS_ZERO in packed:
         packed = [_ZERO if value == _MINUS_ZERO else value for value in packed]
     return packed
 

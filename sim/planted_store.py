@@ -67,7 +67,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
             (
                 "replica.store.index:catch_up",
                 "before, count = root(core)",
-                "if len(dirty) == 1 and 0 in dirty.values():\n"
+                "if len(dirty) == 1 and 0 in dirty.whole().values():\n"
                 "        core.dirty.clear()\n        return\n    before, count = root(core)",
             ),
         ),

@@ -9,7 +9,8 @@ trie was told meanwhile it forgets with the savepoint, and then all layers below
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import chain
 
 Layers = tuple[dict[bytes, int], ...]
 
@@ -19,27 +20,30 @@ class Dirty:
 
     def __init__(self) -> None:
         self._layers: Layers = ({},)
+        self._born: list[Sequence[bytes]] = []
+        """New records that belong into the top layer. If `every` is known, nobody asks for them one by one."""
         self.every = b""
         """Key and digest of every record there is, joined, in order of the keys, where that is known: then nobody has to
         read them again. Whoever sets it does so after it noted the records."""
 
     def __len__(self) -> int:
         """At least so many records as differ."""
-        return sum(map(len, self._layers))
+        return sum(map(len, chain(self._layers, self._born)))
 
-    def born(self, keys: Iterable[bytes]) -> None:
-        """Records that were not there."""
+    def born(self, keys: Sequence[bytes]) -> None:
+        """Records that were not there. The caller does not change the keys afterwards."""
         self.every = b""
-        self._layers[-1].update(dict.fromkeys(keys, 1))
+        self._born.append(keys)
 
     def touch(self, key: bytes, more: int = 0) -> None:
         """A record that changed, came (1) or went (-1)."""
         self.every = b""
-        top = self._layers[-1]
+        top = self._top()
         top[key] = top.get(key, 0) + more
 
     def whole(self) -> dict[bytes, int]:
         """All of them. Not to be changed."""
+        self._top()
         first, *others = self._layers
         if not others:
             return first
@@ -51,12 +55,19 @@ class Dirty:
     def clear(self) -> None:
         """The trie knows of all of them."""
         self.every = b""
-        self._layers = ({},)
+        self._layers, self._born = ({},), []
+
+    def _top(self) -> dict[bytes, int]:
+        if self._born:
+            self._layers[-1].update(dict.fromkeys(chain.from_iterable(self._born), 1))
+            self._born = []
+        return self._layers[-1]
 
     # --- savepoints -------------------------------------------------------------------------------------------------
 
     def mark(self) -> Layers:
         """A savepoint begins. Returns what `back` and `keep` want."""
+        self._top()
         mark = self._layers
         self._layers = (*mark, {})
         return mark
@@ -64,10 +75,11 @@ class Dirty:
     def back(self, mark: Layers) -> None:
         """It is taken back."""
         self.every = b""
-        self._layers = mark
+        self._layers, self._born = mark, []
 
     def keep(self, mark: Layers) -> None:
         """It is kept. If the trie caught up within it, nothing below is dirty any more."""
+        self._top()
         if len(self._layers) > len(mark):
             _join(mark[-1], self._layers[-1])
             self._layers = mark

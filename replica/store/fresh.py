@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from struct import Struct
 from typing import Any
@@ -19,6 +19,7 @@ from protocol.record import Birth, Delta, Record, pack_id, pack_ids, unpack_id
 from protocol.values import Value, pack_any, pack_plain, pack_values
 from replica.store.catalog import Table
 from replica.store.core import Core
+from replica.store.encoder import Encoder
 from replica.store.nursery import Born
 from replica.store.shadow import ABSENT, SHOWN, ShadowRow
 from replica.store.state import fetch_rows, load
@@ -48,10 +49,11 @@ def fresh_rows(
     if not columns:
         return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
     found: list[ShadowRow] = []
+    encoders = [Encoder() for _ in columns]
     for start in range(0, len(keys), BLOCK):
         part = slice(start, start + BLOCK)
         own = keys[part], ids[part], stamps[part]
-        checks, digests = _fresh_block(core, table, own[1], own[2], [column[part] for column in columns])
+        checks, digests = _fresh_block(core, table, own[1], own[2], [column[part] for column in columns], encoders)
         tbl, no = repeat(table.tbl), repeat(b"")
         found += zip(own[0], tbl, own[1], no, own[2], own[2], no, checks, digests, repeat(SHOWN), strict=False)
     return found
@@ -64,9 +66,12 @@ def fresh_columns(
     ids: Sequence[bytes],
     stamps: Sequence[bytes],
     columns: Sequence[Sequence[Value]],
+    encoders: Sequence[Encoder],
+    kinds: Sequence[Collection[type]] = (),
 ) -> Born:
-    """`fresh_rows` of at most BLOCK records with columns, by columns. Raises ValueRefused for a record over the limit."""
-    checks, digests = _fresh_block(core, table, ids, stamps, columns)
+    """`fresh_rows` of at most BLOCK records with columns, by columns, of each of which an encoder has seen those before.
+    `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
+    checks, digests = _fresh_block(core, table, ids, stamps, columns, encoders, kinds)
     join = b"".join
     return Born(keys, join(stamps), join(digests), join(checks), list(map(len, ids)), join(ids))
 
@@ -86,16 +91,22 @@ def named(
 
 
 def _fresh_block(
-    core: Core, table: Table, ids: Sequence[bytes], stamps: Sequence[bytes], columns: Sequence[Sequence[Value]]
+    core: Core,
+    table: Table,
+    ids: Sequence[bytes],
+    stamps: Sequence[bytes],
+    columns: Sequence[Sequence[Value]],
+    encoders: Sequence[Encoder],
+    kinds: Sequence[Collection[type]] = (),
 ) -> tuple[Iterable[bytes], list[bytes]]:
     """Checks and digests."""
-    packed = [pack_values(column) for column in columns]
+    packed, crcs = zip(*map(Encoder.encode, encoders, columns, kinds or repeat(())), strict=True)
     before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
     head, to, of, then = (repeat(part, len(ids)) for part in (table.head, before, between, after))
     bodies = list(map(b"".join, zip(head, map(pack_plain, ids), to, stamps, of, stamps, then, *packed, strict=True)))
     if max(map(len, bodies)) > limits.RECORD_BYTES_MAX:
         raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
-    checks = map(Struct(f"{len(packed)}I").pack, *(map(zlib.crc32, column) for column in packed))
+    checks = map(Struct(f"{len(packed)}I").pack, *crcs)
     return checks, core.keys.digests(bodies)
 
 

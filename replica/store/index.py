@@ -125,13 +125,13 @@ def flush(core: Core) -> None:
 @uncollected()
 def catch_up(core: Core) -> None:
     """Bring the trie up to date with the records that changed so far in this transaction."""
-    dirty = core.dirty.whole()
+    dirty = core.dirty
     if not dirty:
         return
     before, count = root(core)
     update = _Update(core)
-    digest, count = update.whole(core.dirty.every) if core.dirty.every else update.change(count, dirty)
-    core.dirty.clear()
+    digest, count = update.whole(dirty.every) if dirty.every else update.change(count, dirty.whole())
+    dirty.clear()
     if digest != before:
         core.set_meta("root", digest)
     core.set_meta("count", count)

@@ -18,6 +18,7 @@ from replica.store import capture
 from replica.store.catalog import Table
 from replica.store.changes import Change
 from replica.store.core import Core
+from replica.store.encoder import Encoder
 from replica.store.fresh import BLOCK, fresh_columns, named
 from replica.store.nursery import Born, Nursery
 from replica.store.outbox import Entry
@@ -34,10 +35,10 @@ def take_inserted(core: Core, table: Table, entries: Sequence[Entry], ops: Seque
     if not (table.plain and table.columns) or _numbered(core, table, entries):
         return False
     assert table.shape is not None
-    records, nursery = list[Born](), Nursery()
+    records, nursery, encoders = list[Born](), Nursery(), [Encoder() for _ in table.columns]
     for start in range(0, len(entries), BLOCK):
         try:
-            some = _born(core, table, entries[start : start + BLOCK])
+            some = _born(core, table, entries[start : start + BLOCK], encoders)
         except ValueRefused:
             return False
         if some is None:
@@ -59,7 +60,7 @@ def _numbered(core: Core, table: Table, entries: Sequence[Entry]) -> bool:
     return any(True for _ in core.select_in(sql, [entry.pk[0] for entry in entries], table.tbl))
 
 
-def _born(core: Core, table: Table, entries: Sequence[Entry]) -> Born | None:
+def _born(core: Core, table: Table, entries: Sequence[Entry], encoders: Sequence[Encoder]) -> Born | None:
     """None if one of the rows is gone. Raises ValueRefused."""
     pks = [entry.pk for entry in entries]
     rows = raw_rows(core, table, pks)
@@ -71,4 +72,4 @@ def _born(core: Core, table: Table, entries: Sequence[Entry]) -> Born | None:
     if None in found:
         return None
     columns: list[Sequence[Any]] = list(zip(*filter(None, found), strict=True))
-    return fresh_columns(core, table, *named(core, table, columns, [entry.stamps[0] for entry in entries]))
+    return fresh_columns(core, table, *named(core, table, columns, [entry.stamps[0] for entry in entries]), encoders)

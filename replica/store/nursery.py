@@ -15,6 +15,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
+from operator import add
 from typing import Any, NamedTuple, TypeVar
 
 from protocol.errors import OurFault
@@ -232,9 +233,9 @@ class _Columns:
         """Their keys as they are written."""
         return map(self._keys.__getitem__, self._sorted())
 
-    def keys(self) -> Iterable[bytes]:
+    def keys(self) -> Sequence[bytes]:
         """Their keys in any order."""
-        return self._keys if self.count == len(self._keys) else self.in_order()
+        return self._keys if self.count == len(self._keys) else list(self.in_order())
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
         """Key and stamp of each."""
@@ -244,8 +245,8 @@ class _Columns:
 
     def entries(self) -> Iterator[bytes]:
         """Key and digest of each, in order of the keys."""
-        digests = bytes(self._digests)
-        return (self._keys[n] + digests[DIGEST_BYTES * n : DIGEST_BYTES * (n + 1)] for n in self._sorted())
+        digests = cut(bytes(self._digests), DIGEST_BYTES)
+        return map(add, self.in_order(), map(digests.__getitem__, self._sorted()))
 
     def write(self, core: Core, how: str) -> None:
         """Store them. `how`: what SQLite shall do where a key is there already. Raises sqlite3.IntegrityError."""

@@ -13,9 +13,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from itertools import compress
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from protocol.collector import uncollected
 from protocol.errors import ValueRefused
@@ -27,6 +28,7 @@ from replica.store.careful import Careful, Row, is_row
 from replica.store.catalog import Table, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
+from replica.store.encoder import Encoder
 from replica.store.fresh import BLOCK, fresh_columns, fresh_rows, named
 from replica.store.nursery import BYTES_MAX, Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
@@ -43,7 +45,13 @@ LATER_MIN = 256
 UNCAPTURED_MIN = 4_096
 """Below so many rows, dropping the triggers and making them again costs more than it saves."""
 
-_Columns = list[tuple[Any, ...]]
+
+class _Block(NamedTuple):
+    """Rows by columns, in the order of `_fast_order`, and the types in each."""
+
+    columns: list[tuple[Any, ...]]
+    kinds: list[set[type]]
+
 
 
 def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False) -> int:
@@ -96,6 +104,7 @@ class _Put:
         self._updates = False
         """Some rows were there already, or were refused: look before inserting."""
         self._nursery = Nursery()
+        self._encoders = [Encoder() for _ in table.columns]
 
     @uncollected()
     def chunk(self, rows: list[Row], first: int) -> None:
@@ -165,15 +174,15 @@ class _Put:
             while absorb.absorb(self._core):
                 pass
 
-    def _as_they_are(self, rows: list[Row]) -> tuple[str, Sequence[Sequence[object]], list[_Columns]]:
+    def _as_they_are(self, rows: list[Row]) -> tuple[str, Sequence[Sequence[object]], list[_Block]]:
         """If the table stores all rows as they are: the statement that inserts them, what it is given, and the columns of
         each BLOCK, in the order of `_fast_order`. Else nothing."""
         if self._whole(rows):
             into, picked = self._insert_whole, cast(list[tuple[object, ...]], rows)
-            blocks = [[columns[n] for n in self._picks] for columns in _blocks(picked)]
+            blocks = list(_blocks(picked, self._picks))
         else:
             into, picked = self._table.insert, list(map(self._pick, rows))
-            blocks = _blocks(picked) if all(picked) else []
+            blocks = list(_blocks(picked)) if all(picked) else []
         return (into, picked, blocks) if all(map(self._fit, blocks)) else ("", [], [])
 
     def _tell(self, records: Iterable[Born]) -> None:
@@ -191,13 +200,13 @@ class _Put:
         picked = self._pick_all(rows) if whole else list(map(self._pick, rows))
         numbers = list(range(len(rows))) if whole else [i for i, values in enumerate(picked) if values]
         found = picked if whole else [values for values in picked if values]
-        blocks = _blocks(found)
+        blocks = list(_blocks(found))
         if not all(map(self._fit, blocks)):
-            numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit([(v,) for v in picked[i]])]
+            numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit(*_blocks([picked[i]]))]
         if len(numbers) < len(rows):
             numbers = self._apart(rows, picked, numbers, first)
             found = [picked[i] for i in numbers]
-            blocks = _blocks(found)
+            blocks = list(_blocks(found))
         try:
             done = self._insert(numbers, found, blocks, len(rows), first)
         except (ValueRefused, UnicodeEncodeError):
@@ -230,12 +239,11 @@ class _Put:
             return tuple(map(row.get, by_name)) if len(row) == len(by_name) and all(n in row for n in by_name) else ()
         return tuple([row[i] for i in self._picks]) if is_row(row) and len(row) == self._width else ()
 
-    def _fit(self, columns: Sequence[Sequence[object]]) -> bool:
+    def _fit(self, block: _Block) -> bool:
         """Whether the table stores all these values as they are, and a record can hold them."""
-        found = [set(map(type, column)) for column in columns]
-        if not self._checker.hold(columns, found):
+        if not self._checker.hold(*block):
             return False
-        for column, kinds in zip(columns, found, strict=True):
+        for column, kinds in zip(*block, strict=True):
             if float in kinds and any(v != v for v in column):  # noqa: PLR0124
                 return False
             if int in kinds and not all(INT_MIN <= v <= INT_MAX for v in column if type(v) is int):
@@ -243,7 +251,7 @@ class _Put:
         return True
 
     def _insert(
-        self, numbers: list[int], found: list[tuple[object, ...]], blocks: list[_Columns], of: int, first: int
+        self, numbers: list[int], found: list[tuple[object, ...]], blocks: list[_Block], of: int, first: int
     ) -> set[int]:
         """Insert those rows that are new, of so many in the chunk; returns their numbers. `blocks`: the same rows by
         columns. Raises ValueRefused before anything is written."""
@@ -287,22 +295,24 @@ class _Put:
         core.changes.extend(Change(table.collection, shadow[2], "insert", False) for shadow in shadows)
         return set(numbers)
 
-    def _shadows(self, blocks: list[_Columns]) -> list[ShadowRow]:
+    def _shadows(self, blocks: list[_Block]) -> list[ShadowRow]:
         shadows: list[ShadowRow] = []
         for some in self._named(blocks):
             shadows += fresh_rows(self._core, self._table, *some)
         return shadows
 
-    def _born(self, blocks: list[_Columns]) -> list[Born]:
-        return [fresh_columns(self._core, self._table, *some) for some in self._named(blocks)]
+    def _born(self, blocks: list[_Block]) -> list[Born]:
+        kinds = [block.kinds[len(self._shape.key) :] for block in blocks]
+        make = partial(fresh_columns, self._core, self._table)
+        return [make(*some, self._encoders, of) for some, of in zip(self._named(blocks), kinds, strict=True)]
 
     def _named(
-        self, blocks: list[_Columns]
+        self, blocks: list[_Block]
     ) -> Iterator[tuple[list[bytes], list[bytes], Sequence[bytes], Sequence[Sequence[Any]]]]:
         """`named` of each block."""
         core, done = self._core, 0
-        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns in blocks))
-        for columns in blocks:
+        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns, _ in blocks))
+        for columns, _ in blocks:
             own = stamps[done : done + len(columns[0])]
             done += len(own)
             yield named(core, self._table, columns, own)
@@ -330,9 +340,13 @@ def _keys(records: Iterable[Born]) -> list[bytes]:
     return [key for some in records for key in some.keys]
 
 
-def _blocks(rows: list[tuple[object, ...]]) -> list[_Columns]:
-    """The columns of each BLOCK of rows."""
-    return [list(zip(*rows[i : i + BLOCK], strict=True)) for i in range(0, len(rows), BLOCK)]
+def _blocks(rows: list[tuple[object, ...]], picks: Sequence[int] = ()) -> Iterator[_Block]:
+    """Each BLOCK of rows. `picks`: the places of the columns to take, in that order, if not all."""
+    for start in range(0, len(rows), BLOCK):
+        columns = list(zip(*rows[start : start + BLOCK], strict=True))
+        if picks:
+            columns = [columns[n] for n in picks]
+        yield _Block(columns, [set(map(type, column)) for column in columns])
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""Encodings of the values of one column, block after block, and the checks of them.
+
+Much of what a CRM holds is one of a few: a status, a country, an owner. Such a column is encoded by a dictionary, and only
+what is new to it is packed. As soon as that does not pay, every value is packed by itself, from then on. One test each:
+
+1. Either way, in blocks of whatever size, each value comes out as `pack_values` packs it, with its CRC-32.
+2. A dictionary has DISTINCT_MAX values at most, and none that takes more than SHORT bytes.
+3. Values that are equal but of different types are never taken for each other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+
+from protocol.values import Value, pack_plain, pack_values
+
+DISTINCT_MAX = 1_024
+SHORT = 64
+_APART = frozenset({str, bytes, type(None)})
+"""Of these types, no value of one equals a value of another."""
+
+
+class Encoder:
+    """Of one column. It remembers values from block to block."""
+
+    __slots__ = ("_checks", "_packed", "_pays")
+
+    def __init__(self) -> None:
+        self._packed, self._checks, self._pays = dict[Value, bytes](), dict[Value, int](), True
+
+    def encode(self, values: Sequence[Value], kinds: Collection[type] = ()) -> tuple[Sequence[bytes], Iterable[int]]:
+        """Encoding and check of each of at least one value, which come from SQLite or could go there. `kinds`: the types
+        among them, if the caller knows them. Raises as `pack_values` does."""
+        self._pays = self._pays and _APART.issuperset(kinds or map(type, values))
+        if self._pays:
+            try:
+                return self._known(values)
+            except KeyError:
+                self._learn(values)
+        if self._pays:
+            return self._known(values)
+        self._packed, self._checks = {}, {}
+        each = pack_values(values, kinds)
+        return each, map(zlib.crc32, each)
+
+    def _known(self, values: Sequence[Value]) -> tuple[Sequence[bytes], Iterable[int]]:
+        return list(map(self._packed.__getitem__, values)), map(self._checks.__getitem__, values)
+
+    def _learn(self, values: Sequence[Value]) -> None:
+        new = set(values).difference(self._packed)
+        self._pays = 4 * len(new) <= 3 * len(values) and len(self._packed) + len(new) <= DISTINCT_MAX
+        for value in new if self._pays else ():
+            packed = self._packed[value] = pack_plain(value)
+            self._checks[value] = zlib.crc32(packed)
+            if len(packed) > SHORT:
+                self._pays = False
+                return

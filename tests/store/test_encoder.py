@@ -1,0 +1,71 @@
+"""A dictionary of a column's values never changes what comes out. The numbers are those of `encoder`'s promises."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.values import IllFormedText, Value, pack_values
+from replica.store.encoder import DISTINCT_MAX, SHORT, Encoder
+
+FEW = st.sampled_from(["", "a", "b", b"", b"a", None, 0, 1, 1.0, 0.0, -0.0, "x" * SHORT, IllFormedText(b"\xff")])
+MANY = st.none() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3) | st.binary(max_size=3)
+
+
+def encoded(encoder: Encoder, values: Sequence[Value], *, told: bool = False) -> list[tuple[bytes, int]]:
+    packed, checks = encoder.encode(values, {type(v) for v in values} if told else ())
+    return list(zip(packed, checks, strict=True))
+
+
+def plainly(values: Sequence[Value]) -> list[tuple[bytes, int]]:
+    packed = pack_values(values)
+    return list(zip(packed, map(zlib.crc32, packed), strict=True))
+
+
+@given(
+    blocks=st.lists(st.lists(FEW, min_size=1, max_size=12) | st.lists(MANY, min_size=1, max_size=12), max_size=6),
+    told=st.booleans(),
+)
+def test_1_and_3_every_value_comes_out_as_it_does_by_itself(blocks: list[list[Value]], told: bool) -> None:
+    encoder = Encoder()
+    for values in blocks:
+        assert encoded(encoder, values, told=told) == plainly(values)
+
+
+def test_1_a_column_of_few_values_is_packed_once() -> None:
+    encoder = Encoder()
+    first = encoded(encoder, ["lead", "active", None] * 100)
+    again = encoded(encoder, ["active", "lead", None] * 100)
+    assert first == plainly(["lead", "active", None] * 100)
+    assert again[1][0] is first[0][0], "not packed again"
+
+
+@pytest.mark.parametrize("one", [1.0, True, 1, IllFormedText(b"a")])
+def test_3_what_equals_a_known_value_is_told_apart(one: Value) -> None:
+    encoder = Encoder()
+    encoded(encoder, ["a", b"a", None] * 9)
+    mixed: list[Value] = ["a", one, 1, 0, 0.0, b"a"]
+    assert encoded(encoder, mixed) == plainly(mixed)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [[f"{block} {n // 2}" for n in range(512)] for block in range(9)],  # Each value twice, and ever new ones.
+        [["short", "x" * SHORT] * 9, ["x" * SHORT, "y" * SHORT] * 9],
+        [["a", "b"] * 9, [f"new {n}" for n in range(99)], ["a", "c"] * 9],
+    ],
+    ids=["too many", "too long", "no two alike"],
+)
+def test_2_a_dictionary_that_does_not_pay_is_left(blocks: list[list[Value]]) -> None:
+    encoder = Encoder()
+    for values in blocks:
+        assert encoded(encoder, values) == plainly(values)
+        assert len(encoder._packed) <= DISTINCT_MAX
+        assert sum(len(packed) > SHORT for packed in encoder._packed.values()) <= 1
+    assert not encoder._pays
+    assert not encoder._packed, "nothing is kept for a column that is packed value by value"

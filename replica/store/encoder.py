@@ -17,6 +17,8 @@ from protocol.values import Value, pack_plain, pack_values
 
 DISTINCT_MAX = 1_024
 SHORT = 64
+BLOCK_MIN = 64
+"""In a block of fewer values nothing comes again often enough."""
 _APART = frozenset({str, bytes, type(None)})
 """Of these types, no value of one equals a value of another."""
 
@@ -32,7 +34,7 @@ class Encoder:
     def encode(self, values: Sequence[Value], kinds: Collection[type] = ()) -> tuple[Sequence[bytes], Iterable[int]]:
         """Encoding and check of each of at least one value, which come from SQLite or could go there. `kinds`: the types
         among them, if the caller knows them. Raises as `pack_values` does."""
-        self._pays = self._pays and _APART.issuperset(kinds or map(type, values))
+        self._pays = self._pays and len(values) >= BLOCK_MIN and _APART.issuperset(kinds or map(type, values))
         if self._pays:
             try:
                 return self._known(values)

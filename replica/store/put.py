@@ -53,7 +53,6 @@ class _Block(NamedTuple):
     kinds: list[set[type]]
 
 
-
 def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
     Returns how many. `steady`: nobody's code runs while they are read; else what is known of each chunk is sorted in before

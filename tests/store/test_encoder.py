@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.values import IllFormedText, Value, pack_values
-from replica.store.encoder import DISTINCT_MAX, SHORT, Encoder
+from replica.store.encoder import BLOCK_MIN, DISTINCT_MAX, SHORT, Encoder
 
 FEW = st.sampled_from(["", "a", "b", b"", b"a", None, 0, 1, 1.0, 0.0, -0.0, "x" * SHORT, IllFormedText(b"\xff")])
 MANY = st.none() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3) | st.binary(max_size=3)
@@ -28,11 +28,13 @@ def plainly(values: Sequence[Value]) -> list[tuple[bytes, int]]:
 
 @given(
     blocks=st.lists(st.lists(FEW, min_size=1, max_size=12) | st.lists(MANY, min_size=1, max_size=12), max_size=6),
+    times=st.integers(1, BLOCK_MIN),
     told=st.booleans(),
 )
-def test_1_and_3_every_value_comes_out_as_it_does_by_itself(blocks: list[list[Value]], told: bool) -> None:
+def test_1_and_3_every_value_comes_out_as_it_does_by_itself(blocks: list[list[Value]], times: int, told: bool) -> None:
     encoder = Encoder()
-    for values in blocks:
+    for block in blocks:
+        values = block * times
         assert encoded(encoder, values, told=told) == plainly(values)
 
 
@@ -47,8 +49,8 @@ def test_1_a_column_of_few_values_is_packed_once() -> None:
 @pytest.mark.parametrize("one", [1.0, True, 1, IllFormedText(b"a")])
 def test_3_what_equals_a_known_value_is_told_apart(one: Value) -> None:
     encoder = Encoder()
-    encoded(encoder, ["a", b"a", None] * 9)
-    mixed: list[Value] = ["a", one, 1, 0, 0.0, b"a"]
+    encoded(encoder, ["a", b"a", None] * 30)
+    mixed: list[Value] = ["a", one, 1, 0, 0.0, b"a"] * 30
     assert encoded(encoder, mixed) == plainly(mixed)
 
 
@@ -56,10 +58,11 @@ def test_3_what_equals_a_known_value_is_told_apart(one: Value) -> None:
     "blocks",
     [
         [[f"{block} {n // 2}" for n in range(512)] for block in range(9)],  # Each value twice, and ever new ones.
-        [["short", "x" * SHORT] * 9, ["x" * SHORT, "y" * SHORT] * 9],
-        [["a", "b"] * 9, [f"new {n}" for n in range(99)], ["a", "c"] * 9],
+        [["short", "x" * SHORT] * 40, ["x" * SHORT, "y" * SHORT] * 40],
+        [["a", "b"] * 40, [f"new {n}" for n in range(99)], ["a", "c"] * 40],
+        [["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2 - 1), ["a", "c"] * 40],
     ],
-    ids=["too many", "too long", "no two alike"],
+    ids=["too many", "too long", "no two alike", "too few"],
 )
 def test_2_a_dictionary_that_does_not_pay_is_left(blocks: list[list[Value]]) -> None:
     encoder = Encoder()

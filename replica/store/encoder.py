@@ -51,7 +51,7 @@ class Encoder:
 
     def _learn(self, values: Sequence[Value]) -> None:
         new = set(values).difference(self._packed)
-        self._pays = 4 * len(new) <= 3 * len(values) and len(self._packed) + len(new) <= DISTINCT_MAX
+        self._pays = 2 * len(new) <= len(values) and len(self._packed) + len(new) <= DISTINCT_MAX
         for value in new if self._pays else ():
             packed = self._packed[value] = pack_plain(value)
             self._checks[value] = zlib.crc32(packed)

@@ -33,17 +33,19 @@ class Dirty:
     def born(self, keys: Sequence[bytes]) -> None:
         """Records that were not there. The caller does not change the keys afterwards."""
         self.every = b""
-        self._born.append(keys)
+        if keys:
+            self._born.append(keys)
 
     def touch(self, key: bytes, more: int = 0) -> None:
         """A record that changed, came (1) or went (-1)."""
         self.every = b""
-        top = self._top()
+        self._settle()
+        top = self._layers[-1]
         top[key] = top.get(key, 0) + more
 
     def whole(self) -> dict[bytes, int]:
         """All of them. Not to be changed."""
-        self._top()
+        self._settle()
         first, *others = self._layers
         if not others:
             return first
@@ -57,17 +59,17 @@ class Dirty:
         self.every = b""
         self._layers, self._born = ({},), []
 
-    def _top(self) -> dict[bytes, int]:
+    def _settle(self) -> None:
+        """Put what is new into the top layer."""
         if self._born:
             self._layers[-1].update(dict.fromkeys(chain.from_iterable(self._born), 1))
             self._born = []
-        return self._layers[-1]
 
     # --- savepoints -------------------------------------------------------------------------------------------------
 
     def mark(self) -> Layers:
         """A savepoint begins. Returns what `back` and `keep` want."""
-        self._top()
+        self._settle()
         mark = self._layers
         self._layers = (*mark, {})
         return mark
@@ -79,7 +81,7 @@ class Dirty:
 
     def keep(self, mark: Layers) -> None:
         """It is kept. If the trie caught up within it, nothing below is dirty any more."""
-        self._top()
+        self._settle()
         if len(self._layers) > len(mark):
             _join(mark[-1], self._layers[-1])
             self._layers = mark

@@ -4,7 +4,7 @@ Much of what a CRM holds is one of a few: a status, a country, an owner. Such a 
 what is new to it is packed. As soon as that does not pay, every value is packed by itself, from then on. One test each:
 
 1. Either way, in blocks of whatever size, each value comes out as `pack_values` packs it, with its CRC-32.
-2. A dictionary has DISTINCT_MAX values at most, and none that takes more than SHORT bytes.
+2. A dictionary has DISTINCT_MAX values at most, and none that takes more than PACKED_BYTES_MAX.
 3. Values that are equal but of different types are never taken for each other.
 """
 
@@ -15,10 +15,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from protocol.values import Value, pack_plain, pack_values
 
-DISTINCT_MAX = 1_024
-SHORT = 64
+DISTINCT_MAX, PACKED_BYTES_MAX = 1_024, 64
+"""A dictionary is kept as long as its load goes on: so it has some 200 kB at most, however many rows come."""
 BLOCK_MIN = 64
 """In a block of fewer values nothing comes again often enough."""
+NEW_IN = 8
+"""If more than every eighth value of a block is new, to learn them costs more than their packing saves in that block."""
 _APART = frozenset({str, bytes, type(None)})
 """Of these types, no value of one equals a value of another."""
 
@@ -50,11 +52,12 @@ class Encoder:
         return list(map(self._packed.__getitem__, values)), map(self._checks.__getitem__, values)
 
     def _learn(self, values: Sequence[Value]) -> None:
+        """Take new values in, if that pays."""
         new = set(values).difference(self._packed)
-        self._pays = 2 * len(new) <= len(values) and len(self._packed) + len(new) <= DISTINCT_MAX
+        self._pays = NEW_IN * len(new) <= len(values) and len(self._packed) + len(new) <= DISTINCT_MAX
         for value in new if self._pays else ():
-            packed = self._packed[value] = pack_plain(value)
-            self._checks[value] = zlib.crc32(packed)
-            if len(packed) > SHORT:
+            packed = pack_plain(value)
+            if len(packed) > PACKED_BYTES_MAX:
                 self._pays = False
                 return
+            self._packed[value], self._checks[value] = packed, zlib.crc32(packed)

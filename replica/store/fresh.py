@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from itertools import repeat
+from itertools import repeat, starmap
 from struct import Struct
 from typing import Any
 
@@ -44,12 +44,14 @@ def fresh_rows(
     ids: Sequence[bytes],
     stamps: Sequence[bytes],
     columns: Sequence[Sequence[Value]],
+    encoders: Sequence[Encoder] = (),
 ) -> list[ShadowRow]:
-    """`fresh_row` of many records at once, from the local columns. Raises ValueRefused for a record over the limit."""
+    """`fresh_row` of many records at once, from the local columns. `encoders`: of the columns, of a caller who keeps them
+    for more. Raises ValueRefused for a record over the limit."""
     if not columns:
         return [fresh_row(core, table, *one, ()) for one in zip(keys, ids, stamps, strict=True)]
     found: list[ShadowRow] = []
-    encoders = [Encoder() for _ in columns]
+    encoders = encoders or [Encoder() for _ in columns]
     for start in range(0, len(keys), BLOCK):
         part = slice(start, start + BLOCK)
         own = keys[part], ids[part], stamps[part]
@@ -69,8 +71,8 @@ def fresh_columns(
     encoders: Sequence[Encoder],
     kinds: Sequence[Collection[type]] = (),
 ) -> Born:
-    """`fresh_rows` of at most BLOCK records with columns, by columns, of each of which an encoder has seen those before.
-    `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
+    """`fresh_rows` of at most BLOCK records with columns, by columns. `encoders`: one for each column, kept from block to
+    block; `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
     checks, digests = _fresh_block(core, table, ids, stamps, columns, encoders, kinds)
     join = b"".join
     return Born(keys, join(stamps), join(digests), join(checks), list(map(len, ids)), join(ids))
@@ -100,7 +102,8 @@ def _fresh_block(
     kinds: Sequence[Collection[type]] = (),
 ) -> tuple[Iterable[bytes], list[bytes]]:
     """Checks and digests."""
-    packed, crcs = zip(*map(Encoder.encode, encoders, columns, kinds or repeat(())), strict=True)
+    told = zip(encoders, columns, kinds or [()] * len(columns), strict=True)
+    packed, crcs = zip(*starmap(Encoder.encode, told), strict=True)
     before, between, after = b"\xc0\xc4\x10", table.tail + b"\xc4\x10", _EMPTY_BIN + table.values_header
     head, to, of, then = (repeat(part, len(ids)) for part in (table.head, before, between, after))
     bodies = list(map(b"".join, zip(head, map(pack_plain, ids), to, stamps, of, stamps, then, *packed, strict=True)))

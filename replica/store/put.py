@@ -13,7 +13,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
@@ -178,10 +177,10 @@ class _Put:
         each BLOCK, in the order of `_fast_order`. Else nothing."""
         if self._whole(rows):
             into, picked = self._insert_whole, cast(list[tuple[object, ...]], rows)
-            blocks = list(_blocks(picked, self._picks))
+            blocks = _blocks(picked, self._picks)
         else:
             into, picked = self._table.insert, list(map(self._pick, rows))
-            blocks = list(_blocks(picked)) if all(picked) else []
+            blocks = _blocks(picked) if all(picked) else []
         return (into, picked, blocks) if all(map(self._fit, blocks)) else ("", [], [])
 
     def _tell(self, records: Iterable[Born]) -> None:
@@ -199,13 +198,13 @@ class _Put:
         picked = self._pick_all(rows) if whole else list(map(self._pick, rows))
         numbers = list(range(len(rows))) if whole else [i for i, values in enumerate(picked) if values]
         found = picked if whole else [values for values in picked if values]
-        blocks = list(_blocks(found))
+        blocks = _blocks(found)
         if not all(map(self._fit, blocks)):
             numbers = [i for i in numbers if self._checker.holds(picked[i]) and self._fit(*_blocks([picked[i]]))]
         if len(numbers) < len(rows):
             numbers = self._apart(rows, picked, numbers, first)
             found = [picked[i] for i in numbers]
-            blocks = list(_blocks(found))
+            blocks = _blocks(found)
         try:
             done = self._insert(numbers, found, blocks, len(rows), first)
         except (ValueRefused, UnicodeEncodeError):
@@ -297,24 +296,24 @@ class _Put:
     def _shadows(self, blocks: list[_Block]) -> list[ShadowRow]:
         shadows: list[ShadowRow] = []
         for some in self._named(blocks):
-            shadows += fresh_rows(self._core, self._table, *some)
+            shadows += fresh_rows(self._core, self._table, *some[:-1])
         return shadows
 
     def _born(self, blocks: list[_Block]) -> list[Born]:
-        kinds = [block.kinds[len(self._shape.key) :] for block in blocks]
-        make = partial(fresh_columns, self._core, self._table)
-        return [make(*some, self._encoders, of) for some, of in zip(self._named(blocks), kinds, strict=True)]
+        return [fresh_columns(self._core, self._table, *some) for some in self._named(blocks)]
 
     def _named(
         self, blocks: list[_Block]
-    ) -> Iterator[tuple[list[bytes], list[bytes], Sequence[bytes], Sequence[Sequence[Any]]]]:
-        """`named` of each block."""
-        core, done = self._core, 0
-        stamps = core.clock.ticks(core.now_ms(), sum(len(columns[0]) for columns, _ in blocks))
-        for columns, _ in blocks:
+    ) -> Iterator[
+        tuple[list[bytes], list[bytes], Sequence[bytes], Sequence[Sequence[Any]], list[Encoder], list[set[type]]]
+    ]:
+        """What `fresh_columns` takes of each block."""
+        core, width, done = self._core, len(self._shape.key), 0
+        stamps = core.clock.ticks(core.now_ms(), sum(len(block.columns[0]) for block in blocks))
+        for columns, kinds in blocks:
             own = stamps[done : done + len(columns[0])]
             done += len(own)
-            yield named(core, self._table, columns, own)
+            yield *named(core, self._table, columns, own), self._encoders, kinds[width:]
 
     def _insert_rows(self, rows: list[tuple[object, ...]], numbers: list[int], first: int) -> None:
         core = self._core
@@ -339,13 +338,15 @@ def _keys(records: Iterable[Born]) -> list[bytes]:
     return [key for some in records for key in some.keys]
 
 
-def _blocks(rows: list[tuple[object, ...]], picks: Sequence[int] = ()) -> Iterator[_Block]:
+def _blocks(rows: list[tuple[object, ...]], picks: Sequence[int] = ()) -> list[_Block]:
     """Each BLOCK of rows. `picks`: the places of the columns to take, in that order, if not all."""
+    blocks = []
     for start in range(0, len(rows), BLOCK):
         columns = list(zip(*rows[start : start + BLOCK], strict=True))
         if picks:
             columns = [columns[n] for n in picks]
-        yield _Block(columns, [set(map(type, column)) for column in columns])
+        blocks.append(_Block(columns, [set(map(type, column)) for column in columns]))
+    return blocks
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -10,6 +10,7 @@ import pytest
 
 from replica.store import index, put
 from replica.store.core import Core
+from replica.store.dirty import Dirty
 from replica.store.together import Rows, statement
 from tests.store.harness import Machine
 
@@ -74,3 +75,69 @@ def test_a_write_of_a_group_brings_the_trie_up_to_date_within_itself(
     assert m.store.root()[1] == len(m.store.entries("", b"", -1))
     assert len(m.records("t")) == 202
     assert m.store.verify() == []
+
+
+def added(layers: Sequence[dict[bytes, int]]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for layer in layers:
+        for key, more in layer.items():
+            found[key] = found.get(key, 0) + more
+    return found
+
+
+class Model:
+    """The same without any art: what each layer says."""
+
+    def __init__(self) -> None:
+        self.layers: list[dict[bytes, int]] = [{}]
+
+    def whole(self) -> dict[bytes, int]:
+        return added(self.layers)
+
+
+def play(random: Random, dirty: Dirty, model: Model, depth: int) -> None:
+    for _ in range(random.randrange(1, 7)):
+        key, top = bytes([random.randrange(6)]), model.layers[-1]
+        match random.randrange(6 if depth else 5):
+            case 0 | 1:
+                keys = sorted({bytes([random.randrange(6)]) for _ in range(random.randrange(4))})
+                dirty.born(keys)
+                top.update(dict.fromkeys(keys, 1))
+            case 2:
+                more = random.choice([-1, 0, 1])
+                dirty.touch(key, more)
+                top[key] = top.get(key, 0) + more
+            case 3:
+                assert dirty.whole() == model.whole()
+            case 4:
+                if random.random() < 0.3:
+                    dirty.clear()
+                    model.layers = [{}]
+            case _:
+                mark, before = dirty.mark(), [dict(layer) for layer in model.layers]
+                model.layers = [*before, {}]
+                play(random, dirty, model, depth - 1)
+                if random.random() < 0.5:
+                    dirty.back(mark)
+                    model.layers = before
+                else:
+                    dirty.keep(mark)
+                    if len(model.layers) > len(before):
+                        model.layers = [*before[:-1], added(model.layers[-2:])]
+        assert bool(dirty) == bool(model.whole())
+        assert len(dirty) >= len(model.whole())
+
+
+def test_what_changed_is_known_in_every_nest_of_savepoints() -> None:
+    for seed in range(2_000):
+        random, dirty, model = Random(seed), Dirty(), Model()
+        play(random, dirty, model, 4)
+        assert dirty.whole() == model.whole(), f"seed {seed}"
+
+
+def test_nothing_new_is_nothing_to_remember() -> None:
+    dirty = Dirty()
+    for _ in range(3):
+        dirty.born([])
+    assert not dirty
+    assert not dirty._born

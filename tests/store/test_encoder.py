@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.values import IllFormedText, Value, pack_values
-from replica.store.encoder import BLOCK_MIN, DISTINCT_MAX, SHORT, Encoder
+from replica.store.encoder import BLOCK_MIN, DISTINCT_MAX, NEW_IN, PACKED_BYTES_MAX, Encoder
 
-FEW = st.sampled_from(["", "a", "b", b"", b"a", None, 0, 1, 1.0, 0.0, -0.0, "x" * SHORT, IllFormedText(b"\xff")])
+FEW = st.sampled_from(["", "a", "b", b"", b"a", None, 0, 1, 1.0, 0.0, -0.0, "x" * PACKED_BYTES_MAX, IllFormedText(b"\xff")])
 MANY = st.none() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3) | st.binary(max_size=3)
 
 
@@ -54,21 +54,33 @@ def test_3_what_equals_a_known_value_is_told_apart(one: Value) -> None:
     assert encoded(encoder, mixed) == plainly(mixed)
 
 
+LONGEST = "x" * (PACKED_BYTES_MAX - 2)  # Two bytes say that it is text, and how long.
+
+
 @pytest.mark.parametrize(
-    "blocks",
+    ("blocks", "pays"),
     [
-        [[f"{block} {n // 2}" for n in range(512)] for block in range(9)],  # Each value twice, and ever new ones.
-        [["short", "x" * SHORT] * 40, ["x" * SHORT, "y" * SHORT] * 40],
-        [["a", "b"] * 40, [f"new {n}" for n in range(99)], ["a", "c"] * 40],
-        [["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2 - 1), ["a", "c"] * 40],
+        ([[f"{block} {n % 64}" for n in range(512)] for block in range(DISTINCT_MAX // 64)], True),
+        ([[f"{block} {n % 64}" for n in range(512)] for block in range(DISTINCT_MAX // 64 + 1)], False),
+        ([["short", LONGEST] * 40], True),
+        ([["short", LONGEST + "x"] * 40], False),
+        ([["a"] * (NEW_IN * 9 - 9) + [f"new {n}" for n in range(8)] + ["a"]], True),
+        ([["a"] * (NEW_IN * 9 - 9) + [f"new {n}" for n in range(9)]], False),
+        ([["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2)], True),
+        ([["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2 - 1)], False),
+        ([["a", "b"] * 40, [1] * 99], False),
     ],
-    ids=["too many", "too long", "no two alike", "too few"],
+    ids=["many", "too many", "long", "too long", "few new", "too many new", "short block", "too short", "numbers"],
 )
-def test_2_a_dictionary_that_does_not_pay_is_left(blocks: list[list[Value]]) -> None:
+def test_2_a_dictionary_is_kept_while_it_pays(blocks: list[list[Value]], pays: bool) -> None:
     encoder = Encoder()
-    for values in blocks:
+    after: list[Value] = ["a", "c"] * 40
+    for values in [*blocks, after]:
         assert encoded(encoder, values) == plainly(values)
         assert len(encoder._packed) <= DISTINCT_MAX
-        assert sum(len(packed) > SHORT for packed in encoder._packed.values()) <= 1
-    assert not encoder._pays
-    assert not encoder._packed, "nothing is kept for a column that is packed value by value"
+        assert not any(len(packed) > PACKED_BYTES_MAX for packed in encoder._packed.values())
+        assert encoder._packed.keys() == encoder._checks.keys()
+        if values is blocks[-1]:
+            assert bool(encoder._packed) == pays, "nothing is kept for a column that is packed value by value"
+    if not pays:
+        assert not encoder._packed, "what did not pay once is not tried again"

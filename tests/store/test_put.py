@@ -231,3 +231,15 @@ def test_changes_are_told_after_the_commit(machine: Make) -> None:
     m.store.put_many("t", [("a", 1), ("b", 2)])
     m.store.put_many("t", [("a", 3), ("b", 2)])
     assert told == [("t", "insert", False), ("t", "insert", False), ("t", "update", False)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "row"),
+    [("v, k TEXT PRIMARY KEY", (-0.0,)), ("v, w, k TEXT PRIMARY KEY", ("x", -0.0)), ("k TEXT PRIMARY KEY, v, w", None)],
+)
+def test_a_number_is_known_for_one_wherever_its_column_stands(
+    machine: Make, schema: str, row: tuple[object, ...] | None
+) -> None:
+    m = machine("m", f"CREATE TABLE t({schema});")
+    m.store.put_many("t", [(*row, f"k{n}") if row else (f"k{n}", "x", -0.0) for n in range(300)])
+    assert m.store.verify() == []

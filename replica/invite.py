@@ -24,8 +24,16 @@ class Invite(NamedTuple):
     name: str
 
 
+def must_be_address(url: str) -> None:
+    """Raise UsageError if this is no address of a node."""
+    if not url.startswith(("ws://", "wss://")):
+        raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port or wss://host:port")
+
+
 def encode(invite: Invite) -> str:
-    """The string."""
+    """The string. Raises UsageError if its address is none: who joined by it could not sync."""
+    if invite.url:
+        must_be_address(invite.url)
     body = pack_any([1, *invite.secrets, invite.url, invite.name])
     return PREFIX + base64.urlsafe_b64encode(body + content_hash(body)[:4]).decode().rstrip("=")
 

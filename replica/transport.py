@@ -38,6 +38,7 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, Replic
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
+from replica.invite import must_be_address
 from replica.parting import Callers
 from replica.words import log
 
@@ -221,8 +222,7 @@ async def dial(
     minor: int = limits.MINOR,
 ) -> tuple[ClientConnection, Handshake]:
     """Connect, say that we speak `minor`, and check the server's proof. Raises PeerFault or UsageError."""
-    if not url.startswith(("ws://", "wss://")):
-        raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port or wss://host:port")
+    must_be_address(url)
     if tls is not None and url.startswith("ws://"):
         raise UsageError("a certificate was given for an unencrypted address: use wss://")
     mine = random(NONCE_BYTES)

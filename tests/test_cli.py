@@ -58,6 +58,8 @@ def test_init_invite_join_adopt(terminal: Terminal, tmp_path: Path) -> None:
     assert "contacts: 1 row\n" in out
     assert "nokey" in terminal.err
     assert "no primary key" in terminal.err
+    terminal.run("invite", tmp_path / "hq.db", "127.0.0.1:1", code=USAGE)
+    assert "looks like ws://host:port" in terminal.err
     invite = terminal.run("invite", tmp_path / "hq.db", "ws://127.0.0.1:1").splitlines()[-1]
     assert invite.startswith("replica1:")
     assert "joined the group of HQ" in terminal.run("init", tmp_path / "b.db", "--join", invite)

@@ -24,6 +24,8 @@ CACHE_KB = 12_288
 """Pages that a connection keeps. A sync is as fast with these as with five times as many."""
 BULK_KB = 65_536
 """The same, for a large transaction: pages that it changes again and again should be written once."""
+STEPS = 100_000
+"""Of SQLite's machine between two looks at whether the user wants to stop: a few milliseconds."""
 
 
 @contextmanager
@@ -46,6 +48,24 @@ def unhurried(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+
+@contextmanager
+def interruptible(db: sqlite3.Connection) -> Iterator[None]:
+    """Let Ctrl-C stop a query: Python sees it only between two calls, and one call may take minutes."""
+    db.set_progress_handler(_go_on, STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        db.set_progress_handler(None, 0)
+
+
+def _go_on() -> int:
+    return 0
 
 
 def copy_log(db: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from replica.store import absorb, ddl, index, put, report, schema, together, you
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.careful import Row
 from replica.store.changes import Change
-from replica.store.connection import bulk, connect, unhurried
+from replica.store.connection import bulk, connect, interruptible, unhurried
 from replica.store.core import Collision
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
@@ -151,18 +151,26 @@ class Store(StorePort):
         with bulk(self._db), self.transaction() as core:
             return adopt(core, tables, natural, progress)
 
-    @reporting
     def put_many(self, table: str, rows: Iterable[Row]) -> int:
-        """Insert or update many rows; all or nothing. Raises RowRefused; a transaction that the caller began may go on."""
+        """Insert or update many rows; all or nothing. Raises RowRefused, and whatever their source raises; a transaction
+        that the caller began may go on."""
+        try:
+            return self._put(table, rows)
+        except put.SourceFailed as failed:
+            raise failed.error from None
+
+    @reporting
+    def _put(self, table: str, rows: Iterable[Row]) -> int:
+        steady = type(rows) in {list, tuple}
         with bulk(self._db):
-            source = iter(rows)
-            few = list(islice(source, young.BATCH_MAX + 1))
+            source = iter(rows) if steady else map(put.own, rows)
+            few = put.taken(source, young.BATCH_MAX + 1)
             inner = self._core.in_transaction
             fit = young.BATCH_MIN <= len(few) <= young.BATCH_MAX and not inner
             if fit and self._put_young(table, few):
                 return len(few)
             with self.transaction() as core, core.savepoint() if inner else nullcontext():
-                return put.put_many(core, table, chain(few, source), steady=type(rows) in {list, tuple})
+                return put.put_many(core, table, chain(few, source), steady=steady)
 
     def _put_young(self, table: str, rows: list[Row]) -> bool:
         """Whether the rows are in, all of them new. Where one is not, the next are often not either."""
@@ -178,7 +186,7 @@ class Store(StorePort):
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). Raises UsageError for one about transactions."""
-        with self.transaction() as core:
+        with interruptible(self._db), self.transaction() as core:
             done = together.statement(sql, parameters)(core)
             absorb.absorb_all(core)
         return done

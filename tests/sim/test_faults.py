@@ -172,6 +172,24 @@ def test_rot_is_found_and_the_copy_replaced(living: World, what: str) -> None:
     assert any("'k0'" in line for line in living.machines["b"].contents())
 
 
+def test_rot_where_nobody_replicates_is_no_fault_of_the_engine() -> None:
+    numbers = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 3000)"
+    rows, schema = f"{numbers} INSERT INTO log SELECT 'said ' || n FROM r", f"{SCHEMA} CREATE TABLE log(said);"
+    world = World(Scenario(5, (Place("a", ("b",), 10.0), Place("b", ("a",), 10.0)), (), 600.0, schema))
+    world.by_hand = True
+    try:
+        world.start()
+        world.run_for(15)
+        for _ in range(6):
+            world.machines["b"].write(["CREATE TABLE IF NOT EXISTS log(said)", rows])  # A fresh copy has none.
+            strike(world, "rot", "b", what="page")
+            world.run_for(20)
+        assert world.result.violation is None, world.result.violation
+        assert world.result.reach["rot"]["harmless"]
+    finally:
+        world.close()
+
+
 def test_copies_are_cloned_and_restored(living: World) -> None:
     strike(living, "restore", "b")
     assert living.trace.lines[-1].text == "there is no backup"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -242,4 +243,37 @@ def test_a_number_is_known_for_one_wherever_its_column_stands(
 ) -> None:
     m = machine("m", f"CREATE TABLE t({schema});")
     m.store.put_many("t", [(*row, f"k{n}") if row else (f"k{n}", "x", -0.0) for n in range(300)])
+    assert m.store.verify() == []
+
+
+@pytest.mark.parametrize("count", [3, 300, 5_000])
+@pytest.mark.parametrize("kind", [dict, list])
+def test_who_makes_rows_may_use_one_object_for_them_all(machine: Make, kind: type, count: int) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v);")
+
+    def rows() -> Iterator[Any]:
+        row: Any = {"k": "", "v": 0} if kind is dict else ["", 0]
+        key, value = row if kind is dict else (0, 1)
+        for n in range(count):
+            row[key], row[value] = f"k{n}", n
+            yield row
+
+    assert m.store.put_many("t", rows()) == count
+    assert m.value("SELECT count(*) FROM t WHERE k = 'k' || v") == count
+    assert m.store.verify() == []
+
+
+@pytest.mark.parametrize("count", [0, 300, 5_000, 20_000])
+def test_what_fails_in_the_source_of_rows_is_told_as_it_is(machine: Make, tmp_path: Path, count: int) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v);")
+    (tmp_path / "other").write_text("no database, however long one looks at it: " * 99)
+
+    def rows() -> Iterator[tuple[str, int]]:
+        yield from ((f"k{n}", n) for n in range(count))
+        with closing(foreign(tmp_path / "other")) as other:
+            yield from other.execute("SELECT k, v FROM t")
+
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        m.store.put_many("t", rows())
+    assert m.value("SELECT count(*) FROM t") == 0
     assert m.store.verify() == []

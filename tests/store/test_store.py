@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -255,3 +256,17 @@ def test_a_definition_that_a_query_changed_is_followed(machine: Make) -> None:
     a.store.query("ALTER TABLE t ADD COLUMN w DEFAULT 5")
     assert a.store.root() != before
     assert a.store.verify() == []
+
+
+def test_a_statement_without_end_can_be_interrupted(machine: Make) -> None:
+    m = machine("m", T)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            m.store.execute(endless)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert m.store.execute("SELECT 1") == (["1"], [(1,)])

@@ -24,14 +24,12 @@ from replica.errors import StoreBusy, UsageError
 from replica.exchange.rows import BATCH_ROWS, Row
 from replica.store import absorb
 from replica.store.catalog import Table
-from replica.store.connection import connect
+from replica.store.connection import connect, interruptible
 from replica.store.core import Core
 from replica.store.store import Store
 
 TRIES = 64
 """For a moment in which nothing waits to be absorbed."""
-STEPS = 100_000
-"""Of SQLite's machine between two looks at whether the user wants to stop: a few milliseconds."""
 
 CACHE_KB = 49_152
 """Of pages, and again as much for what is being sorted."""
@@ -68,24 +66,6 @@ def snapshot(store: Store, *, quiet: bool = False) -> Iterator[Core]:
 
 def _never(core: Core) -> None:
     raise AssertionError(f"a snapshot of {core.path} does not write")
-
-
-@contextmanager
-def interruptible(db: sqlite3.Connection) -> Iterator[None]:
-    """Let Ctrl-C stop a query: Python sees it only between two calls, and one call may take minutes."""
-    db.set_progress_handler(_go_on, STEPS)
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        db.set_progress_handler(None, 0)
-
-
-def _go_on() -> int:
-    return 0
 
 
 def table_of(core: Core, collection: str) -> Table:

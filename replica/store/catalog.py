@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -318,3 +318,10 @@ def key_of_signature(signature: str) -> list[object]:
     """The part of a signature that must not change: names of the key columns, and whether SQLite makes up the key."""
     parts = json.loads(signature)
     return [[column[1] for column in parts[0]], parts[3]]
+
+
+def called(tables: Iterable[Table], name: str) -> Table | None:
+    """Of these, the one that is called so in the file; or in the group, where it has no table in the file. One that was
+    renamed is known to the group by its first name, under which there may be another table here."""
+    by_name = {fold(t.collection if t.shape is None else t.shape.name): t for t in tables}
+    return by_name.get(fold(name))

@@ -19,12 +19,11 @@ from typing import Any, NamedTuple, cast
 
 from protocol.collector import uncollected
 from protocol.errors import ValueRefused
-from protocol.record import fold
 from protocol.values import INT_MAX, INT_MIN
 from replica.errors import RowAtFault, UsageError
 from replica.store import absorb, capture, index, young
 from replica.store.careful import Careful, Row, is_row
-from replica.store.catalog import Table, quote
+from replica.store.catalog import Table, called, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
 from replica.store.encoder import Encoder
@@ -105,7 +104,7 @@ def put_young(core: Core, name: str, rows: list[Row]) -> bool:
 
 
 def _prepare(core: Core, name: str) -> _Put:
-    table = core.by_name.get(fold(name))
+    table = called(core.tables.values(), name)
     if table is None or table.shape is None:
         raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
     info = core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (table.shape.name,)).fetchall()

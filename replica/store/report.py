@@ -11,7 +11,7 @@ from protocol.record import fold, pack_id, unpack_id
 from protocol.values import IllFormedText, Value, check, pack_value, unpack_value
 from replica.errors import UsageError
 from replica.store import absorb, index
-from replica.store.catalog import Table, marks, quote
+from replica.store.catalog import Table, called, marks, quote
 from replica.store.changes import Change
 from replica.store.core import Core
 from replica.store.ddl import SYSTEM, node_name
@@ -120,7 +120,7 @@ def _orphans(core: Core) -> int:
 
 def find(core: Core, name: str, key: list[str]) -> list[State]:
     """The records of a table under a key given as text: each part is tried as text and as number."""
-    table = core.by_name.get(fold(name))
+    table = called(core.tables.values(), name) or core.by_name.get(fold(name))
     if table is None:
         raise UsageError(f"table {name!r} is not replicated here")
     tries: list[list[Value]] = [[]]

@@ -12,6 +12,7 @@ import pytest
 from protocol.hlc import Millis, pack
 from protocol.record import Delta, Record, pack_id
 from protocol.values import Value, pack_value, unpack_value
+from replica.errors import UsageError
 from replica.store.ddl import COLUMNS, TABLES
 from tests.store.harness import Machine, all_meet, check_equal, meet
 
@@ -120,6 +121,21 @@ def test_a_renamed_table_keeps_its_collection(machine: Make) -> None:
     assert sorted(a.rows("SELECT k, v FROM person")) == [("b", 2), ("before", 0), ("c", "b")]
     assert a.dump("person")["person"] == b.dump("t")["t"]
     assert state(a, "person") == ""
+
+
+def test_a_renamed_table_is_called_in_its_file_as_it_is_called_there(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t RENAME TO person")
+    assert a.store.put_many("person", [("p", 7, 7)]) == 1
+    assert a.store.why("person", ["p"])
+    with pytest.raises(UsageError, match="'t' is not replicated"):
+        a.store.put_many("t", [("q", 8, 8)])
+    a.sql("CREATE TABLE t(k TEXT PRIMARY KEY, v, u)")
+    with pytest.raises(UsageError, match="'t' is not replicated"):
+        a.store.put_many("t", [("q", 8, 8)])
+    assert a.rows("SELECT * FROM t") == []
+    healthy(a, b)
+    assert ("p", 7, 7) in b.rows("SELECT k, v, u FROM t")
 
 
 def test_a_new_unique_index_is_watched_and_a_dropped_one_forgotten(machine: Make) -> None:

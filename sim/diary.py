@@ -21,7 +21,7 @@ from typing import Any
 from protocol.errors import ValueRefused
 from protocol.record import Record, fold, pack_id, unpack_id
 from protocol.values import pack_value
-from replica.store.catalog import Table, marks
+from replica.store.catalog import Table, called, marks
 from replica.store.core import Core
 from replica.store.shadow import load_shadows
 from replica.store.state import key_of, row_id
@@ -219,8 +219,7 @@ def _holds(record: Record, due: dict[str, bytes], ids: Sequence[bytes] | None) -
 
 
 def _table(core: Core | None, name: str) -> Table | None:
-    tables = core.tables.values() if core is not None else ()
-    return next((t for t in tables if t.shape is not None and fold(t.shape.name) == fold(name)), None)
+    return called(core.tables.values(), name) if core is not None else None
 
 
 def _record_key(core: Core, table: Table, key: tuple[Any, ...]) -> bytes:

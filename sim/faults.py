@@ -252,10 +252,10 @@ def _rot(world: World, event: Event) -> None:
     with machine.disk.unharmed():
         with machine.offline() as store, store.transaction() as core:  # What is local is nobody's to verify.
             names = [table.shape.name for table in core.tables.values() if table.shape is not None]
-        before = list(machine.replicated(names))
+        before = machine.contents(names)
         did = machine.disk.rot(event.with_["what"])
         found = machine.verify()
-        harmless = not found and list(machine.replicated(names)) == before
+        harmless = not found and machine.contents(names) == before
     world.note(machine.name, "rot", f"{did}; found: {found[:1]}")
     if did and not found and not harmless:
         world.fail("I5", machine.name, f"{did}, and verify finds nothing")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from contextvars import Context, copy_context
 from pathlib import Path
@@ -116,22 +116,15 @@ class Machine:
         """The store, opened beside the node or without it, by the world: nothing happens to it meanwhile."""
         return Store(self.disk.path, now_ms=self.clock.now_ms, random=self.chance.randbytes)
 
-    def contents(self) -> list[str]:
-        """Every row of the people's tables, as SQL."""
-        with closing(self._as_it_lies()) as db:
-            return [line for line in db.iterdump() if "_replica_" not in line]
-
-    def replicated(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Every row of these tables, and how they are defined."""
-        with closing(self._as_it_lies()) as db:
-            for name in names:
-                yield from db.execute("SELECT name, sql FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE", (name,))
-                yield from (tuple(map(repr, row)) for row in db.execute(f"SELECT * FROM {quote(name)}"))
-
-    def _as_it_lies(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.disk.path)
-        db.text_factory = lambda data: data.decode(errors="backslashreplace")  # Bits may have flipped.
-        return db
+    def contents(self, tables: Sequence[str]) -> list[tuple[str, ...]]:
+        """How these tables are defined, and every row of them, each value as Python writes it."""
+        found: list[tuple[str, ...]] = []
+        with closing(sqlite3.connect(self.disk.path)) as db:
+            db.text_factory = lambda data: data.decode(errors="backslashreplace")  # Bits may have flipped.
+            for name in tables:
+                found += db.execute("SELECT name, sql FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE", (name,))
+                found += [tuple(map(repr, row)) for row in db.execute(f"SELECT * FROM {quote(name)}")]
+        return found
 
     def verify(self) -> list[str]:
         """What is wrong with the file."""

@@ -59,7 +59,7 @@ def adopt(core: Core, names: Sequence[str], natural: Sequence[str], progress: Pr
                 raise
             results.append(Adopted(actual, 0, str(error)))
             continue
-        if any(t.shape is not None and fold(t.shape.name) == fold(actual) for t in core.tables.values()):
+        if catalog.called(core.tables.values(), actual) is not None:
             results.append(Adopted(actual, 0, "already adopted"))
             continue
         known = core.by_name.get(fold(actual))

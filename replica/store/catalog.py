@@ -321,7 +321,7 @@ def key_of_signature(signature: str) -> list[object]:
 
 
 def called(tables: Iterable[Table], name: str) -> Table | None:
-    """Of these, the one that is called so in the file; or in the group, where it has no table in the file. One that was
-    renamed is known to the group by its first name, under which there may be another table here."""
-    by_name = {fold(t.collection if t.shape is None else t.shape.name): t for t in tables}
-    return by_name.get(fold(name))
+    """Of these, the one that is called so in the file. One that was renamed is known to the group by its first name, under
+    which there may be another table here."""
+    folded = fold(name)
+    return next((t for t in tables if t.shape is not None and fold(t.shape.name) == folded), None)

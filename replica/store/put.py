@@ -8,10 +8,9 @@ as in plain SQL. A test holds both ways equal. What is known of many new rows is
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import compress
 from operator import itemgetter
@@ -31,6 +30,7 @@ from replica.store.fresh import BLOCK, fresh_columns, fresh_rows, named
 from replica.store.nursery import BYTES_MAX, Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.show import PlainRows, user_triggers
+from replica.store.source import taken
 
 ROWS = 16_384
 """Rows that are written together."""
@@ -51,14 +51,6 @@ class _Block(NamedTuple):
     kinds: list[set[type]]
 
 
-class SourceFailed(Exception):
-    """Where the rows come from, SQLite failed: that says nothing of the file that they were to go into."""
-
-    def __init__(self, error: sqlite3.Error) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False) -> int:
     """Insert or update rows (mappings, or sequences in the order of the table's columns), in the caller's transaction.
     Returns how many. `steady`: nobody's code runs while they are read; else what is known of each chunk is sorted in before
@@ -76,24 +68,6 @@ def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False
             index.catch_up(core)
     put.settle()
     return done
-
-
-def taken(source: Iterator[Row], count: int) -> list[Row]:
-    """The next rows, at most so many. Raises SourceFailed, and whatever else their source raises."""
-    try:
-        return list(itertools.islice(source, count))
-    except sqlite3.Error as error:
-        raise SourceFailed(error) from error
-
-
-def own(row: Row) -> Row:
-    """A row that stays what it is, whatever becomes of the object that it came in: who makes rows one by one may use one
-    object for them all."""
-    if type(row) is tuple:
-        return row
-    if isinstance(row, MutableMapping):
-        return dict(row)
-    return list(row) if isinstance(row, MutableSequence) else row
 
 
 def put_young(core: Core, name: str, rows: list[Row]) -> bool:

@@ -23,7 +23,7 @@ from protocol.outcome import Outcome
 from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
-from replica.store import absorb, ddl, index, put, report, schema, together, young
+from replica.store import absorb, ddl, index, put, report, schema, source, together, young
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.careful import Row
 from replica.store.changes import Change
@@ -156,21 +156,21 @@ class Store(StorePort):
         that the caller began may go on."""
         try:
             return self._put(table, rows)
-        except put.SourceFailed as failed:
+        except source.SourceFailed as failed:
             raise failed.error from None
 
     @reporting
     def _put(self, table: str, rows: Iterable[Row]) -> int:
         steady = type(rows) in {list, tuple}
         with bulk(self._db):
-            source = iter(rows) if steady else map(put.own, rows)
-            few = put.taken(source, young.BATCH_MAX + 1)
+            given = iter(rows) if steady else map(source.own, rows)
+            few = source.taken(given, young.BATCH_MAX + 1)
             inner = self._core.in_transaction
             fit = young.BATCH_MIN <= len(few) <= young.BATCH_MAX and not inner
             if fit and self._put_young(table, few):
                 return len(few)
             with self.transaction() as core, core.savepoint() if inner else nullcontext():
-                return put.put_many(core, table, chain(few, source), steady=steady)
+                return put.put_many(core, table, chain(few, given), steady=steady)
 
     def _put_young(self, table: str, rows: list[Row]) -> bool:
         """Whether the rows are in, all of them new. Where one is not, the next are often not either."""

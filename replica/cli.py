@@ -25,8 +25,9 @@ from protocol.session import Session
 from replica import invite as invites
 from replica import show
 from replica.errors import MapRefused, StoreError, UsageError, hopeless
-from replica.late import COMMANDS, Parser
+from replica.late import COMMANDS, Parser, Version
 from replica.progress import Bar
+from replica.store.report import printable
 from replica.store.store import Store, initialize
 from replica.sync_report import SyncReport
 from replica.words import clean, counted
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replica", description=(__doc__ or "").partition("\n")[0], epilog=_EPILOG)
+    parser.add_argument("--version", action=Version, nargs=0, help="print it, and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, run: Any, text: str, *, file: bool = True) -> Parser:
@@ -254,7 +256,8 @@ def _sql(options: argparse.Namespace) -> None:
     with Store(options.file) as store:
         columns, rows = store.execute(options.statement)
     if options.json:
-        _print_json([dict(zip(columns, map(show.printable, row), strict=True)) for row in rows])
+        names = show.told_apart(columns)
+        _print_json([dict(zip(names, map(printable, row), strict=True)) for row in rows])
     elif columns:
         show.table(columns, rows)
 

@@ -83,3 +83,12 @@ class Parser(argparse.ArgumentParser):
         self._mixed = True
         return self.parse_known_intermixed_args(args, namespace)
 
+
+class Version(argparse.Action):
+    """Print the version of the program, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('replica')}")
+        parser.exit()

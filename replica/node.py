@@ -190,14 +190,14 @@ class Node:
         return rows
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-        """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it."""
+        """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it. Cancelled, it ends."""
         async with self._opening:
             self._open_thread.check_open()
             if self._reader is None:
                 reader = StoreThread(lambda: self.host.connect(self.path, readonly=True))
                 await reader
                 self._reader = reader
-        return list(await self._reader.execute_fetchall(sql, parameters))
+        return await self._reader.rows(sql, parameters)
 
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows, all or nothing; cancelled, it may be either. Raises RowRefused."""

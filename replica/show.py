@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import sys
 import unicodedata
@@ -11,15 +12,20 @@ from typing import Any
 
 from protocol import limits
 from replica.store.adopt import Adopted
+from replica.store.report import printable
 from replica.sync_report import SyncReport
 from replica.words import clean, counted
 
 Json = dict[str, Any]
 
 
-def printable(value: object) -> object:
-    """A value as JSON can say it."""
-    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
+def told_apart(columns: Sequence[str]) -> list[str]:
+    """Names of columns, each once: the second `a` is `a:1`, as SQLite itself names it."""
+    found: dict[str, None] = {}
+    for name in columns:
+        numbered = (f"{name}:{number}" for number in itertools.count(1))
+        found[name if name not in found else next(n for n in numbered if n not in found and n not in columns)] = None
+    return list(found)
 
 
 def _width(text: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,9 @@ class StoreThread(aiosqlite.Connection):
         # Python waits at its end for every thread that is no daemon: for ever, if a second Ctrl-C kept it from being closed.
         # What is under way is then rolled back, as by a kill; what was acknowledged is on the disk.
         self._thread.daemon = True
+        self._lock = threading.Lock()
+        self._query: object = None
+        """What `rows` runs now; to be read and written under the lock."""
 
     def join(self) -> None:
         """Wait for the thread to end."""
@@ -44,3 +48,28 @@ class StoreThread(aiosqlite.Connection):
         result: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._tx.put_nowait((result, function))
         return result
+
+    async def rows(self, sql: str, parameters: Sequence[object]) -> list[Any]:
+        """Rows of a query. One whose caller gives up ends, or never begins: those behind it need not wait for it."""
+        mine = object()
+        given_up = False
+
+        def fetch() -> list[Any]:
+            with self._lock:
+                if given_up:
+                    return []
+                self._query = mine
+            try:
+                return self._conn.execute(sql, parameters).fetchall()
+            finally:
+                with self._lock:
+                    self._query = None
+
+        try:
+            return await self.post(fetch)
+        except asyncio.CancelledError:
+            with self._lock:
+                given_up = True
+                if self._query is mine:
+                    self._conn.interrupt()
+            raise

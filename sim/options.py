@@ -28,13 +28,13 @@ from sim.theirs import left_out, theirs
 
 MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
 """Virtual time of a world: six seconds to ten years."""
-DAYS_MAX = 3_650
+DAYS_MAX, NODES_MAX = 3_650, 1_000
 
 
 def add_world(parser: argparse.ArgumentParser) -> None:
     """Options of a world that is drawn."""
     add = parser.add_argument
-    add("--nodes", type=count, help="default: 5")
+    add("--nodes", type=_nodes, help="default: 5")
     time_ = parser.add_mutually_exclusive_group()
     time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
     time_.add_argument("--days", type=_days, help="of an office")
@@ -54,6 +54,13 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
+
+
+def _nodes(text: str) -> int:
+    nodes = count(text)
+    if nodes > NODES_MAX:
+        raise argparse.ArgumentTypeError(f"{text} nodes are too many: {NODES_MAX:,} at most")
+    return nodes
 
 
 def _days(text: str) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_init_invite_join_adopt(terminal: Terminal, tmp_path: Path) -> None:
     assert "make a copy of it with one" in terminal.err
     terminal.run("adopt", tmp_path / "hq.db", "v", code=USAGE)
     assert "is a view" in terminal.err
+
+
+def test_sql_prints_json_that_says_all(terminal: Terminal, tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path)
+    odd = "SELECT 9e999 AS a, -9e999 AS a, x'00ff' AS b, 1 AS 'a:1'"
+    assert terminal.json("sql", hq, odd) == [{"a": "Infinity", "a:2": "-Infinity", "b": "x'00ff'", "a:1": 1}]
+
+
+def test_a_select_waits_for_no_other_program(terminal: Terminal, tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=2)
+    with program(hq) as db:
+        db.execute("DELETE FROM contacts WHERE id = 'c000001'")  # Not committed yet.
+        assert terminal.json("sql", hq, " select count(*) AS n FROM contacts") == [{"n": 2}]
+    assert "all well" in terminal.run("verify", hq)
+
+
+def test_the_version_is_that_of_the_package(terminal: Terminal) -> None:
+    assert terminal.run("--version") == f"replica {version('replica')}\n"
 
 
 def test_status_verify_why_sql_rescan(terminal: Terminal, tmp_path: Path) -> None:

@@ -42,6 +42,35 @@ async def test_a_node_that_was_closed_says_so(tmp_path: Path) -> None:
         await node.query("SELECT 1")
 
 
+STEPS = 1_000_000
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def test_a_query_whose_caller_gave_up_holds_up_nobody(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    async with Node(hq) as node:
+        await node.query("SELECT 1")
+        reader = node._reader
+        assert reader is not None
+        begun, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def running_now() -> int:
+            loop.call_soon_threadsafe(begun.set)
+            return 0
+
+        await reader.set_progress_handler(running_now, STEPS)
+        running, waiting = (asyncio.create_task(node.query(ENDLESS)) for _ in range(2))
+        await begun.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert reader._query is not None, "who gives up a query that waits ends none that runs"
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        assert waiting.cancelled()
+        assert await node.query("SELECT name FROM contacts") == [("Name 0",)]
+
+
 @pytest.mark.parametrize("turns", range(1, 12))
 async def test_closing_that_is_cancelled_leaves_no_thread(tmp_path: Path, turns: int) -> None:
     hq, _ = make_pair(tmp_path, rows=1)

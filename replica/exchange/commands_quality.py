@@ -29,6 +29,7 @@ from replica.exchange.quality.profile import FieldProfile, Profile, profile
 from replica.exchange.quality.side import Side, open_side
 from replica.exchange.rows import Reader, ReadOptions
 from replica.progress import Bar
+from replica.store.report import printable
 from replica.words import clean
 
 OK, DIFFERS = 0, 1
@@ -217,7 +218,7 @@ def _show_compare(result: Result) -> None:
         ("twice in B", b.duplicates, b.repeated),
     ):
         if total:
-            shown = ", ".join("/".join(str(show.printable(part)) for part in key) for key in keys)
+            shown = ", ".join("/".join(str(printable(part)) for part in key) for key in keys)
             print(f"{title}: {clean(shown)}{', …' if total > len(keys) else ''}")
     if result.differences:
         print()
@@ -266,4 +267,4 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else show.printable(value)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else printable(value)

@@ -56,10 +56,12 @@ class Careful:
                 raise RowRefused(
                     f"row {number + 1} has no value for its key, {column.name}: it could not be replicated"
                 )
-        try:
-            return {n: check(v) for n, v in items.items()}
-        except ValueRefused as error:
-            raise RowRefused(f"row {number + 1}: {error}") from None
+        for name, value in items.items():
+            try:
+                items[name] = check(value)
+            except ValueRefused as error:
+                raise RowRefused(f"row {number + 1}, {name}: {error}") from None
+        return items
 
     def run(self, core: Core, rows: Iterable[tuple[int, Row]]) -> None:
         """Write rows, each with its number, from 0, in their order. Raises UsageError, RowRefused and RowAtFault."""

@@ -84,6 +84,8 @@ def connect(
     """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise; of the class `factory`. Raises
     StoreError."""
     path = str(path)
+    if path in {"", ":memory:"}:
+        raise NotAStore(f"{path!r} names no file: a node lives in a file, which several connections share")
     if not create and not Path(path).exists():
         raise NotAStore(f"{path}: there is no such file; `replica init {path}` would make one")
     try:
@@ -100,7 +102,7 @@ def connect(
         db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if (create or schema.installed(db)) and not readonly:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal" and path != ":memory:":
+            if mode != "wal":
                 raise StoreReadOnly(f"{path} cannot use write-ahead logging: move it to a local, writable disk")
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from protocol import limits
@@ -23,7 +24,9 @@ Json = dict[str, Any]
 
 
 def printable(value: object) -> object:
-    """A value as JSON can say it: bytes as x'hex'."""
+    """A value as JSON can say it: bytes as x'hex', what is beyond all numbers as "Infinity"."""
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, IllFormedText):
         return f"ill-formed text x'{value.hex()}'"
     return f"x'{value.hex()}'" if isinstance(value, bytes) else value

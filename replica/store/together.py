@@ -41,6 +41,7 @@ _CONTROL = re.compile(
     re.I | re.S,
 )
 
+_KEYS = re.compile(r"\s*PRAGMA\s+(?:main\s*\.\s*)?foreign_keys\s*[=(]", re.I)
 _READS = re.compile(r"\s*SELECT\b", re.I)
 _OURS = re.compile(
     r"\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|FROM|TABLE|TRIGGER|INDEX|ON|EXISTS)"
@@ -51,11 +52,21 @@ _OURS = re.compile(
 _Columns = tuple[list[str], list[Any]]
 
 
+def reads(sql: str) -> bool:
+    """Whether a statement surely only reads."""
+    return bool(_READS.match(sql))
+
+
 def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> Callable[[Core], _Columns]:
     """One SQL statement: (columns, rows). Raises UsageError for one about transactions, or that writes tables of ours."""
+    if _KEYS.match(sql):
+        raise UsageError(
+            "PRAGMA foreign_keys has no effect here: what a node writes does not enforce foreign keys, and `status` counts "
+            "the rows whose parent is missing; a program that opens the file itself may switch them on"
+        )
     if control := _CONTROL.match(sql):
         raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
-    if _OURS.search(sql) and not _READS.match(sql):
+    if _OURS.search(sql) and not reads(sql):
         raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
 
     def run(core: Core) -> _Columns:

@@ -22,7 +22,8 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("words", [
-    ("--days", "1e9"), ("--days", "99999"), ("--nodes", "0"), ("--minutes", "nan"), ("--bug", "no-tie-brake"),
+    ("--days", "1e9"), ("--days", "99999"), ("--nodes", "0"), ("--nodes", "1001"), ("--minutes", "nan"),
+    ("--bug", "no-tie-brake"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -122,7 +122,7 @@ def test_a_refused_write_leaves_nothing_and_hurts_nobody(machine: Make) -> None:
         statement("INSERT INTO t VALUES ('g', 4, '')"),
     ])  # fmt: skip
     assert [type(one.error) for one in done] == [type(None), RowRefused, RowRefused, RowRefused, type(None)]
-    assert str(done[3].error).startswith("row 1: ")
+    assert str(done[3].error).startswith("row 1, v: ")
     assert commits.number == 1
     assert m.rows("SELECT k FROM t ORDER BY k") == [("a",), ("g",)]
     assert [change.kind for change in heard] == ["insert"]
@@ -359,6 +359,13 @@ def test_what_a_listener_raises_is_no_reason_to_write_twice(machine: Make) -> No
 def test_a_statement_about_transactions_is_refused_before_it_waits(sql: str) -> None:
     with pytest.raises(UsageError, match="has no place here"):
         statement(sql)
+
+
+@pytest.mark.parametrize("sql", ["PRAGMA foreign_keys = ON", "pragma main . foreign_keys(1)"])
+def test_a_setting_that_would_have_no_effect_is_refused(sql: str) -> None:
+    with pytest.raises(UsageError, match="has no effect here"):
+        statement(sql)
+    assert callable(statement("PRAGMA foreign_keys"))
 
 
 @pytest.mark.parametrize("before", ["/*a*/", "-- a\n", " ;", "/*/ -- */ --/*\n\ufeff", "/***/"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         Store(tmp_path)
     with pytest.raises(StoreError, match=r"cannot open .*: check that the folder exists"):
         initialize(tmp_path / "folder" / "none.db", "a")
+
+
+@pytest.mark.parametrize("path", ["", ":memory:"])
+def test_what_names_no_file_is_refused(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for make in (Store, partial(initialize, name="a")):
+        with pytest.raises(NotAStore, match="names no file"):
+            make(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_of_an_older_version_is_brought_up_to_date(machine: Make) -> None:

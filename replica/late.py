@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Print the version of the program, and end."""
+    """Print the version of the program, and end. argparse's own would look it up at each start."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version

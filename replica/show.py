@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import json
 import sys
 import unicodedata
@@ -20,12 +19,18 @@ Json = dict[str, Any]
 
 
 def told_apart(columns: Sequence[str]) -> list[str]:
-    """Names of columns, each once: the second `a` is `a:1`, as SQLite itself names it."""
-    found: dict[str, None] = {}
+    """Names of columns, each once: of two called `a` the second is `a:1`, or has the next number that is free."""
+    taken, found, numbers = set(columns), list[str](), dict[str, int]()
     for name in columns:
-        numbered = (f"{name}:{number}" for number in itertools.count(1))
-        found[name if name not in found else next(n for n in numbered if n not in found and n not in columns)] = None
-    return list(found)
+        told = name
+        if name in numbers:
+            while told in taken:
+                numbers[name] += 1
+                told = f"{name}:{numbers[name]}"
+            taken.add(told)
+        numbers.setdefault(name, 0)
+        found.append(told)
+    return found
 
 
 def _width(text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -13,8 +12,10 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from replica.errors import UsageError
+from replica.store.connection import STEPS
 
 _T = TypeVar("_T")
+_CLOSED = "the node is closed"
 
 
 class StoreThread(aiosqlite.Connection):
@@ -25,9 +26,7 @@ class StoreThread(aiosqlite.Connection):
         # Python waits at its end for every thread that is no daemon: for ever, if a second Ctrl-C kept it from being closed.
         # What is under way is then rolled back, as by a kill; what was acknowledged is on the disk.
         self._thread.daemon = True
-        self._lock = threading.Lock()
-        self._query: object = None
-        """What `rows` runs now; to be read and written under the lock."""
+        self._closing = False
 
     def join(self) -> None:
         """Wait for the thread to end."""
@@ -36,7 +35,7 @@ class StoreThread(aiosqlite.Connection):
     def check_open(self) -> None:
         """Raise UsageError if it was closed."""
         if not self._running or self._connection is None:
-            raise UsageError("the node is closed")
+            raise UsageError(_CLOSED)
 
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run a function there; returns when it has ended."""
@@ -50,26 +49,32 @@ class StoreThread(aiosqlite.Connection):
         return result
 
     async def rows(self, sql: str, parameters: Sequence[object]) -> list[Any]:
-        """Rows of a query. One whose caller gives up ends, or never begins: those behind it need not wait for it."""
-        mine = object()
+        """Rows of a query. One whose caller gives up ends, or never begins: those behind it need not wait for it. Raises
+        UsageError if this thread is closed meanwhile."""
         given_up = False
 
+        def ended() -> bool:
+            return given_up or self._closing
+
         def fetch() -> list[Any]:
-            with self._lock:
-                if given_up:
-                    return []
-                self._query = mine
+            if given_up:
+                return []
+            # Not `interrupt`: that is lost on a statement that is still being compiled.
+            self._conn.set_progress_handler(ended, STEPS)
             try:
                 return self._conn.execute(sql, parameters).fetchall()
-            finally:
-                with self._lock:
-                    self._query = None
+            except sqlite3.OperationalError as error:
+                if self._closing:
+                    raise UsageError(_CLOSED) from error
+                raise
 
         try:
             return await self.post(fetch)
         except asyncio.CancelledError:
-            with self._lock:
-                given_up = True
-                if self._query is mine:
-                    self._conn.interrupt()
+            given_up = True
             raise
+
+    async def close(self) -> None:
+        """End the query that runs, wait for all else, and close the connection."""
+        self._closing = True
+        await super().close()

@@ -28,13 +28,15 @@ from sim.theirs import left_out, theirs
 
 MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
 """Virtual time of a world: six seconds to ten years."""
-DAYS_MAX, NODES_MAX = 3_650, 1_000
+DAYS_MAX = 3_650
+NODES_MAX = 1_000
+"""Each is a store of its own in memory, and all must become equal."""
 
 
 def add_world(parser: argparse.ArgumentParser) -> None:
     """Options of a world that is drawn."""
     add = parser.add_argument
-    add("--nodes", type=_nodes, help="default: 5")
+    add("--nodes", type=_nodes, help=f"default: 5; at most {NODES_MAX:,}")
     time_ = parser.add_mutually_exclusive_group()
     time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
     time_.add_argument("--days", type=_days, help="of an office")

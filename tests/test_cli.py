@@ -79,11 +79,18 @@ def test_sql_prints_json_that_says_all(terminal: Terminal, tmp_path: Path) -> No
     assert terminal.json("sql", hq, odd) == [{"a": "Infinity", "a:2": "-Infinity", "b": "x'00ff'", "a:1": 1}]
 
 
+def test_names_of_columns_are_told_apart() -> None:
+    assert show.told_apart(["a", "b", "a", "a"]) == ["a", "b", "a:1", "a:2"]
+    assert show.told_apart(["a", "a", "a:1", "a:1"]) == ["a", "a:2", "a:1", "a:1:1"]
+
+
 def test_a_select_waits_for_no_other_program(terminal: Terminal, tmp_path: Path) -> None:
     hq, _ = make_pair(tmp_path, rows=2)
     with program(hq) as db:
         db.execute("DELETE FROM contacts WHERE id = 'c000001'")  # Not committed yet.
-        assert terminal.json("sql", hq, " select count(*) AS n FROM contacts") == [{"n": 2}]
+        for sql in ("select count(*) AS n FROM contacts", "-- how many\n;/**/SELECT 2 AS n"):
+            assert terminal.json("sql", hq, sql) == [{"n": 2}]
+        assert "VALUES" in terminal.run("sql", hq, "VALUES ('VALUES')")
     assert "all well" in terminal.run("verify", hq)
 
 

@@ -42,33 +42,76 @@ async def test_a_node_that_was_closed_says_so(tmp_path: Path) -> None:
         await node.query("SELECT 1")
 
 
-STEPS = 1_000_000
-ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT meet() UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 
 
-async def test_a_query_whose_caller_gave_up_holds_up_nobody(tmp_path: Path) -> None:
+class Meeting:
+    """What a query calls, or is given as a value: the test hears that it is there, and lets it go on."""
+
+    def __init__(self) -> None:
+        self._there, self._loop, self._go = asyncio.Event(), asyncio.get_running_loop(), threading.Event()
+
+    def __call__(self) -> int:
+        self._loop.call_soon_threadsafe(self._there.set)
+        assert self._go.wait(60)
+        return 1
+
+    def __conform__(self, _: object) -> int:
+        return self()
+
+    async def there(self) -> None:
+        await self._there.wait()
+
+    def go_on(self) -> None:
+        self._go.set()
+
+
+async def _meeting(node: Node) -> Meeting:
+    await node.query("SELECT 1")
+    assert node._reader is not None
+    meeting = Meeting()
+    await node._reader.create_function("meet", 0, meeting)
+    return meeting
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_query_whose_caller_gives_up_ends(tmp_path: Path, runs: bool) -> None:
     hq, _ = make_pair(tmp_path, rows=1)
     async with Node(hq) as node:
-        await node.query("SELECT 1")
-        reader = node._reader
-        assert reader is not None
-        begun, loop = asyncio.Event(), asyncio.get_running_loop()
+        meeting = await _meeting(node)
+        waits = node.query(ENDLESS) if runs else node.query(ENDLESS.replace("meet()", "?"), [meeting])
+        query = asyncio.create_task(waits)
+        await meeting.there()
+        query.cancel()
+        await asyncio.wait([query])
+        meeting.go_on()
+        async with asyncio.timeout(30):
+            assert await node.query("SELECT name FROM contacts") == [("Name 0",)]
 
-        def running_now() -> int:
-            loop.call_soon_threadsafe(begun.set)
-            return 0
 
-        await reader.set_progress_handler(running_now, STEPS)
-        running, waiting = (asyncio.create_task(node.query(ENDLESS)) for _ in range(2))
-        await begun.wait()
+async def test_who_gives_up_a_query_that_waits_ends_none_that_runs(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    async with Node(hq) as node:
+        meeting = await _meeting(node)
+        running, waiting = (asyncio.create_task(node.query(sql)) for sql in ("SELECT meet(), name FROM contacts", ENDLESS))
+        await meeting.there()
         waiting.cancel()
         await asyncio.wait([waiting])
-        assert reader._query is not None, "who gives up a query that waits ends none that runs"
-        running.cancel()
-        await asyncio.wait([running])
-        assert running.cancelled()
-        assert waiting.cancelled()
-        assert await node.query("SELECT name FROM contacts") == [("Name 0",)]
+        meeting.go_on()
+        async with asyncio.timeout(30):
+            assert await running == [(1, "Name 0")]
+            assert await node.query("SELECT 1") == [(1,)]
+
+
+async def test_closing_ends_the_query_that_runs(tmp_path: Path) -> None:
+    hq, _ = make_pair(tmp_path, rows=1)
+    async with asyncio.timeout(30), Node(hq) as node:
+        meeting = await _meeting(node)
+        query = asyncio.create_task(node.query(ENDLESS))
+        await meeting.there()
+        meeting.go_on()
+    with pytest.raises(UsageError, match="the node is closed"):
+        await query
 
 
 @pytest.mark.parametrize("turns", range(1, 12))

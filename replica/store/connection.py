@@ -84,7 +84,7 @@ def connect(
     """A connection as the engine wants it: autocommit, WAL, FULL unless told otherwise; of the class `factory`. Raises
     StoreError."""
     path = str(path)
-    if path in {"", ":memory:"}:
+    if path in {"", ":memory:"}:  # Who says so means a database in memory, not a file of that name.
         raise NotAStore(f"{path!r} names no file: a node lives in a file, which several connections share")
     if not create and not Path(path).exists():
         raise NotAStore(f"{path}: there is no such file; `replica init {path}` would make one")

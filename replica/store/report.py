@@ -24,9 +24,9 @@ Json = dict[str, Any]
 
 
 def printable(value: object) -> object:
-    """A value as JSON can say it: bytes as x'hex', what is beyond all numbers as "Infinity"."""
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
+    """A value as JSON can say it: bytes as x'hex', and what is no finite number as "Infinity" or "NaN"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("inf", "Infinity").replace("nan", "NaN")
     if isinstance(value, IllFormedText):
         return f"ill-formed text x'{value.hex()}'"
     return f"x'{value.hex()}'" if isinstance(value, bytes) else value

@@ -36,13 +36,13 @@ Write = Callable[[Core], Any]
 """One write, in a transaction that somebody else began. It leaves its plain SQL to be absorbed."""
 
 
-_CONTROL = re.compile(
-    r"(?>[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*+(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b",
-    re.I | re.S,
+_BEFORE = r"(?>[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*+"
+"""What may stand before the first word of a statement."""
+_CONTROL = re.compile(_BEFORE + r"(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b", re.I | re.S)
+_KEYS = re.compile(
+    _BEFORE + r"PRAGMA\b[^=(]*\bforeign_keys[\"'`\]]?(?>\s|--[^\n]*\n|/\*.*?\*/)*+[=(]", re.I | re.S
 )
-
-_KEYS = re.compile(r"\s*PRAGMA\s+(?:main\s*\.\s*)?foreign_keys\s*[=(]", re.I)
-_READS = re.compile(r"\s*SELECT\b", re.I)
+_READS = re.compile(_BEFORE + r"(?:SELECT|VALUES|EXPLAIN)\b", re.I | re.S)
 _OURS = re.compile(
     r"\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|FROM|TABLE|TRIGGER|INDEX|ON|EXISTS)"
     r"[\s\"'`\[]+(?:main[\"'`\]]?\s*\.\s*[\"'`\[]?)?_replica_",
@@ -53,7 +53,7 @@ _Columns = tuple[list[str], list[Any]]
 
 
 def reads(sql: str) -> bool:
-    """Whether a statement surely only reads."""
+    """Whether a statement surely only reads: its first word says so. That of one WITH something does not."""
     return bool(_READS.match(sql))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from replica.errors import UsageError
-from sim.options import add_world, given, scenario_of, untried
+from sim.options import DAYS_MAX, NODES_MAX, add_world, given, scenario_of, untried
 from sim.scenario import Place, Scenario
 
 
@@ -31,6 +31,11 @@ def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.C
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"argument {words[0]}: " in said
     assert len(said) < 160
+
+
+def test_the_most_is_not_too_many() -> None:
+    most = parsed("--nodes", str(NODES_MAX), "--days", str(DAYS_MAX))
+    assert (most.nodes, most.days) == (NODES_MAX, DAYS_MAX)
 
 
 @pytest.mark.parametrize("faults", ["", ",", "partition:1000000"])

@@ -258,9 +258,12 @@ def test_a_definition_that_a_query_changed_is_followed(machine: Make) -> None:
     assert a.store.verify() == []
 
 
-def test_a_statement_without_end_can_be_interrupted(machine: Make) -> None:
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+@pytest.mark.parametrize("endless", [ENDLESS, f"SELECT * FROM ({ENDLESS})"])
+def test_a_statement_without_end_can_be_interrupted(machine: Make, endless: str) -> None:
     m = machine("m", T)
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:

@@ -361,11 +361,19 @@ def test_a_statement_about_transactions_is_refused_before_it_waits(sql: str) -> 
         statement(sql)
 
 
-@pytest.mark.parametrize("sql", ["PRAGMA foreign_keys = ON", "pragma main . foreign_keys(1)"])
+@pytest.mark.parametrize("sql", [
+    "PRAGMA foreign_keys = ON", "pragma main . foreign_keys(1)", "/*c*/ ;PRAGMA/**/foreign_keys/**/=1",
+    'PRAGMA "main".[foreign_keys] = 1', "PRAGMA `foreign_keys`--\n=1",
+])  # fmt: skip
 def test_a_setting_that_would_have_no_effect_is_refused(sql: str) -> None:
     with pytest.raises(UsageError, match="has no effect here"):
         statement(sql)
-    assert callable(statement("PRAGMA foreign_keys"))
+
+
+def test_what_a_setting_is_may_be_asked(machine: Make) -> None:
+    a = machine("a", "CREATE TABLE foreign_keys(k TEXT PRIMARY KEY)")
+    assert a.store.execute("PRAGMA foreign_keys") == (["foreign_keys"], [(0,)])
+    assert [row[1] for row in a.store.execute("PRAGMA table_info(foreign_keys)")[1]] == ["k"]
 
 
 @pytest.mark.parametrize("before", ["/*a*/", "-- a\n", " ;", "/*/ -- */ --/*\n\ufeff", "/***/"])

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from replica.node import Node
 
 OK, DIFFERS, USAGE, PEER, FILE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_NO_TEXT = "surrogates not allowed"
+"""Python's reason for bytes of a command line that are no text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+    except UnicodeEncodeError as error:
+        if error.reason != _NO_TEXT:
+            raise
+        print(f"replica: not UTF-8: {error.object[max(0, error.start - 30) : error.end]!a}", file=sys.stderr)
+        return USAGE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"replica: {clean(where)}{clean(error.strerror or error)}", file=sys.stderr)

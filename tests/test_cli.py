@@ -79,6 +79,14 @@ def test_sql_prints_json_that_says_all(terminal: Terminal, tmp_path: Path) -> No
     assert terminal.json("sql", hq, odd) == [{"a": "Infinity", "a:2": "-Infinity", "b": "x'00ff'", "a:1": 1}]
 
 
+@pytest.mark.parametrize("words", [("sql", "SELECT '\udcff'"), ("adopt", "\udcff"), ("invite", "ws://\udcff:1")])
+def test_words_that_are_no_text_are_refused(terminal: Terminal, tmp_path: Path, words: tuple[str, ...]) -> None:
+    hq, _ = make_pair(tmp_path)
+    terminal.run(words[0], hq, *words[1:], code=USAGE)
+    assert terminal.err.startswith("replica: not UTF-8: ")
+    assert "\\udcff" in terminal.err
+
+
 def test_names_of_columns_are_told_apart() -> None:
     assert show.told_apart(["a", "b", "a", "a"]) == ["a", "b", "a:1", "a:2"]
     assert show.told_apart(["a", "a", "a:1", "a:1"]) == ["a", "a:2", "a:1", "a:1:1"]

@@ -1,4 +1,5 @@
-"""Commands that bring rooms of their own: known by name and one line, imported when they are called."""
+"""What the command line looks up when it is called for: commands that bring rooms of their own, known by name and one line,
+and the version."""
 
 from __future__ import annotations
 

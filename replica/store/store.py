@@ -185,9 +185,8 @@ class Store(StorePort):
             return False
 
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
-        """Run one SQL statement and stamp what it wrote: (columns, rows). What begins with SELECT waits for no other
-        program that writes.
-        Raises UsageError for one about transactions."""
+        """Run one SQL statement and stamp what it wrote: (columns, rows). What begins with SELECT waits for no other program
+        that writes. Raises UsageError for one about transactions."""
         run = together.statement(sql, parameters)
         if together.reads(sql):
             with interruptible(self._db), self._core.reading():

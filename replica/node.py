@@ -37,11 +37,12 @@ from replica.host import Host
 from replica.invite import Invite
 from replica.parting import part
 from replica.soon import Soon
-from replica.store import together
 from replica.store.adopt import Adopted, Progress
 from replica.store.careful import Row
 from replica.store.changes import Change
+from replica.store.statement import statement
 from replica.store.store import Store
+from replica.store.together import Rows
 from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport
 from replica.transport import Listener
@@ -184,7 +185,7 @@ class Node:
     async def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Run one SQL statement that may write; returns its rows when it is on the disk. Its changes are told soon after."""
         try:
-            _, rows = await self._waiting.write(together.statement(sql, parameters))
+            _, rows = await self._waiting.write(statement(sql, parameters))
         finally:  # Who gives up may have written all the same.
             self._soon.wrote()
         return rows
@@ -202,7 +203,7 @@ class Node:
     async def put_many(self, table: str, rows: Iterable[Row]) -> int:
         """Insert or update many rows, all or nothing; cancelled, it may be either. Raises RowRefused."""
         if isinstance(rows, list | tuple) and len(rows) <= FEW_ROWS:
-            return await self._waiting.write(together.Rows(table, rows))
+            return await self._waiting.write(Rows(table, rows))
         return await self.call(self.store.put_many, table, rows)
 
     async def adopt(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ReplicaError
 from replica.node import Node
-from replica.store import together
 from replica.store.core import Core
+from replica.store.statement import statement
 from sim.diary import Row
 from sim.result import Work
 from sim.scenario import Event
@@ -74,7 +74,7 @@ class Through:
     async def execute(self, node: Node, event: Event, keys: Keys) -> None:
         """`Node.execute` of the one statement of this event, with a look at the rows within the transaction."""
         machine, (sql,) = self._machine, event.with_["sql"]
-        run, tables = together.statement(sql), tuple(dict.fromkeys(table for table, _ in keys))
+        run, tables = statement(sql), tuple(dict.fromkeys(table for table, _ in keys))
         inside: list[tuple[list[Row], object]] = []
 
         def write(core: Core) -> None:

@@ -20,7 +20,7 @@ STORE = (
     "toggled", "dirty", "changes", "schema", "catalog", "damage", "core", "capture", "history", "grow", "index",
     "nursery", "young", "shadow", "state", "encoder", "fresh", "leap", "rivals", "show", "outbox", "retouch", "inserted",
     "absorb", "source", "put", "refit", "ddl", "adopt", "mend", "edits", "apply", "insert", "fit", "identify", "upsert",
-    "report", "verify", "repair", "sample", "sketched", "together", "port", "store",
+    "report", "verify", "repair", "sample", "sketched", "statement", "together", "port", "store",
 )  # fmt: skip
 """The rooms of the store, from the ground up: each imports only what stands before it."""
 

@@ -33,6 +33,7 @@ from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import CAUTIOUS, COPY_AFTER, StorePort, reporting
 from replica.store.repair import repair
+from replica.store.statement import reads, statement
 from replica.store.verify import verify
 
 
@@ -187,8 +188,8 @@ class Store(StorePort):
     def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> tuple[list[str], list[Any]]:
         """Run one SQL statement and stamp what it wrote: (columns, rows). What begins with SELECT waits for no other program
         that writes. Raises UsageError for one about transactions."""
-        run = together.statement(sql, parameters)
-        if together.reads(sql):
+        run = statement(sql, parameters)
+        if reads(sql):
             with interruptible(self._db), self._core.reading():
                 return run(self._core)
         with interruptible(self._db), self.transaction() as core:

@@ -14,7 +14,6 @@ again with each behind a savepoint, so that it leaves the others alone. One test
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,7 +21,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from protocol.errors import OurFault
-from replica.errors import StoreBusy, UsageError
+from replica.errors import StoreBusy
 from replica.store import index
 from replica.store.absorb import absorb_all
 from replica.store.careful import Row
@@ -34,47 +33,6 @@ _Transaction = Callable[[], AbstractContextManager[Core]]
 
 Write = Callable[[Core], Any]
 """One write, in a transaction that somebody else began. It leaves its plain SQL to be absorbed."""
-
-
-_BEFORE = r"(?>[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*+"
-"""What may stand before the first word of a statement."""
-_CONTROL = re.compile(_BEFORE + r"(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b", re.I | re.S)
-_KEYS = re.compile(
-    _BEFORE + r"PRAGMA\b[^=(]*\bforeign_keys[\"'`\]]?(?>\s|--[^\n]*\n|/\*.*?\*/)*+[=(]", re.I | re.S
-)
-_READS = re.compile(_BEFORE + r"(?:SELECT|VALUES|EXPLAIN)\b", re.I | re.S)
-_OURS = re.compile(
-    r"\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|FROM|TABLE|TRIGGER|INDEX|ON|EXISTS)"
-    r"[\s\"'`\[]+(?:main[\"'`\]]?\s*\.\s*[\"'`\[]?)?_replica_",
-    re.I,
-)
-
-_Columns = tuple[list[str], list[Any]]
-
-
-def reads(sql: str) -> bool:
-    """Whether a statement surely only reads: its first word says so. That of one WITH something does not."""
-    return bool(_READS.match(sql))
-
-
-def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> Callable[[Core], _Columns]:
-    """One SQL statement: (columns, rows). Raises UsageError for one about transactions, or that writes tables of ours."""
-    if _KEYS.match(sql):
-        raise UsageError(
-            "PRAGMA foreign_keys has no effect here: what a node writes does not enforce foreign keys, and `status` counts "
-            "the rows whose parent is missing; a program that opens the file itself may switch them on"
-        )
-    if control := _CONTROL.match(sql):
-        raise UsageError(f"{control[1].upper()} has no place here: each call is one transaction of its own")
-    if _OURS.search(sql) and not reads(sql):
-        raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
-
-    def run(core: Core) -> _Columns:
-        cursor = core.db.execute(sql, parameters)
-        rows = cursor.fetchall() if cursor.description else []
-        return [d[0] for d in cursor.description or ()], rows
-
-    return run
 
 
 class Rows:

@@ -11,7 +11,8 @@ import pytest
 from replica.store import index, put
 from replica.store.core import Core
 from replica.store.dirty import Dirty
-from replica.store.together import Rows, statement
+from replica.store.statement import statement
+from replica.store.together import Rows
 from tests.store.harness import Machine
 
 Make = Callable[..., Machine]

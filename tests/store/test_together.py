@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from protocol.errors import OurFault
-from replica.errors import RowRefused, StoreBusy, UsageError
+from replica.errors import RowRefused, StoreBusy
 from replica.store import absorb, connection, index, put, together
 from replica.store.catalog import Table
 from replica.store.changes import Change
 from replica.store.core import Core
 from replica.store.outbox import Entry
+from replica.store.statement import statement
 from replica.store.store import Store
-from replica.store.together import Done, Rows, Write, statement
+from replica.store.together import Done, Rows, Write
 from tests.store.harness import Machine, foreign, meet
 
 Make = Callable[..., Machine]
@@ -355,39 +356,6 @@ def test_what_a_listener_raises_is_no_reason_to_write_twice(machine: Make) -> No
     assert m.rows("SELECT v FROM t") == [(3,)]
 
 
-@pytest.mark.parametrize("sql", ["COMMIT", " -- x\n begin", "Rollback"])
-def test_a_statement_about_transactions_is_refused_before_it_waits(sql: str) -> None:
-    with pytest.raises(UsageError, match="has no place here"):
-        statement(sql)
-
-
-@pytest.mark.parametrize("sql", [
-    "PRAGMA foreign_keys = ON", "pragma main . foreign_keys(1)", "/*c*/ ;PRAGMA/**/foreign_keys/**/=1",
-    'PRAGMA "main".[foreign_keys] = 1', "PRAGMA `foreign_keys`--\n=1",
-])  # fmt: skip
-def test_a_setting_that_would_have_no_effect_is_refused(sql: str) -> None:
-    with pytest.raises(UsageError, match="has no effect here"):
-        statement(sql)
-
-
-def test_what_a_setting_is_may_be_asked(machine: Make) -> None:
-    a = machine("a", "CREATE TABLE foreign_keys(k TEXT PRIMARY KEY)")
-    assert a.store.execute("PRAGMA foreign_keys") == (["foreign_keys"], [(0,)])
-    assert [row[1] for row in a.store.execute("PRAGMA table_info(foreign_keys)")[1]] == ["k"]
-
-
-@pytest.mark.parametrize("before", ["/*a*/", "-- a\n", " ;", "/*/ -- */ --/*\n\ufeff", "/***/"])
-def test_no_number_of_comments_hides_what_a_statement_is(before: str) -> None:
-    assert callable(statement(before * 10_000 + "SELECT 1"))
-    with pytest.raises(UsageError, match="COMMIT has no place here"):
-        statement(before * 10_000 + "COMMIT")
-
-
-@pytest.mark.parametrize("sql", ["/*" * 10_000, "/*" + "*" * 10_000, "/*a*/" * 10_000 + "/* COMMIT", "--" * 10_000])
-def test_a_comment_without_an_end_is_no_statement_about_transactions(sql: str) -> None:
-    assert callable(statement(sql))
-
-
 def test_the_store_alone_does_the_same(machine: Make) -> None:
     m = machine("m", TABLES)
     store: Store = m.store
@@ -395,16 +363,3 @@ def test_the_store_alone_does_the_same(machine: Make) -> None:
     with pytest.raises(OurFault):
         store.execute("INSERT INTO t VALUES ('b', 1, 'x')")
     assert len(m.records("t")) == 1
-
-
-@pytest.mark.parametrize(
-    "sql",
-    ["DROP TABLE _replica_outbox", 'delete from main."_replica_meta"', "UPDATE OR IGNORE [_replica_meta] SET value = 1",
-     "DROP TRIGGER IF EXISTS _replica_t1_insert", "INSERT INTO main._replica_mute VALUES (1)"],
-)  # fmt: skip
-def test_no_statement_writes_the_tables_of_the_engine(machine: Make, sql: str) -> None:
-    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v)")
-    with pytest.raises(UsageError, match="the engine's own"):
-        m.store.execute(sql)
-    m.store.execute("INSERT INTO t VALUES ('_replica_', 'said of _replica_meta')")
-    assert m.store.execute("SELECT count(*) FROM _replica_mute")[1] == [(0,)]

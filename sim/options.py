@@ -15,6 +15,7 @@ import math
 import re
 import shlex
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
@@ -36,10 +37,10 @@ NODES_MAX = 1_000
 def add_world(parser: argparse.ArgumentParser) -> None:
     """Options of a world that is drawn."""
     add = parser.add_argument
-    add("--nodes", type=_nodes, help=f"default: 5; at most {NODES_MAX:,}")
+    add("--nodes", type=_up_to(NODES_MAX, "nodes"), help=f"default: 5; at most {NODES_MAX:,}")
     time_ = parser.add_mutually_exclusive_group()
     time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
-    time_.add_argument("--days", type=_days, help="of an office")
+    time_.add_argument("--days", type=_up_to(DAYS_MAX, "days"), help="of an office")
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
     add(
         "--faults",
@@ -58,18 +59,14 @@ def count(text: str) -> int:
     return int(text)
 
 
-def _nodes(text: str) -> int:
-    nodes = count(text)
-    if nodes > NODES_MAX:
-        raise argparse.ArgumentTypeError(f"{text} nodes are too many: {NODES_MAX:,} at most")
-    return nodes
+def _up_to(most: int, what: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = count(text)
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{text} {what} are too many: {most:,} at most")
+        return number
 
-
-def _days(text: str) -> int:
-    days = count(text)
-    if days > DAYS_MAX:
-        raise argparse.ArgumentTypeError(f"{text} days are too many: {DAYS_MAX:,} at most")
-    return days
+    return parse
 
 
 def bug(text: str) -> str:

@@ -1,6 +1,5 @@
 """The stored trie is the one made anew, however it came to be."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -39,15 +39,29 @@ def bulk(db: sqlite3.Connection) -> Iterator[None]:
         db.execute(f"PRAGMA cache_size = {before}")
 
 
-@contextmanager
-def unhurried(db: sqlite3.Connection) -> Iterator[None]:
-    """For commits inside for which somebody waits: to copy the log into the file, which takes some 30 ms, is left to the
-    next commit outside, or to `copy_log` before that."""
-    db.execute(f"PRAGMA wal_autocheckpoint = {UNHURRIED_PAGES}")
-    try:
-        yield
-    finally:
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+class Pace:
+    """How long the write-ahead log of a connection may become until a commit copies it into the file, which takes some
+    30 ms. SQLite compiles the PRAGMA anew each time, so it is only told of a change, before the commit that it is for."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._awaited = self._told = False
+
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """For transactions inside, for whose commits somebody waits: the copy is left to the next commit outside, or to
+        `copy_log` before that."""
+        before, self._awaited = self._awaited, True
+        try:
+            yield
+        finally:
+            self._awaited = before
+
+    def keep(self) -> None:
+        """Before a transaction."""
+        if self._told != self._awaited:
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {UNHURRIED_PAGES if self._awaited else CHECKPOINT_PAGES}")
+            self._told = self._awaited
 
 
 @contextmanager

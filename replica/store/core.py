@@ -23,7 +23,7 @@ from protocol.values import IllFormedText
 from replica.errors import NotAStore, hopeless
 from replica.store import catalog, schema
 from replica.store.changes import Change, Changes
-from replica.store.connection import begin
+from replica.store.connection import Pace, begin
 from replica.store.damage import Decoding
 from replica.store.dirty import Dirty
 from replica.store.lists import CHUNK, filled, length, places
@@ -56,7 +56,7 @@ class Core:
         """`follow_schema` is called in a write transaction when somebody changed a definition."""
         self._follow_schema = follow_schema
         self.db, self.path, self.now_ms, self.random = db, path, now_ms, random
-        self._reporting = Decoding(self)
+        self._reporting, self.pace = Decoding(self), Pace(db)
         self.tables: dict[int, catalog.Table] = {}
         self.by_name: dict[str, catalog.Table] = {}
         self.changes, self.dirty, self.toggled = Changes(), Dirty(), Toggled()
@@ -70,8 +70,6 @@ class Core:
         """`versions` when this transaction began."""
         self._seen = self.known = _NEVER
         """Of definitions, and of what others committed: what was read in, and what was seen last."""
-        self._shapes: dict[str, catalog.Shape | str] = {}
-        self._shapes_at = -1
         self._meta: dict[str, Any] | None = None
         self._meta_at = -1
         """What other connections had committed when the settings were read."""
@@ -141,6 +139,7 @@ class Core:
             yield
             return
         with self.reporting():
+            self.pace.keep()
             begin(self.db, self._busy_ms)
             self.in_transaction = True
             try:
@@ -212,12 +211,8 @@ class Core:
             self._follow_schema(self)
 
     def reload(self) -> None:
-        """Read the tables anew. Definitions that this transaction changed are remembered by no number: it may be undone,
-        and then another definition gets the same."""
-        at = self.db.execute("PRAGMA schema_version").fetchone()[0]
-        if at != self._shapes_at:
-            self._shapes, self._shapes_at = {}, at if at == self.began[0] else -1
-        self.tables = catalog.load(self.db, self._shapes)
+        """Read the tables anew."""
+        self.tables = catalog.load(self.db)
         self.by_name = {t.collection: t for t in self.tables.values()}
 
     @property

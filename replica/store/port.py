@@ -24,7 +24,7 @@ from protocol.trie import Entry, Node
 from replica import system
 from replica.store import absorb, ddl, history, index, sample
 from replica.store.apply import apply
-from replica.store.connection import connect, copy_log, unhurried
+from replica.store.connection import connect, copy_log
 from replica.store.core import Collision, Core
 from replica.store.fresh import deltas, records
 from replica.store.mend import follow_schema
@@ -181,7 +181,7 @@ class StorePort:
         if self._joined >= COPY_AFTER:
             self._joined = 0
             return self._join(records, now_ms)
-        with unhurried(self._db):
+        with self._core.pace.unhurried():
             applied = self._join(records, now_ms)
         self._joined += applied.changed
         return applied

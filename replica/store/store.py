@@ -27,7 +27,7 @@ from replica.store import absorb, ddl, index, put, report, schema, source, toget
 from replica.store.adopt import Adopted, Progress, adopt
 from replica.store.careful import Row
 from replica.store.changes import Change
-from replica.store.connection import bulk, connect, interruptible, unhurried
+from replica.store.connection import bulk, connect, interruptible
 from replica.store.core import Collision
 from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
@@ -279,7 +279,7 @@ class Store(StorePort):
         peer = outcome.peer
         if peer is None:
             return False
-        with unhurried(self._db), self._core.transaction(index.flush):
+        with self._core.pace.unhurried(), self._core.transaction(index.flush):
             now = self._core.now_ms()
             if outcome.misled:
                 self._sketched.forget()

@@ -25,7 +25,6 @@ from replica.errors import StoreBusy
 from replica.store import index
 from replica.store.absorb import absorb_all
 from replica.store.careful import Row
-from replica.store.connection import unhurried
 from replica.store.core import Core
 from replica.store.put import put_many
 
@@ -74,7 +73,7 @@ def _begin(core: Core, writes: Sequence[Write], transaction: _Transaction) -> It
         with transaction():
             yield
     else:
-        with unhurried(core.db), core.transaction(index.flush):
+        with core.pace.unhurried(), core.transaction(index.flush):
             yield
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from replica.errors import RowRefused
-from replica.store.connection import BULK_KB, CACHE_KB, CHECKPOINT_PAGES, TURN_MS, begin, connect, copy_log, unhurried
+from replica.store.connection import BULK_KB, CACHE_KB, CHECKPOINT_PAGES, TURN_MS, Pace, begin, connect, copy_log
 from tests.store.harness import Machine, foreign, meet
 
 Make = Callable[..., Machine]
@@ -29,16 +29,18 @@ def test_who_is_waited_for_leaves_the_log_to_the_next_commit_unless_it_is_very_l
     def write(db: sqlite3.Connection, pages: int) -> bool:
         """Write so many pages; whether the log was copied into the file."""
         before = path.read_bytes()
+        pace.keep()
         db.execute("INSERT INTO t VALUES (randomblob(?))", (4_000 * pages,))
         return path.read_bytes() != before
 
     with closing(connect(path, create=True)) as db:
         db.execute("CREATE TABLE t(v)")
         copy_log(db)
-        with unhurried(db):
+        pace = Pace(db)
+        with pace.unhurried():
             assert [write(db, 15) for _ in range(3)] == [False] * 3
         assert write(db, 1), "the next commit"
-        with unhurried(db):
+        with pace.unhurried():
             assert [write(db, 15), write(db, 15), write(db, 60)] == [False, False, True]
             assert not write(db, 30)
         before = path.read_bytes()
@@ -53,12 +55,15 @@ def test_a_peers_batch_leaves_the_log_to_the_idle_or_to_the_next_after_so_many_r
     assert meet(a, b)[0].in_sync
     said: list[str] = []
 
-    def late(db: sqlite3.Connection) -> AbstractContextManager[None]:
-        said.append("late")
-        return unhurried(db)
+    unhurried = Pace.unhurried
+
+    def late(pace: Pace) -> AbstractContextManager[None]:
+        if pace is b.core.pace:
+            said.append("late")
+        return unhurried(pace)
 
     monkeypatch.setattr("replica.store.port.copy_log", lambda _: said.append("copied"))
-    monkeypatch.setattr("replica.store.port.unhurried", late)
+    monkeypatch.setattr(Pace, "unhurried", late)
     monkeypatch.setattr("replica.store.port.COPY_AFTER", 30)
     steps: tuple[tuple[int, bool, list[str]], ...] = (
         (20, False, ["late"]), (5, True, ["late"]), (10, True, ["late", "copied"]), (40, False, ["late"]), (5, True, []),
@@ -70,6 +75,7 @@ def test_a_peers_batch_leaves_the_log_to_the_idle_or_to_the_next_after_so_many_r
         if idle:
             b.store.tidy()
         assert said == expected, number
+        b.store.set_home(f"ws://{number}")
         assert b.core.db.execute("PRAGMA wal_autocheckpoint").fetchone() == (CHECKPOINT_PAGES,)
 
 

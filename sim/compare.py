@@ -11,18 +11,17 @@ One test each:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from replica.store import index
 from replica.store.core import Core
 from replica.store.store import Store
 from sim.truth import Look, columns_of, look, quiet, rows_of, schema_of
 
-Row = tuple[tuple[str, object], ...]
-"""Of a user's table: each value with its type."""
-_Shown = tuple[str, tuple[str, ...], list[tuple[str, bool]], list[Row]]
-"""A machine's name, the SQL of a table there, its columns (name, whether it is in the key), and its rows."""
+_Shown = tuple[str, tuple[str, ...], list[tuple[str, bool]], Counter[tuple[Any, ...]]]
+"""A machine's name, the SQL of a table there, its columns (name, whether it is in the key), and its rows (see `rows_of`)."""
 Broken = tuple[str, str, str]
 """Invariant, node, and what is wrong."""
 
@@ -61,7 +60,8 @@ def differing(
             for collection, sql in sorted(schema_of(core).items()):
                 if _private(core, collection):
                     continue
-                mine = (machine.name, sql, [c[:2] for c in columns_of(core, collection)], rows_of(core, collection))
+                columns = columns_of(core, collection)
+                mine = (machine.name, sql, [c[:2] for c in columns], rows_of(core, collection, columns))
                 apart = sql if core.by_name[collection].surrogate else ()
                 others = shown.setdefault((b"".join(contents), collection, apart), {})
                 others.setdefault(sql, mine)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -184,8 +184,7 @@ class Oracle:
             gone = [rid for rid in node.seen if rid not in found.records and (since is not None or moved)]
             for rid in gone:
                 del node.seen[rid]
-            for rid, record in found.records.items():
-                self._learn(node, rid, record)
+            self._learn(node, found.records)
             if since is not None:
                 self.truth.doubt([{r: c for r, (_, c) in n.seen.items()} for n in self._nodes.values()])
             self.truth.waits(waiting(core))
@@ -259,8 +258,7 @@ class Oracle:
             if name not in self._hostile and (text := unknown_own(core, found.records.items())):
                 self._fail("I6", name, text)
             node.held = held(core)
-            for rid, record in found.records.items():
-                self._learn(node, rid, record)
+            self._learn(node, found.records)
             for rid in {**mine, **theirs}:
                 if rid not in found.records and rid not in found.odd and rid in node.seen and not moved:
                     self._forward(name, rid, node.seen[rid][1], None)
@@ -318,23 +316,24 @@ class Oracle:
         for invariant, text in backwards(before, now or Record(*rid)):
             self._fail(invariant, name, f"{words(rid)}: {text}")
 
-    def _learn(self, node: Watched, rid: Rid, record: Record) -> None:
-        node.seen[rid] = self._now_s(), record
-        if node.learnt.get(rid) is record:
-            return
-        node.learnt[rid] = record
-        horizon = self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS
-        for item in items(record):
-            if not self.truth.knows(rid, item):
-                self.truth.learn(rid, item)
-                if millis(item.stamp) > horizon:
-                    ahead = millis(item.stamp) - self._wall_ms
-                    text = f"{words(rid)}: {item.part!r} is {ahead} ms ahead of every honest clock"
-                    self._fail("I8", next(n for n, v in self._nodes.items() if v is node), text)
-            at = item.stamp
-            if at[8:] in node.ids:
-                node.issued[at[8:]] = max(node.issued.get(at[8:], b""), at[:8])
-        self._told[id(record)] = record
+    def _learn(self, node: Watched, found: Mapping[Rid, Record]) -> None:
+        now_s, horizon = self._now_s(), self._wall_ms + limits.DRIFT_MS_MAX + SLACK_MS
+        for rid, record in found.items():
+            node.seen[rid] = now_s, record
+            if node.learnt.get(rid) is record:
+                continue
+            node.learnt[rid] = record
+            for item in items(record):
+                if not self.truth.knows(rid, item):
+                    self.truth.learn(rid, item)
+                    if millis(item.stamp) > horizon:
+                        ahead = millis(item.stamp) - self._wall_ms
+                        text = f"{words(rid)}: {item.part!r} is {ahead} ms ahead of every honest clock"
+                        self._fail("I8", next(n for n, v in self._nodes.items() if v is node), text)
+                at = item.stamp
+                if at[8:] in node.ids:
+                    node.issued[at[8:]] = max(node.issued.get(at[8:], b""), at[:8])
+            self._told[id(record)] = record
 
     def _all(self, name: str, core: Core) -> Look:
         """All records of a node, in the caller's snapshot."""

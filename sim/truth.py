@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -222,42 +223,50 @@ def schema_of(core: Core) -> dict[str, tuple[str, ...]]:
     return found
 
 
-class _Text(bytes):
-    """Text as SQLite holds it, UTF-8 or not."""
-
-    __slots__ = ()
+Columns = Sequence[tuple[str, bool, str]]
+"""(folded name, whether it is in the key, quoted name), by name."""
 
 
-def columns_of(core: Core, collection: str) -> list[tuple[str, bool, str]]:
-    """The columns of a user's table by name: (folded name, whether it is in the key, quoted name)."""
+def columns_of(core: Core, collection: str) -> Columns:
+    """The columns of a user's table."""
     shape = core.by_name[collection].shape
     assert shape is not None
     info = core.db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1", (shape.name,)).fetchall()
     return sorted((fold(n), bool(pk), catalog.quote(n)) for n, pk in info)
 
 
-def rows_of(core: Core, collection: str) -> list[tuple[Any, ...]]:
-    """The user's rows of a collection: each value with its type, columns as in `columns_of`. A whole number in a key is an
+def rows_of(core: Core, collection: str, columns: Columns) -> Counter[tuple[Any, ...]]:
+    """The user's rows of a collection, and how often each is there: each value with its type. A whole number in a key is an
     integer, and -0.0 is 0.0, since copies may differ in that."""
-    shape, columns = core.by_name[collection].shape, columns_of(core, collection)
+    shape = core.by_name[collection].shape
     assert shape is not None
-    core.db.text_factory = _Text
+    core.db.text_factory = _text
     try:
         sql = f"SELECT {', '.join(c for _, _, c in columns)} FROM {catalog.quote(shape.name)}"
         rows = core.db.execute(sql).fetchall()
     finally:
         core.db.text_factory = str
-    shown = [[_typed(row[at], key) for row in rows] for at, (_, key, _) in enumerate(columns)]
-    return sorted(zip(*shown, strict=True), key=repr)
+    if not rows:
+        return Counter()
+    shown = [
+        [_typed(value, key) for value in values] if float in map(type, values) else values
+        for values, (_, key, _) in zip(zip(*rows, strict=True), columns, strict=True)
+    ]
+    return Counter(zip(*shown, strict=True))
+
+
+def _text(data: bytes) -> tuple[str, bytes]:
+    """Text as SQLite holds it, UTF-8 or not; Python tells it from a blob."""
+    return "text", data
 
 
 def _typed(value: object, key: bool) -> object:
     """The value itself, where Python tells it from those of other types."""
-    if type(value) is float:
-        if key and math.isfinite(value) and value.is_integer() and abs(value) < 2**63:
-            return int(value)
-        return "real", value + 0.0
-    return ("text", bytes(value)) if type(value) is _Text else value
+    if type(value) is not float:
+        return value
+    if key and math.isfinite(value) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    return "real", value + 0.0
 
 
 def wrong_inside(core: Core) -> list[str]:

@@ -9,10 +9,11 @@ its table, its shadow, its extra values and its row; so what was made of these o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from protocol.record import Record, pack_id, unpack_id
+from protocol.errors import ValueRefused
+from protocol.record import Record, pack_id, pack_ids, unpack_id
 from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.shadow import SHOWN
@@ -60,18 +61,19 @@ class Whole:
         for key, *extra in core.db.execute("SELECT key, pos, value FROM _replica_extra ORDER BY key, pos").fetchall():
             extras[key] = (*extras.get(key, ()), *extra)
         ids: dict[int, list[bytes]] = {}
-        for tbl, id_, _, _, flags, *_ in shadows:
-            some = ids.setdefault(tbl, [])
-            if flags & SHOWN:
-                some.append(id_)
+        for shadow in shadows:
+            some = ids.setdefault(shadow[0], [])
+            if shadow[4] & SHOWN:
+                some.append(shadow[1])
         tables = {tbl: core.tables[tbl] for tbl in ids}
-        names = {tbl: (self._kind(table), table.collection) for tbl, table in tables.items()}
-        rows = {tbl: _rows(core, tables[tbl], some) for tbl, some in ids.items()}
+        known = {
+            tbl: (self._kind(table), table.collection, _rows(core, table, ids[tbl])) for tbl, table in tables.items()
+        }
         found = []
-        for tbl, id_, key, digest, *rest in shadows:
-            kind, collection = names[tbl]
-            extra, row = extras.get(key, ()), rows[tbl].get(id_, ())
-            found.append(_Raw(kind, (collection, id_), key, digest, tuple(rest), extra, row))
+        for shadow in shadows:
+            kind, collection, rows = known[shadow[0]]
+            rid, key = (collection, shadow[1]), shadow[2]
+            found.append(_Raw(kind, rid, key, shadow[3], shadow[4:], extras.get(key, ()), rows.get(shadow[1], ())))
         return found
 
     def _kind(self, table: Table) -> int:
@@ -83,7 +85,19 @@ def _rows(core: Core, table: Table, ids: list[bytes]) -> dict[bytes, _Parts]:
     """Of these records, by id, the rows: values and their types, since 1 is 1.0."""
     if table.shape is None or not ids:
         return {}
-    pks = [unpack_id(id_)[0] for id_ in ids]
-    rows = {key: (len(row), *row, *map(type, row)) for key, row in fetch_rows(core, table, pks).items()}
-    keys = map(pack_id, pks) if table.surrogate else ids
-    return {id_: rows[key] for id_, key in zip(ids, keys, strict=True) if key in rows}
+    rows = {key: (len(row), *row, *map(type, row)) for key, row in _every_row(core, table, ids).items()}
+    if not table.surrogate:
+        return rows
+    keys = ((id_, pack_id(unpack_id(id_)[0])) for id_ in ids)
+    return {id_: rows[key] for id_, key in keys if key in rows}
+
+
+def _every_row(core: Core, table: Table, ids: list[bytes]) -> Mapping[bytes, Sequence[object]]:
+    """By canonical bytes of their keys, the rows of these records at least."""
+    assert table.shape is not None
+    rows, width = core.rows(table.select), len(table.shape.key)
+    try:
+        keys = pack_ids([[row[at] for row in rows] for at in range(width)])
+    except ValueRefused:  # A row beside these that cannot travel.
+        return fetch_rows(core, table, [unpack_id(id_)[0] for id_ in ids])
+    return {key: row[width:] for key, row in zip(keys, rows, strict=True)}

@@ -1,4 +1,4 @@
-"""A scenario from a seed: who dials whom, whose clock is wrong, what people write, and what goes wrong.
+"""A scenario from a seed: a world of work (sim.random_work, sim.office), and what goes wrong in it.
 
 Which kinds of fault a world has is drawn first ("swarm"): a world of a few kinds goes deeper into each than a world of
 all. One test each:
@@ -8,18 +8,14 @@ all. One test each:
    to the kinds that it names.
 3. At most one node is hostile, one rots, one is cloned; they are different nodes and not the first; a node is restored
    only after a backup.
-4. All are connected: over the links that are dialled, each node reaches each.
-5. Hints and minor versions are drawn from streams of their own: all else is the same whatever they are.
-6. At times several write at once through one node.
+4. Hints and minor versions are drawn from streams of their own: all else is the same whatever they are.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -32,9 +28,9 @@ from sim.chance import stream
 from sim.drafts import literal
 from sim.minors import mixed
 from sim.office import DAY_S, office_day
-from sim.scenario import HINTS, PARAMETERS, Event, Place, Scenario
+from sim.random_work import CALM, EVERY_S, WRITES, random_work
+from sim.scenario import HINTS, PARAMETERS, Event, Scenario
 from sim.small import drawn
-from sim.workload import CRM, People
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "network": ("partition", "block", "slow", "frames", "cut", "deaf"),
@@ -47,12 +43,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Kinds of fault by what they befall."""
 KINDS = tuple(kind for kinds in GROUPS.values() for kind in kinds)
 FAULTS_MAX = 10_000  # Of a kind, by name.
-CALM = 0.2
-"""Share of the time at the end in which no fault begins."""
 BLINKS_MAX = 40
 HINTED = (6, 2, 2)  # Weights of HINTS.
-RUSH = 0.3
-"""Share of worlds in which several write through one node at once."""
 TWINS_S = 15.0
 """Who writes so much later than its copy has mostly heard of that."""
 
@@ -68,15 +60,18 @@ def draw(
     work: str = "random",
     days: int = 1,
     db: str = "",
+    writes: tuple[int, int] = WRITES,
+    every_s: tuple[float, float] = EVERY_S,
 ) -> Scenario:
     """A scenario. `faults`: names of kinds or of GROUPS, with a number ("partition:3") or some of each; None: drawn.
     `work`: "random" in `duration_s`, or "office" in `days`. `db`: a database of anybody's that every node begins with,
-    else a small CRM. Raises UsageError."""
+    else a small CRM. `writes`, `every_s`: see random_work. Raises UsageError."""
     kinds = _kinds(stream(seed, "kinds"), faults)
     if work == "office":
         world = office_day(seed, nodes, days, db=db)
     elif work == "random":
-        world = _small(seed, nodes, duration_s, db, faults is None or bool({*kinds} & {*GROUPS["clock"]}))
+        odd_clocks = faults is None or bool({*kinds} & {*GROUPS["clock"]})
+        world = random_work(seed, nodes, duration_s, writes, every_s, db=db, odd_clocks=odd_clocks)
     else:
         raise UsageError(f'{work!r} is no kind of work; there are "random" and "office"')
     bad = _Faults(world, stream(seed, "faults"))
@@ -112,62 +107,6 @@ def _rounds(faults: Sequence[str] | None, kinds: list[str], rng: Random, days: i
         yield _named([name]), int(count)
     if others := kinds if faults is None else _named([name for name in faults if ":" not in name]):
         yield others, rng.randint(3, 15) * days
-
-
-# --- small worlds -------------------------------------------------------------------------------------------------------
-
-
-def _small(seed: int, nodes: int, duration_s: float, db: str, odd_clocks: bool) -> Scenario:
-    if nodes < 1 or not duration_s >= 1:
-        raise UsageError(f"a world needs a node and some time, not {nodes} nodes and {duration_s} s")
-    rng, chance = stream(seed, "places"), stream(seed, "people")
-    names = [f"n{n}" for n in range(nodes)]
-    start_ms = Scenario(0, ()).start_ms
-    skews = [rng.randint(-30_000, 30_000) for _ in names]
-    if odd_clocks:
-        skews = [rng.choice([-1, 1]) * DAY_S * 1_000 + s if rng.random() < 0.05 else s for s in skews]
-        for year in (0, (1 << 32) * 1_000):  # 1970 and 2106: the first and the last second of 32 bits.
-            if rng.random() < 1 / 30:
-                skews[rng.randrange(nodes)] = year - start_ms
-    peers = _topology(rng, names)
-    places = tuple(
-        Place(name, tuple(peers[name]), round(30 * 10 ** rng.random(), 3), skew, role="node" if n else "hq")
-        for n, (name, skew) in enumerate(zip(names, skews, strict=True))
-    )
-    times = sorted(round(rng.uniform(0, duration_s), 3) for _ in range(rng.randint(25, 85)))
-    with closing(People.for_db(db, chance) if db else People.of(CRM, chance)) as people:
-        schema = "" if db else CRM + "".join(f"{sql};\n" for sql in people.begin())
-        workers = [(at, rng.choice(names)) for at in times]
-        events = tuple(e for at, n in workers for e in people.events(at, n, [name for name in names if name != n]))
-        events += () if db else tuple(_rush(stream(seed, "rush"), names, duration_s))
-    latency_s = round(10 ** rng.uniform(-3, -0.7), 3)
-    return Scenario(seed, places, events, float(duration_s), schema=schema, db=db, latency_s=latency_s)
-
-
-def _rush(rng: Random, names: list[str], duration_s: float) -> Iterator[Event]:
-    if rng.random() > RUSH:  # Every other one of them puts rows that cannot be.
-        return
-    at, node = round(rng.uniform(0, duration_s * (1 - CALM)), 3), rng.choice(names)
-    for n in range(rng.randint(2, 4)):
-        ids = [f"rush{n}.{m}" for m in range(1 + n % 2)]
-        whole = {"name": "in a rush", "email": f"rush{n}", "city": None, "rating": n}
-        rows = json.dumps([{"id": id_, **whole} for id_ in ids])
-        yield Event(at, "put", node, {"table": "account", "json": rows, "rows": [["account", [id_]] for id_ in ids]})
-
-
-def _topology(rng: Random, names: list[str]) -> dict[str, list[str]]:
-    """Whom each dials; all are connected."""
-    count, shape = len(names), rng.choice(["star", "line", "ring", "two"])
-    peers: dict[str, list[str]] = {name: [] for name in names}
-    for n, name in enumerate(names):
-        if shape == "ring" and count > 1:
-            peers[name] = [names[(n + 1) % count]]
-        elif n:
-            peers[name] = [names[{"star": 0, "line": n - 1}.get(shape, rng.randrange(n))]]
-    for name in names if shape == "two" else rng.sample(names, min(count, rng.randint(0, 2))):
-        if others := [o for o in names if o != name and o not in peers[name]]:
-            peers[name].append(rng.choice(others))
-    return peers
 
 
 # --- faults -------------------------------------------------------------------------------------------------------------

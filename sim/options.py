@@ -23,6 +23,7 @@ from replica.errors import UsageError
 from replica.store.catalog import user_tables
 from sim.bugs import BUGS
 from sim.draw import GROUPS, KINDS
+from sim.random_work import EVERY_S, WRITES
 from sim.scenario import Scenario
 from sim.swarm import Setup
 from sim.theirs import left_out, theirs
@@ -32,6 +33,10 @@ MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
 DAYS_MAX = 3_650
 NODES_MAX = 1_000
 """Each is a store of its own in memory, and all must become equal."""
+WRITES_MAX = 100_000
+EVERY_MIN_S, EVERY_MAX_S = 1, 31_536_000
+GIVEN = ("nodes", "minutes", "days", "work", "writes", "every", "faults", "db")
+"""Options of a world that is drawn."""
 
 
 def add_world(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +47,14 @@ def add_world(parser: argparse.ArgumentParser) -> None:
     time_.add_argument("--minutes", type=_minutes, help="of virtual time; default: 10")
     time_.add_argument("--days", type=_up_to(DAYS_MAX, "days"), help="of an office")
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
+    add(
+        "--writes", type=_between(0, WRITES_MAX, "writes"), metavar="LEAST-MOST",
+        help=f"of people in all, in random work; default: {_words(WRITES)}",
+    )
+    add(
+        "--every", type=_between(EVERY_MIN_S, EVERY_MAX_S, "seconds"), metavar="LEAST-MOST",
+        help=f"seconds from one call of a node to the next, in random work; default: {_words(EVERY_S)}",
+    )
     add(
         "--faults",
         metavar="LIST",
@@ -69,6 +82,25 @@ def _up_to(most: int, what: str) -> Callable[[str], int]:
     return parse
 
 
+def _between(least: int, most: int, what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        found = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
+        if not found or not least <= int(found[1]) <= int(found[2]) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} does not say how many {what}: from {least} to {most:,}, as 30-300")
+        return text
+
+    return parse
+
+
+def _pair(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    return int(least), int(most)
+
+
+def _words(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:g}-{pair[1]:g}"
+
+
 def bug(text: str) -> str:
     """The name of a planted bug."""
     if text and text not in BUGS:
@@ -93,13 +125,18 @@ def setup_of(options: argparse.Namespace) -> Setup:
     work = options.work or ("office" if options.days else "random")
     if work == "office" and options.minutes is not None:
         raise UsageError("an office has --days, no --minutes")
+    if work == "office" and (options.writes or options.every):
+        raise UsageError("--writes and --every are for random work; an office has its own hours")
     listed = options.faults
     if listed is not None and not listed.strip(","):
         raise UsageError("--faults names nothing: say none, or which kinds")
     faults = tuple(GROUPS) if listed == "all" else tuple(filter(None, (listed or "").split(",")))
     minutes = 1440.0 * (options.days or 0) or (10.0 if options.minutes is None else options.minutes)
     chosen = None if listed is None else () if listed == "none" else faults
-    return Setup(options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug)
+    writes, every_s = _pair(options.writes or _words(WRITES)), _pair(options.every or _words(EVERY_S))
+    return Setup(
+        options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug, writes, every_s
+    )
 
 
 def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, list[str]]:
@@ -107,7 +144,7 @@ def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, 
     if re.fullmatch(r"-?[0-9]{1,999}", what):
         drawn = setup_of(options).scenario(int(what))
         return drawn, f"{what}{given(options)}", untried(drawn)
-    odd = [n for n in ("nodes", "minutes", "days", "work", "faults", "db") if getattr(options, n) not in (None, "")]
+    odd = [n for n in GIVEN if getattr(options, n) not in (None, "")]
     if odd:
         raise UsageError(f"--{odd[0]} is for a seed; a scenario file says it itself")
     loaded = Scenario.load(what)
@@ -119,7 +156,7 @@ def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, 
 
 def given(options: argparse.Namespace) -> str:
     """Those options of the world that were given, as a shell takes them."""
-    named = [(n, getattr(options, n)) for n in ("nodes", "minutes", "days", "work", "faults", "db", "bug")]
+    named = [(n, getattr(options, n)) for n in (*GIVEN, "bug")]
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in named if value not in (None, ""))
 
 

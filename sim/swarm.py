@@ -39,6 +39,7 @@ from sim.draw import draw
 from sim.ground import sweep
 from sim.guard import HANG, Hung, Limit, limited
 from sim.kept import Found, kept
+from sim.random_work import EVERY_S, WRITES
 from sim.scenario import Scenario
 from sim.shrink import Run, broken, once, parting
 
@@ -62,6 +63,8 @@ class Setup:
     days: int = 1
     db: str = ""
     bug: str = ""
+    writes: tuple[int, int] = WRITES
+    every_s: tuple[float, float] = EVERY_S
 
     def scenario(self, seed: int) -> Scenario:
         """The world of a seed. Raises UsageError."""
@@ -75,6 +78,8 @@ class Setup:
             work=self.work,
             days=self.days,
             db=self.db,
+            writes=self.writes,
+            every_s=self.every_s,
         )
         return replace(drawn, bug=self.bug)
 

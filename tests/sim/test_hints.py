@@ -82,7 +82,7 @@ def test_what_is_left_out_is_the_same_in_whatever_order_it_comes(tmp_path: Path,
 def test_all_become_equal_whatever_they_believe(hints: str) -> None:
     reached: dict[str, int] = {}
     for seed in (3, 5):
-        world = replace(draw(seed, nodes=4, duration_s=300, faults=[]), hints=hints)
+        world = replace(draw(seed, nodes=4, duration_s=300, faults=[], writes=(25, 85), every_s=(30, 300)), hints=hints)
         result = World(world, keep=False).run()
         assert result.ok, f"seed {seed}: {result.violation}"
         for way, count in result.reach[f"hints {hints}"].items():

@@ -23,7 +23,8 @@ def parsed(*words: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("words", [
     ("--days", "1e9"), ("--days", "99999"), ("--nodes", "0"), ("--nodes", "1001"), ("--minutes", "nan"),
-    ("--bug", "no-tie-brake"),
+    ("--bug", "no-tie-brake"), ("--writes", "8"), ("--writes", "9-8"), ("--writes", "0-100001"), ("--every", "0-9"),
+    ("--every", "1.5-3"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -48,9 +49,10 @@ def test_the_words_that_name_a_world_again_are_words_for_a_shell(tmp_path: Path)
     own = tmp_path / "my 'own $db.db"
     with closing(sqlite3.connect(own)) as db:
         db.execute("CREATE TABLE t(id TEXT PRIMARY KEY, v)")
-    words = ["--nodes", "2", "--faults", "none", "--db", str(own)]
+    words = ["--nodes", "2", "--writes", "0-3", "--every", "20-30", "--faults", "none", "--db", str(own)]
     scenario, again, _ = scenario_of(parsed(*words), "7")
     assert shlex.split(again) == ["7", *words]
+    assert all(20 <= place.every_s <= 30 for place in scenario.places)
     file = tmp_path / "a b.toml"
     file.write_text(scenario.to_toml(), encoding="utf-8")
     assert shlex.split(scenario_of(parsed(), str(file))[1]) == [str(file)]

@@ -3,26 +3,36 @@ shows it, `python -m sim shrink N` makes it small."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sim.draw import draw
+from sim.options import add_world, setup_of
 from sim.world import World
 
 SEEDS = 200
 AT_ONCE = 10
-FAILED = [
-    line.split()
-    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
 
 
-def check(seed: int, *faults: str) -> str:
-    result = World(draw(seed, faults=faults or None), keep=False).run()
-    again = f"python -m sim run --seed {seed}{' --faults ' * bool(faults)}{','.join(faults)}"
-    assert result.ok, f"{result.violation}\nagain: {again}"
+def failed() -> Iterator[tuple[int, str]]:
+    """Seeds, and the options under which they failed."""
+    common = ""
+    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines():
+        if line.startswith("--"):
+            common = line
+        elif line and not line.startswith("#"):
+            seed, *words = line.split()
+            own = f" {' '.join(words[:2])}" if words[0] == "--faults" else ""
+            yield int(seed), common + own
+
+
+def check(seed: int, options: str = "") -> str:
+    parser = argparse.ArgumentParser()
+    add_world(parser)
+    result = World(setup_of(parser.parse_args(options.split())).scenario(seed), keep=False).run()
+    assert result.ok, f"{result.violation}\nagain: python -m sim run --seed {seed} {options}"
     return result.digest
 
 
@@ -32,9 +42,9 @@ def test_no_promise_breaks(first: int) -> None:
         check(seed)
 
 
-@pytest.mark.parametrize("line", FAILED, ids=lambda line: line[0])
-def test_what_failed_once_fails_no_more(line: list[str]) -> None:
-    check(int(line[0]), *(line[2].split(",") if line[1] == "--faults" else ()))
+@pytest.mark.parametrize(("seed", "options"), list(failed()))
+def test_what_failed_once_fails_no_more(seed: int, options: str) -> None:
+    check(seed, options)
 
 
 @pytest.mark.parametrize("seed", [2, 12])

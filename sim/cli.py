@@ -254,7 +254,7 @@ def _swarm(options: argparse.Namespace) -> int:
     said = summed(lines) | {"wall_s": round(time.monotonic() - began, 1)}
     failed = [line for line in lines if not line["ok"]]
     if options.remember:
-        remember(options.remember, setup, failed)
+        remember(options.remember, given(options), failed)
     if options.json:
         _print_json(said | {"lines": failed})
     else:

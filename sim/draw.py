@@ -229,7 +229,8 @@ class _Faults:
         self._put(self._at(), "slow", links=self._some_links(), for_s=span, bytes_per_s=speed, latency_s=latency_s)
 
     def _frames(self) -> None:
-        how, share = self.rng.choice(FRAMES), round(self._log(0.01, 0.5), 3)
+        how = self.rng.choice(FRAMES)
+        share = round(self._log(*((0.1, 0.9) if how == "splice" else (0.01, 0.5))), 3)  # Few frames have their like.
         self._put(self._at(), "frames", links=self._some_links(), for_s=self._span(10, 300), how=how, share=share)
 
     def _cut(self) -> None:

@@ -85,7 +85,7 @@ class Durable:
     def note(self, db: Connection, word: str, level: int | None = None) -> None:
         """After a step of this connection, or its end (then `level` is what it was): what has SQLite synced?"""
         if word == "SELECT" and self._log is not None and db.in_transaction:
-            return  # It syncs nothing, and every other step was noted: the files need not be looked at.
+            return  # It syncs nothing, and every step that may was noted: the files need not be looked at.
         before, now, head = self._log, self._look(), b""
         if now is None and (level is not None or not db.in_transaction):
             head = self._head()

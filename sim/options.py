@@ -34,7 +34,8 @@ DAYS_MAX = 3_650
 NODES_MAX = 1_000
 """Each is a store of its own in memory, and all must become equal."""
 WRITES_MAX = 100_000
-EVERY_MIN_S, EVERY_MAX_S = 1, 31_536_000
+EVERY_MIN_S, EVERY_MAX_S = 1, 86_400
+"""All must become equal after the last fault, over as many nodes as there are."""
 GIVEN = ("nodes", "minutes", "days", "work", "writes", "every", "faults", "db")
 """Options of a world that is drawn."""
 
@@ -49,11 +50,11 @@ def add_world(parser: argparse.ArgumentParser) -> None:
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
     add(
         "--writes", type=_between(0, WRITES_MAX, "writes"), metavar="LEAST-MOST",
-        help=f"of people in all, in random work; default: {_words(WRITES)}",
+        help=f"of people in all, in random work; default: {_word(WRITES)}",
     )
     add(
         "--every", type=_between(EVERY_MIN_S, EVERY_MAX_S, "seconds"), metavar="LEAST-MOST",
-        help=f"seconds from one call of a node to the next, in random work; default: {_words(EVERY_S)}",
+        help=f"seconds from one call of a node to the next, in random work; default: {_word(EVERY_S)}",
     )
     add(
         "--faults",
@@ -82,23 +83,19 @@ def _up_to(most: int, what: str) -> Callable[[str], int]:
     return parse
 
 
-def _between(least: int, most: int, what: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
+def _between(least: int, most: int, what: str) -> Callable[[str], tuple[int, int]]:
+    def parse(text: str) -> tuple[int, int]:
         found = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
         if not found or not least <= int(found[1]) <= int(found[2]) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} does not say how many {what}: from {least} to {most:,}, as 30-300")
-        return text
+        return int(found[1]), int(found[2])
 
     return parse
 
 
-def _pair(text: str) -> tuple[int, int]:
-    least, _, most = text.partition("-")
-    return int(least), int(most)
-
-
-def _words(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:g}-{pair[1]:g}"
+def _word(value: object) -> str:
+    """An option's value as a shell takes it."""
+    return f"{value[0]:.0f}-{value[1]:.0f}" if isinstance(value, tuple) else shlex.quote(str(value))
 
 
 def bug(text: str) -> str:
@@ -133,10 +130,8 @@ def setup_of(options: argparse.Namespace) -> Setup:
     faults = tuple(GROUPS) if listed == "all" else tuple(filter(None, (listed or "").split(",")))
     minutes = 1440.0 * (options.days or 0) or (10.0 if options.minutes is None else options.minutes)
     chosen = None if listed is None else () if listed == "none" else faults
-    writes, every_s = _pair(options.writes or _words(WRITES)), _pair(options.every or _words(EVERY_S))
-    return Setup(
-        options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug, writes, every_s
-    )
+    often = options.writes or WRITES, options.every or EVERY_S
+    return Setup(options.nodes or 5, minutes * 60, chosen, work, options.days or 1, options.db, options.bug, *often)
 
 
 def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, list[str]]:
@@ -157,7 +152,7 @@ def scenario_of(options: argparse.Namespace, what: str) -> tuple[Scenario, str, 
 def given(options: argparse.Namespace) -> str:
     """Those options of the world that were given, as a shell takes them."""
     named = [(n, getattr(options, n)) for n in (*GIVEN, "bug")]
-    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in named if value not in (None, ""))
+    return "".join(f" --{name} {_word(value)}" for name, value in named if value not in (None, ""))
 
 
 def untried(scenario: Scenario) -> list[str]:

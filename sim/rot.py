@@ -35,7 +35,7 @@ def spoil(path: Path, what: str, random: Random) -> str:
 def _row(db: sqlite3.Connection, random: Random) -> str:
     if db.execute("SELECT 1 FROM _replica_outbox LIMIT 1").fetchone():
         return ""
-    tables = [t.shape for _, t in sorted(catalog.load(db).items()) if t.shape is not None]
+    tables = [t.shape for _, t in sorted(catalog.load(db, {}).items()) if t.shape is not None]
     random.shuffle(tables)
     for shape in tables:
         keys, name = [catalog.quote(c.name) for c in shape.key], catalog.quote(shape.name)

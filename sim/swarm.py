@@ -234,12 +234,12 @@ def quantile(values: Sequence[float], share: float) -> float | None:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else None
 
 
-def remember(path: Path, setup: Setup, lines: Sequence[Found]) -> int:
-    """Add failing seeds to a list, each once, with what broke; returns how many are new."""
+def remember(path: Path, options: str, lines: Sequence[Found]) -> int:
+    """Add failing seeds to a list, each once, with the options of their worlds and what broke; returns how many are new."""
     old = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     known = {line.partition("#")[0].strip() for line in old}
-    what = f"{setup.nodes} nodes, {setup.duration_s:g} s {setup.bug}".rstrip()
-    new = [f"{n['seed']}  # {n['invariant']}, {what}" for n in lines if not n["ok"] and str(n["seed"]) not in known]
+    failed = {f"{line['seed']}{options}": line["invariant"] for line in lines if not line["ok"]}
+    new = [f"{seed}  # {what}" for seed, what in failed.items() if seed not in known]
     with path.open("a", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in new)
     return len(new)

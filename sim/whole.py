@@ -9,11 +9,10 @@ its table, its shadow, its extra values and its row; so what was made of these o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from typing import NamedTuple
 
-from protocol.errors import ValueRefused
-from protocol.record import Record, pack_id, pack_ids, unpack_id
+from protocol.record import Record, pack_id, unpack_id
 from replica.store.catalog import Table
 from replica.store.core import Core
 from replica.store.shadow import SHOWN
@@ -85,19 +84,9 @@ def _rows(core: Core, table: Table, ids: list[bytes]) -> dict[bytes, _Parts]:
     """Of these records, by id, the rows: values and their types, since 1 is 1.0."""
     if table.shape is None or not ids:
         return {}
-    rows = {key: (len(row), *row, *map(type, row)) for key, row in _every_row(core, table, ids).items()}
+    pks = [unpack_id(id_)[0] for id_ in ids]
+    # By their keys, as the engine finds them: an index may be damaged.
+    rows = {key: (len(row), *row, *map(type, row)) for key, row in fetch_rows(core, table, pks).items()}
     if not table.surrogate:
         return rows
-    keys = ((id_, pack_id(unpack_id(id_)[0])) for id_ in ids)
-    return {id_: rows[key] for id_, key in keys if key in rows}
-
-
-def _every_row(core: Core, table: Table, ids: list[bytes]) -> Mapping[bytes, Sequence[object]]:
-    """By canonical bytes of their keys, the rows of these records at least."""
-    assert table.shape is not None
-    rows, width = core.rows(table.select), len(table.shape.key)
-    try:
-        keys = pack_ids([[row[at] for row in rows] for at in range(width)])
-    except ValueRefused:  # A row beside these that cannot travel.
-        return fetch_rows(core, table, [unpack_id(id_)[0] for id_ in ids])
-    return {key: row[width:] for key, row in zip(keys, rows, strict=True)}
+    return {id_: rows[key] for id_, key in zip(ids, map(pack_id, pks), strict=True) if key in rows}

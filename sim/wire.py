@@ -216,12 +216,12 @@ class Tap:
         return [_Frame(old[0], mask, masked(old[1:], mask)).wire(), frame.wire()]
 
     def _splice(self, frame: _Frame) -> list[bytes] | None:
-        if not self._archive or not frame.payload:
-            return None
         mine = masked(frame.payload, frame.mask)
-        # Of frames of one size, which are often of one kind, something may come that can be read.
+        # Of frames of one size, which are often of one kind, something may come that can be read; of others never.
         alike = [old for old in self._archive if len(old) == 1 + len(mine) and old[1:] != mine]
-        other = self._random.choice(alike or self._archive)[1:]
+        if not alike:
+            return None
+        other = self._random.choice(alike)[1:]
         payload = mine[: len(mine) // 2] + other[len(other) // 2 :]
         return [frame._replace(payload=masked(payload, frame.mask)).wire()]
 

@@ -117,28 +117,8 @@ def find(db: sqlite3.Connection, name: str) -> str | None:
     return next((n for (n,) in rows if fold(n) == fold(name)), None)
 
 
-_shapes: dict[tuple[object, ...], Shape] = {}
-"""By name and definitions: these mean the same in every file."""
-SHAPES_MAX = 256
-
-
 def shape(db: sqlite3.Connection, name: str) -> Shape:
     """The shape of a table. Raises TableRefused for one that cannot be replicated, with what to do about it."""
-    defined = (
-        "SELECT type, name, sql, (SELECT count(*) FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'shadow') "
-        "FROM sqlite_master WHERE tbl_name = ?1 COLLATE NOCASE AND type IN ('table', 'view', 'index') ORDER BY rowid"
-    )
-    definitions = (name, *db.execute(defined, (name,)).fetchall())
-    found = _shapes.get(definitions)
-    if found is None:
-        found = _read_shape(db, name)
-        if len(_shapes) >= SHAPES_MAX:
-            _shapes.clear()
-        _shapes[definitions] = found
-    return found
-
-
-def _read_shape(db: sqlite3.Connection, name: str) -> Shape:
     row = db.execute(
         "SELECT type, sql FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')", (name,)
     ).fetchone()
@@ -289,8 +269,9 @@ class Table:
         return self.shape.name if self.shape else self.collection
 
 
-def load(db: sqlite3.Connection) -> dict[int, Table]:
-    """All collections by number. Raises StoreError for names that are none."""
+def load(db: sqlite3.Connection, shapes: dict[str, Shape | str]) -> dict[int, Table]:
+    """All collections by number. `shapes`: of local tables, or why they are refused, as far as the caller knows them; the
+    others are added. Raises StoreError for names that are none."""
     fields: dict[int, list[str]] = {}
     for tbl, pos, name in _stored(db, "SELECT tbl, pos, name FROM _replica_field ORDER BY tbl, pos"):
         if type(name) is not str or pos != len(fields.setdefault(tbl, [])):
@@ -302,12 +283,14 @@ def load(db: sqlite3.Connection) -> dict[int, Table]:
     ):
         if (*map(type, (collection, state, surrogate, leap)), type(local or "")) != (str, str, int, int, str):
             raise _damaged()
-        here = None
-        if local:
+        if local and local not in shapes:
             try:
-                here = shape(db, local)
+                shapes[local] = shape(db, local)
             except TableRefused as error:  # Changed by somebody; `mend` follows in the next write transaction.
-                state = str(error)
+                shapes[local] = str(error)
+        here = shapes[local] if local else None
+        if isinstance(here, str):
+            here, state = None, here
         tables[tbl] = Table(tbl, collection, bool(surrogate), state, leap, fields.get(tbl, []), here)
     return tables
 
@@ -335,6 +318,12 @@ def key_of_signature(signature: str) -> list[object]:
     """The part of a signature that must not change: names of the key columns, and whether SQLite makes up the key."""
     parts = json.loads(signature)
     return [[column[1] for column in parts[0]], parts[3]]
+
+
+def group_name(tables: Iterable[Table], name: str) -> str:
+    """What the group calls the table that is called so in the file: another name where it was renamed here."""
+    found = called(tables, name)
+    return name if found is None or found.collection == fold(name) else found.collection
 
 
 def called(tables: Iterable[Table], name: str) -> Table | None:

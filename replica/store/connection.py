@@ -40,12 +40,12 @@ def bulk(db: sqlite3.Connection) -> Iterator[None]:
 
 
 class Pace:
-    """How long the write-ahead log of a connection may become until a commit copies it into the file, which takes some
-    30 ms. SQLite compiles the PRAGMA anew each time, so it is only told of a change, before the commit that it is for."""
+    """How long the write-ahead log of a connection may become until a transaction that ends copies it into the file, which
+    takes some 30 ms. SQLite compiles the PRAGMA anew each time, so it is only told of a change, before the transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._awaited = self._told = False
+        self._db, self._awaited = db, False
+        self._told: bool | None = None
 
     @contextmanager
     def unhurried(self) -> Iterator[None]:
@@ -59,7 +59,8 @@ class Pace:
 
     def keep(self) -> None:
         """Before a transaction."""
-        if self._told != self._awaited:
+        if self._told is not self._awaited:
+            self._told = None  # Whoever is interrupted here cannot say whether it was heard.
             self._db.execute(f"PRAGMA wal_autocheckpoint = {UNHURRIED_PAGES if self._awaited else CHECKPOINT_PAGES}")
             self._told = self._awaited
 

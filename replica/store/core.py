@@ -70,6 +70,7 @@ class Core:
         """`versions` when this transaction began."""
         self._seen = self.known = _NEVER
         """Of definitions, and of what others committed: what was read in, and what was seen last."""
+        self._shapes, self._shapes_at = dict[str, catalog.Shape | str](), -1
         self._meta: dict[str, Any] | None = None
         self._meta_at = -1
         """What other connections had committed when the settings were read."""
@@ -211,8 +212,12 @@ class Core:
             self._follow_schema(self)
 
     def reload(self) -> None:
-        """Read the tables anew."""
-        self.tables = catalog.load(self.db)
+        """Read the tables anew. Definitions that this transaction changed are remembered by no number: it may be undone,
+        and then another definition gets the same."""
+        at = self.db.execute("PRAGMA schema_version").fetchone()[0]
+        if at != self._shapes_at:
+            self._shapes, self._shapes_at = {}, at if at == self.began[0] else -1
+        self.tables = catalog.load(self.db, self._shapes)
         self.by_name = {t.collection: t for t in self.tables.values()}
 
     @property

@@ -24,6 +24,7 @@ def parsed(*words: str) -> argparse.Namespace:
 @pytest.mark.parametrize("words", [
     ("--days", "1e9"), ("--days", "99999"), ("--nodes", "0"), ("--nodes", "1001"), ("--minutes", "nan"),
     ("--bug", "no-tie-brake"), ("--writes", "8"), ("--writes", "9-8"), ("--writes", "0-100001"), ("--every", "0-9"),
+    ("--every", "1-86401"),
     ("--every", "1.5-3"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +44,12 @@ def test_the_most_is_not_too_many() -> None:
 def test_faults_that_make_no_sense_are_refused(faults: str) -> None:
     with pytest.raises(UsageError, match="faults"):
         scenario_of(parsed("--faults", faults), "1")
+
+
+@pytest.mark.parametrize("words", [("--writes", "1-2"), ("--every", "30-60"), ("--minutes", "9")])
+def test_an_office_has_its_own_hours(words: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=words[0]):
+        scenario_of(parsed("--work", "office", *words), "1")
 
 
 def test_the_words_that_name_a_world_again_are_words_for_a_shell(tmp_path: Path) -> None:

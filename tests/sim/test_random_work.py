@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from replica.errors import UsageError
-from sim.random_work import EVERY_S, WRITES, random_work
+from sim.random_work import EVERY_S, LOOKS, WRITES, random_work
 from sim.scenario import Scenario
 
 MORE = 4
@@ -36,7 +36,7 @@ def test_people_write_and_nodes_dial_as_often_as_is_told() -> None:
         often = [place.every_s for w in worlds for place in w.places]
         assert every_s[0] <= min(often) <= every_s[0] * 1.01
         assert every_s[1] * 0.99 <= max(often) <= every_s[1]
-        assert {w.poll_s for w in worlds} == {every_s[0] / 3}
+        assert {w.poll_s for w in worlds} == {every_s[0] / LOOKS}
 
 
 def test_at_times_several_write_at_once() -> None:

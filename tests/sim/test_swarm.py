@@ -146,8 +146,8 @@ def test_lines_are_summed_up(ran: list[int], tmp_path: Path) -> None:
     assert summed([])["heal_p50"] is None
     assert quantile([4, 1, 3, 2], 0.5) == 2
     seeds = tmp_path / "seeds.txt"
-    assert [remember(seeds, TINY, lines) for _ in range(2)] == [1, 0]
-    assert seeds.read_text() == "3  # I4, 2 nodes, 20 s\n"
+    assert [remember(seeds, words, lines) for words in ("", "", " --nodes 2", " --nodes 2")] == [1, 0, 1, 0]
+    assert seeds.read_text() == "3  # I4\n3 --nodes 2  # I4\n"
 
 
 def test_a_bug_is_caught_by_a_sound_seed(ran: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from replica.errors import RowRefused
-from replica.store.connection import BULK_KB, CACHE_KB, CHECKPOINT_PAGES, TURN_MS, Pace, begin, connect, copy_log
+from replica.store.connection import (
+    BULK_KB,
+    CACHE_KB,
+    CHECKPOINT_PAGES,
+    TURN_MS,
+    UNHURRIED_PAGES,
+    Pace,
+    begin,
+    connect,
+    copy_log,
+)
 from tests.store.harness import Machine, foreign, meet
 
 Make = Callable[..., Machine]
@@ -75,8 +85,46 @@ def test_a_peers_batch_leaves_the_log_to_the_idle_or_to_the_next_after_so_many_r
         if idle:
             b.store.tidy()
         assert said == expected, number
+        if expected == ["late"]:  # So the note of the session, for which nobody waits longer, was late too.
+            assert b.core.db.execute("PRAGMA wal_autocheckpoint").fetchone() == (UNHURRIED_PAGES,)
         b.store.set_home(f"ws://{number}")
         assert b.core.db.execute("PRAGMA wal_autocheckpoint").fetchone() == (CHECKPOINT_PAGES,)
+
+
+def test_the_pace_is_told_where_it_changes_and_again_if_it_may_not_have_been_heard(tmp_path: Path) -> None:
+    asked: list[str] = []
+    failing = False
+
+    class Late(sqlite3.Connection):
+        def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+            asked.append(sql)
+            done = super().execute(sql, *rest)
+            if failing:
+                raise KeyboardInterrupt
+            return done
+
+    with closing(connect(tmp_path / "a.db", create=True, factory=Late)) as db:
+        pace = Pace(db)
+
+        def keep() -> int:
+            """How often it was told."""
+            before = len(asked)
+            pace.keep()
+            return len(asked) - before
+
+        assert [keep(), keep()] == [1, 0]
+        with pace.unhurried():
+            assert [keep(), keep()] == [1, 0]
+            with pace.unhurried():
+                assert keep() == 0
+            assert keep() == 0
+        assert [keep(), keep()] == [1, 0]
+        failing = True
+        with pace.unhurried(), pytest.raises(KeyboardInterrupt):
+            keep()
+        failing = False
+        assert [keep(), keep()] == [1, 0]
+        assert db.execute("PRAGMA wal_autocheckpoint").fetchone() == (CHECKPOINT_PAGES,)
 
 
 def test_a_large_transaction_gives_its_cache_back(machine: Make) -> None:

@@ -112,7 +112,7 @@ class Deletes:
         """Delete the records of these rows, in the caller's transaction, and note for the run what stood there. What it
         deleted before is told again as deleted by it."""
         gone = Gone()
-        table = core.by_name[fold(place.table)]
+        table = core.by_name[place.collection]
         pks = self._keys(table, batch, rows, gone)
         found = identify(core, table, pks, [n for n, i in enumerate(rows) if i not in gone.reasons], {})
         states = load(core, [key for key, _ in found.values()])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from protocol import limits
@@ -17,8 +17,9 @@ from replica.errors import UsageError
 from replica.exchange.importing.identity import made_id
 from replica.exchange.importing.runs import Known, known_in
 from replica.exchange.maps.mapmodel import Target
+from replica.exchange.maps.mapping import Mapping
 from replica.store import absorb, adopt, ddl
-from replica.store.catalog import Table, find, quote
+from replica.store.catalog import Table, find, group_name, quote
 from replica.store.core import Core
 from replica.store.mend import follow_schema
 
@@ -36,10 +37,10 @@ class How(Enum):
 
 @dataclass(slots=True)
 class Place:
-    """A target of a map, in this store. `columns`: of the target's fields, by position, the column that each goes to (None:
-    part of the table's own key); `key`: positions of the fields that are the external key; `own`: for each column of the
-    table's primary key, the position of its field, if the target has them all; `id`: column of the made-up id; `told`:
-    position of the field with those ids, of a file that an export of another node made."""
+    """A target of a map, in this store. `table`: as it is called here; `columns`: of the target's fields, by position, the
+    column that each goes to (None: part of the table's own key); `key`: positions of the fields that are the external key;
+    `own`: for each column of the table's primary key, the position of its field, if the target has them all; `id`: column of
+    the made-up id; `told`: position of the field with those ids, of a file that an export of another node made."""
 
     target: Target
     table: str
@@ -52,13 +53,29 @@ class Place:
     left_out: tuple[str, ...] = ()
     told: int | None = None
 
+    @property
+    def collection(self) -> str:
+        """As the group calls it."""
+        return fold(self.target.collection)
+
     def known(self, source: str, before: Known | None = None) -> Known:
         """What the run keeps about it, together with what it knew `before`, of another file."""
         fields = [f.name for f, c in zip(self.target.fields, self.columns, strict=True) if c or self.own]
         refers = {self.target.fields[i].name: to for i, to in self.refers.items()}
         if before is not None:
             fields, refers = list(dict.fromkeys([*before.fields, *fields])), {**before.refers, **refers}
-        return Known(self.table, source, self.target.key, self.id, tuple(fields), refers)
+        name = self.table if fold(self.table) == self.collection else self.target.collection
+        return Known(name, source, self.target.key, self.id, tuple(fields), refers)
+
+
+def in_group(core: Core, mapping: Mapping) -> Mapping:
+    """The same map, by what the group calls the tables that were renamed here."""
+    tables = core.tables.values()
+    collections = []
+    for spec in mapping.collections:
+        fields = tuple(replace(f, refers=group_name(tables, f.refers)) if f.refers else f for f in spec.fields)
+        collections.append(replace(spec, name=group_name(tables, spec.name), fields=fields))
+    return replace(mapping, collections=tuple(collections))
 
 
 def place(

@@ -61,7 +61,7 @@ class Resolver:
     ) -> None:
         """Records that this batch is about to make: others of it may refer to them, in any order and in circles. The
         arguments are those of `resolve`, of every target before the first is resolved."""
-        if fold(place.table) not in self._referred:
+        if place.collection not in self._referred:
             return
         columns = [[column[i] for i in left] for column in mapped.columns]
         texts = externals([columns[i] for i in place.key])
@@ -73,13 +73,13 @@ class Resolver:
             made = self._generated(core, place, texts, columns, dead)
             keys = [key[0] for key in made]
             if self._on_deleted == "keep":
-                gone = graves(core, place.table, made)
+                gone = graves(core, place.collection, made)
                 keys = [None if gone.get(i, b"") not in {b"", *dead} else key for i, key in enumerate(keys)]
-        coming = self._coming.setdefault(fold(place.table), {})
+        coming = self._coming.setdefault(place.collection, {})
         for i, text, key in zip(left, texts, keys, strict=True):
             if text and key is not None and key is not MISSING:
                 coming.setdefault(text, key)
-                self._makers.setdefault((fold(place.table), str(key)), set()).add(mapped.sources[i])
+                self._makers.setdefault((place.collection, str(key)), set()).add(mapped.sources[i])
 
     def fallen(self, out: Iterable[int]) -> dict[int, list[str]]:
         """Rows that refer to what these rows of the batch, which are left out, would have made, and so on: why."""
@@ -115,7 +115,7 @@ class Resolver:
             sources = [sources[i] for i in left]
         texts = externals([columns[i] for i in place.key])
         target = place.target
-        rows = Rows(place.table, [], {}, [stamps[s] for s in sources], MISSING, target.blank == "leave",
+        rows = Rows(place.collection, [], {}, [stamps[s] for s in sources], MISSING, target.blank == "leave",
                     self._on_deleted == "resurrect", dead)  # fmt: skip
         out = Resolved(place, sources, rows, texts)
         for i, text in enumerate(texts):
@@ -179,7 +179,7 @@ class Resolver:
         keys, texts = list(keys), list(texts)
         for _ in range(REBIRTHS_MAX):
             there = [i for i, key in enumerate(keys) if key[0] is not None]
-            found = graves(core, place.table, [keys[i] for i in there])
+            found = graves(core, place.collection, [keys[i] for i in there])
             dead = {there[i]: floor for i, floor in found.items() if floor not in pardoned}
             if not dead:
                 break
@@ -193,7 +193,7 @@ class Resolver:
     ) -> list[tuple[Any, ...]]:
         """The primary key that a new record of each external key gets, in a table of the user's own; all None where only the
         file could say it, and does not."""
-        table = core.by_name[fold(place.table)]
+        table = core.by_name[place.collection]
         assert table.shape is not None
         own = list(zip(*(columns[i] for i in place.own), strict=True)) if place.own else []
         if own and not table.shape.rowid_alias:
@@ -218,14 +218,14 @@ class Resolver:
         differ = {i for i, key in enumerate(told) if key != keys[i]}
         if not differ:
             return keys
-        table = core.by_name[fold(place.table)]
+        table = core.by_name[place.collection]
         column = table.key_columns[0]
         asked = [ids[i][0] for ids in (told, keys) for i in differ if ids[i][0] is not None]
         here = {id_ for (id_,) in core.select_in(f"SELECT {column} FROM {table.sql} WHERE {column} IN (", asked)}
         return [keys[i] if i in differ and key[0] not in here and keys[i][0] in here else key for i, key in enumerate(told)]
 
     def _looked_up(self, core: Core, out: Resolved, columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-        place, table = out.place, core.by_name[fold(out.place.table)]
+        place, table = out.place, core.by_name[out.place.collection]
         assert table.shape is not None
         key_cells = list(zip(*(columns[i] for i in place.key), strict=True))
         trimmed = [tuple(map(_trimmed, cells)) for cells in key_cells]
@@ -255,7 +255,7 @@ class Resolver:
     @staticmethod
     def _taken(core: Core, place: Place, numbers: Sequence[Any]) -> dict[Any, str]:
         """Those of these numbers that a record has already, with its external key."""
-        table = core.by_name[fold(place.table)]
+        table = core.by_name[place.collection]
         assert table.shape is not None
         names = {c.folded: quote(c.name) for c in (*table.shape.key, *table.shape.columns)}
         columns = ", ".join([table.key_columns[0], *(names[fold(n)] for n in place.target.key)])
@@ -339,7 +339,7 @@ class Resolver:
     def _check_unique(core: Core, out: Resolved, position: int, cells: Sequence[Any]) -> None:
         """No other record of the table, and no other row of this batch, has the value."""
         column = out.place.columns[position]
-        table: Table | None = core.by_name.get(fold(out.place.table))
+        table: Table | None = core.by_name.get(out.place.collection)
         if column is None or table is None or table.shape is None:
             return
         wanted = [v for v in cells if v is not None and v is not MISSING and v != ""]

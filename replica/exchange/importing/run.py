@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid5
@@ -35,7 +35,7 @@ from replica.exchange.importing.deletes import Deletes, with_id
 from replica.exchange.importing.identity import NAMESPACE
 from replica.exchange.importing.joint import joined
 from replica.exchange.importing.outcome import SHOWN_MAX, Outcome, Rejected
-from replica.exchange.importing.places import Place, name_source, place
+from replica.exchange.importing.places import Place, in_group, name_source, place
 from replica.exchange.importing.recall import Recall
 from replica.exchange.importing.rejects import write_rejects
 from replica.exchange.importing.runs import Run
@@ -115,11 +115,13 @@ class _Stop(Exception):
 
 class _Import:
     def __init__(self, store: Store, sources: Sequence[Source], options: Options, progress: Progress | None) -> None:
-        self._store, self._sources, self._options, self._progress = store, sources, options, progress
+        with store.transaction() as core:
+            self._sources = [replace(source, mapping=in_group(core, source.mapping)) for source in sources]
+        self._store, self._options, self._progress = store, options, progress
         self._outcome = Outcome(dry_run=options.dry_run)
-        self._source = options.source or next((s.mapping.source for s in sources if s.mapping.source), "")
+        self._source = options.source or next((s.mapping.source for s in self._sources if s.mapping.source), "")
         if not self._source:
-            first = sources[0].mapping.collections[0].name
+            first = self._sources[0].mapping.collections[0].name
             known = runs.known(store, first)
             self._source = known.source if known is not None else fold(first)
         self._paths: list[str] = []

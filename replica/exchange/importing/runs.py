@@ -16,7 +16,7 @@ from protocol.hlc import NODE_BYTES, STAMP_BYTES
 from protocol.record import fold
 from replica.errors import UsageError
 from replica.store import adopt, put
-from replica.store.catalog import find
+from replica.store.catalog import find, group_name
 from replica.store.core import Core
 from replica.store.store import Store
 
@@ -167,14 +167,14 @@ def dangling(core: Core, run: Run) -> list[str]:
         "it means"
         for known in run.collections
         for name, to in known.refers.items()
-        if find(core.db, to) is None
+        if find(core.db, to) is None and not _is_here(core, to)
     ]
 
 
 def known(store: Store, collection: str) -> Known | None:
     """What the last import into this collection said, of any node; None if nobody imported into it."""
     with store.transaction() as core:
-        return known_in(core, collection)
+        return known_in(core, group_name(core.tables.values(), collection))
 
 
 def known_in(core: Core, collection: str, source: str | None = None) -> Known | None:
@@ -183,6 +183,11 @@ def known_in(core: Core, collection: str, source: str | None = None) -> Known | 
     wanted = fold(collection)
     found = [k for run in read(core) for k in run.collections if fold(k.collection) == wanted and _fits(core, k)]
     return next((k for k in found if k.source == source), found[0] if found else None)
+
+
+def _is_here(core: Core, collection: str) -> bool:
+    table = core.by_name.get(fold(collection))
+    return table is not None and table.shape is not None
 
 
 def _fits(core: Core, known: Known) -> bool:

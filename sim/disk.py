@@ -5,7 +5,7 @@ Every statement is a step; faults strike at steps. What a power cut leaves is fo
 
 1. A process that is killed at any step finds its files as they stood, and every commit that returned.
 2. A full disk and a failing one raise SQLite's own errors, and the transaction is rolled back as SQLite does.
-3. A late failure is reported for what has happened.
+3. A late failure is reported for what has happened; of a commit it is known that nobody was told.
 4. A dead machine runs no SQL.
 5. Copies are whole, and may be put on any disk.
 """
@@ -62,6 +62,8 @@ class Disk:
         self._crash: tuple[str, int, str] | None = None
         self._fail: tuple[int, bool, bool] | None = None
         self._full = self._filled = self._power = False
+        self.untold = False
+        """A commit was made that was reported as failed. Whoever looks at all of the file sets it back."""
         self._found: Image | None = None
         self._last: Connection | None = None
         self._durable = Durable(self.path, random, decide)
@@ -168,6 +170,7 @@ class Disk:
         if when == "after":
             self._die(how)
         if failing:
+            self.untold = self.untold or commit
             result.close()  # Else the error's traceback keeps it reading, and its snapshot grows old.
             raise self._broken(db, "disk I/O error", 10, "SQLITE_IOERR")
         return result

@@ -224,6 +224,9 @@ class Machine:
 
     def _committed(self, changes: list[Change]) -> None:
         with self.disk.unharmed():
+            if self.disk.untold:  # The engine tells of no commit that failed, as far as it knows.
+                self.disk.untold = False
+                self.world.oracle.scan(self.name, self.store)
             self.world.oracle.committed(self.name, self.store, changes)
 
     def _met(self, peer: str, began: float, done: SyncReport) -> None:

@@ -85,6 +85,7 @@ def test_a_failed_commit_is_rolled_back_or_done(tmp_path: Path, late: bool) -> N
     assert (caught.value.sqlite_errorcode, caught.value.sqlite_errorname) == (10, "SQLITE_IOERR")
     assert type(from_sqlite(caught.value, "")) is StoreError
     assert not db.in_transaction
+    assert disk.untold is late
     assert numbers(disk) == ([1] if late else [])
 
 

@@ -33,7 +33,7 @@ MINUTES_MIN, MINUTES_MAX = 0.1, 5_256_000
 DAYS_MAX = 3_650
 NODES_MAX = 1_000
 """Each is a store of its own in memory, and all must become equal."""
-WRITES_MAX = 100_000
+WRITES_MAX = 10_000
 EVERY_MIN_S, EVERY_MAX_S = 1, 86_400
 """All must become equal after the last fault, over as many nodes as there are."""
 GIVEN = ("nodes", "minutes", "days", "work", "writes", "every", "faults", "db")
@@ -50,7 +50,7 @@ def add_world(parser: argparse.ArgumentParser) -> None:
     add("--work", choices=["random", "office"], help="what people do; default: office if --days is given")
     add(
         "--writes", type=_between(0, WRITES_MAX, "writes"), metavar="LEAST-MOST",
-        help=f"of people in all, in random work; default: {_word(WRITES)}",
+        help=f"of people in random work, beside those that belong to a fault or a rush; default: {_word(WRITES)}",
     )
     add(
         "--every", type=_between(EVERY_MIN_S, EVERY_MAX_S, "seconds"), metavar="LEAST-MOST",
@@ -85,10 +85,13 @@ def _up_to(most: int, what: str) -> Callable[[str], int]:
 
 def _between(least: int, most: int, what: str) -> Callable[[str], tuple[int, int]]:
     def parse(text: str) -> tuple[int, int]:
-        found = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
-        if not found or not least <= int(found[1]) <= int(found[2]) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} does not say how many {what}: from {least} to {most:,}, as 30-300")
-        return int(found[1]), int(found[2])
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+        if not found:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {what}, and no two of them, as 10-40")
+        low, high = int(found[1]), int(found[2] or found[1])
+        if not least <= low <= high <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: the least first, and both from {least} to {most:,} {what}")
+        return low, high
 
     return parse
 

@@ -236,11 +236,12 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 def remember(path: Path, options: str, lines: Sequence[Found]) -> int:
     """Add failing seeds to a list, each once, with the options of their worlds and what broke; returns how many are new."""
-    old = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    known = {line.partition("#")[0].strip() for line in old}
+    old = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    known = {line.partition("#")[0].strip() for line in old.splitlines()}
     failed = {f"{line['seed']}{options}": line["invariant"] for line in lines if not line["ok"]}
     new = [f"{seed}  # {what}" for seed, what in failed.items() if seed not in known]
     with path.open("a", encoding="utf-8") as file:
+        file.write("\n" if new and old and not old.endswith("\n") else "")
         file.writelines(line + "\n" for line in new)
     return len(new)
 

@@ -320,10 +320,13 @@ def key_of_signature(signature: str) -> list[object]:
     return [[column[1] for column in parts[0]], parts[3]]
 
 
-def group_name(tables: Iterable[Table], name: str) -> str:
-    """What the group calls the table that is called so in the file: another name where it was renamed here."""
-    found = called(tables, name)
-    return name if found is None or found.collection == fold(name) else found.collection
+def meant(db: sqlite3.Connection, tables: Iterable[Table], name: str) -> Table | None:
+    """The one of these that a person means: which is called so in the file, or, if nothing is, which the group calls so."""
+    there = list(tables)
+    found = called(there, name)
+    if found is None and find(db, name) is None:
+        found = next((t for t in there if t.shape is not None and t.collection == fold(name)), None)
+    return found
 
 
 def called(tables: Iterable[Table], name: str) -> Table | None:

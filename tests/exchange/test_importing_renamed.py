@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from replica.errors import UsageError
+from replica.exchange.exporting.export import Asked, export
 from replica.exchange.importing import runs
 from replica.exchange.importing.undo import undo
-from replica.exchange.rows import DELETED
+from replica.exchange.rows import DELETED, Row
 from tests.exchange.imports import CONTACTS, counts, take, write
+from tests.exchange.lists import ListWriter
+from tests.exchange.test_exporting import run
 from tests.exchange.test_importing_relations import MAP
 from tests.store.harness import Machine, meet
 
@@ -85,3 +89,33 @@ def test_a_table_that_has_its_first_name_now_is_another(machine: Make, tmp_path:
     assert counts(take(a.store, file, into="people")) == (3, 0, 0, 0, 0)
     assert a.rows("SELECT count(*) FROM people") == [(3,)]
     assert a.rows("SELECT count(*) FROM contacts") == [(0,)]
+
+
+def test_where_another_table_has_its_first_name_only_that_one_is_meant(machine: Make, tmp_path: Path) -> None:
+    a = machine("a", SCHEMAS["own"][0])
+    a.db.execute("ALTER TABLE contacts RENAME TO people")
+    a.store.absorb()
+    a.db.execute("CREATE TABLE contacts(id TEXT PRIMARY KEY, name TEXT, mail TEXT)")
+    with pytest.raises(UsageError, match=r"'contacts' is here, but not replicated"):
+        take(a.store, write(tmp_path / "1.csv", CONTACTS), into="contacts")
+    with pytest.raises(UsageError, match=r"no table 'contacts' is replicated here; there are: people"):
+        run(a, "contacts")
+    assert a.rows("SELECT count(*) FROM people") == [(0,)]
+
+
+def test_relations_come_out_alike_whatever_the_table_is_called(machine: Make, tmp_path: Path) -> None:
+    a, b = machine("a"), machine("b")
+    text = "account,account name,parent,id,name\nA1,One,,c1,Ana\nA2,Two,A1,c3,Cy\n"
+    take(a.store, write(tmp_path / "1.csv", text), map=MAP)
+    assert meet(a, b)[0].in_sync
+    b.db.execute("ALTER TABLE accounts RENAME TO firms")
+
+    def rows(m: Machine, name: str) -> list[Row]:
+        out = ListWriter()
+        export(m.store, Asked(name, format="csv"), runs.known_in, out.open)
+        return out.rows
+
+    assert rows(a, "contacts") == rows(b, "contacts")
+    assert [row[-1] for row in rows(b, "contacts")] == ["A1", "A2"]
+    assert rows(a, "accounts") == rows(b, "accounts") == rows(b, "firms")
+    assert len(rows(a, "accounts")) == 2

@@ -23,7 +23,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("words", [
     ("--days", "1e9"), ("--days", "99999"), ("--nodes", "0"), ("--nodes", "1001"), ("--minutes", "nan"),
-    ("--bug", "no-tie-brake"), ("--writes", "8"), ("--writes", "9-8"), ("--writes", "0-100001"), ("--every", "0-9"),
+    ("--bug", "no-tie-brake"), ("--writes", "8-"), ("--writes", "9-8"), ("--writes", "0-10001"), ("--every", "0-9"),
     ("--every", "1-86401"),
     ("--every", "1.5-3"),
 ])  # fmt: skip
@@ -38,6 +38,7 @@ def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.C
 def test_the_most_is_not_too_many() -> None:
     most = parsed("--nodes", str(NODES_MAX), "--days", str(DAYS_MAX))
     assert (most.nodes, most.days) == (NODES_MAX, DAYS_MAX)
+    assert (parsed("--writes", "7").writes, parsed("--writes", "3-7").writes) == ((7, 7), (3, 7))
 
 
 @pytest.mark.parametrize("faults", ["", ",", "partition:1000000"])

@@ -148,6 +148,9 @@ def test_lines_are_summed_up(ran: list[int], tmp_path: Path) -> None:
     seeds = tmp_path / "seeds.txt"
     assert [remember(seeds, words, lines) for words in ("", "", " --nodes 2", " --nodes 2")] == [1, 0, 1, 0]
     assert seeds.read_text() == "3  # I4\n3 --nodes 2  # I4\n"
+    seeds.write_text("77")
+    assert remember(seeds, "", lines) == 1
+    assert seeds.read_text() == "77\n3  # I4\n"
 
 
 def test_a_bug_is_caught_by_a_sound_seed(ran: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

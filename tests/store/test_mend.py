@@ -40,6 +40,45 @@ def columns(machine: Machine, table: str = "t") -> list[str]:
     return [name for (name,) in machine.rows("SELECT name FROM pragma_table_xinfo(?)", (table,))]
 
 
+# --- other names ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_tables_that_swap_their_names_stay_what_they_are(machine: Make, looked: bool) -> None:
+    schema = "CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE TABLE n(k TEXT PRIMARY KEY, v);"
+    a, b = two(machine, schema + "INSERT INTO t VALUES ('t', 1); INSERT INTO n VALUES ('n', 2);")
+    for sql in ("ALTER TABLE t RENAME TO x", "ALTER TABLE n RENAME TO t", "ALTER TABLE x RENAME TO n"):
+        a.sql(sql)
+        if looked:
+            a.store.absorb()
+    a.sql("INSERT INTO n VALUES ('t2', 3)", "UPDATE t SET v = 4")
+    healthy(a, b)
+    assert (b.rows("SELECT * FROM t ORDER BY k"), b.rows("SELECT * FROM n")) == ([("t", 1), ("t2", 3)], [("n", 4)])
+    assert (a.rows("SELECT * FROM n ORDER BY k"), a.rows("SELECT * FROM t")) == ([("t", 1), ("t2", 3)], [("n", 4)])
+
+
+def test_a_new_table_under_the_first_name_of_one_that_was_renamed_is_another(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t RENAME TO person", "CREATE TABLE t(k TEXT PRIMARY KEY, v)", "INSERT INTO t VALUES ('other', 1)",
+          "UPDATE person SET v = 9 WHERE k = 'a'")  # fmt: skip
+    healthy(a, b)
+    assert b.rows("SELECT k, v FROM t ORDER BY k") == a.rows("SELECT k, v FROM person ORDER BY k") == [("a", 9), ("b", 2)]
+    assert a.rows("SELECT k FROM t") == [("other",)]
+
+
+def test_a_renamed_table_that_was_dropped_comes_back_under_its_first_name(machine: Make) -> None:
+    a, b = two(machine)
+    a.sql("ALTER TABLE t RENAME TO person")
+    healthy(a, b)
+    a.sql("DROP TABLE person")
+    healthy(a, b)
+    assert "make a table 't' and adopt it" in state(a)
+    a.sql("CREATE TABLE t(k TEXT PRIMARY KEY, v, u UNIQUE)")
+    a.store.adopt(["t"])
+    healthy(a, b)
+    check_equal([a, b])
+
+
 # --- ALTER TABLE ------------------------------------------------------------------------------------------------------
 
 

@@ -208,9 +208,8 @@ def _relations(
         if target is None or other is None or other.id is None:  # Without made-up ids, the key itself stands there.
             done.append(column)
             continue
-        try:
-            sql = table_of(core, target).sql
-        except UsageError:
+        there = core.by_name.get(fold(target))
+        if there is None or there.shape is None:
             notes.append(f"{column.name}: collection {target!r} is not here, so its record ids stay as they are")
             done.append(column)
             continue
@@ -219,7 +218,7 @@ def _relations(
             done.append(column)
             continue
         name = f"r{len(joins.split(' LEFT JOIN ')) - 1}"
-        join = f" LEFT JOIN {sql} AS {name} ON {name}.{quote(other.id)} = {column.sql}"
+        join = f" LEFT JOIN {there.sql} AS {name} ON {name}.{quote(other.id)} = {column.sql}"
         key = f"{name}.{quote(other.key[0])}"
         missing = core.db.execute(
             f"SELECT count(*) FROM {table.sql} AS t{join} WHERE {column.sql} IS NOT NULL AND {key} IS NULL"

@@ -23,7 +23,7 @@ from replica import system
 from replica.errors import StoreBusy, UsageError
 from replica.exchange.rows import BATCH_ROWS, Row
 from replica.store import absorb
-from replica.store.catalog import Table, called
+from replica.store.catalog import Table, meant
 from replica.store.connection import connect, interruptible
 from replica.store.core import Core
 from replica.store.store import Store
@@ -69,8 +69,8 @@ def _never(core: Core) -> None:
 
 
 def table_of(core: Core, collection: str) -> Table:
-    """The adopted table of this name. Raises UsageError, with the names that there are."""
-    table = called(core.tables.values(), collection)
+    """The adopted table of this name, here or in the group. Raises UsageError, with the names that there are."""
+    table = meant(core.db, core.tables.values(), collection)
     if table is None or table.shape is None or collection.startswith("_replica"):
         names = sorted(t.label for t in core.tables.values() if t.shape is not None)
         there = f"there are: {', '.join(names)}" if names else f"adopt one first: replica adopt {core.path}"

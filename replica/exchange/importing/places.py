@@ -19,7 +19,7 @@ from replica.exchange.importing.runs import Known, known_in
 from replica.exchange.maps.mapmodel import Target
 from replica.exchange.maps.mapping import Mapping
 from replica.store import absorb, adopt, ddl
-from replica.store.catalog import Table, find, group_name, quote
+from replica.store.catalog import Table, find, meant, quote
 from replica.store.core import Core
 from replica.store.mend import follow_schema
 
@@ -69,12 +69,19 @@ class Place:
 
 
 def in_group(core: Core, mapping: Mapping) -> Mapping:
-    """The same map, by what the group calls the tables that were renamed here."""
-    tables = core.tables.values()
+    """The same map, by what the group calls the tables that were renamed here. Raises UsageError for a table that is not
+    replicated."""
+
+    def name(said: str) -> str:
+        table = meant(core.db, core.tables.values(), said)
+        return said if table is None or table.collection == fold(said) else table.collection
+
     collections = []
     for spec in mapping.collections:
-        fields = tuple(replace(f, refers=group_name(tables, f.refers)) if f.refers else f for f in spec.fields)
-        collections.append(replace(spec, name=group_name(tables, spec.name), fields=fields))
+        if meant(core.db, core.tables.values(), spec.name) is None and find(core.db, spec.name) is not None:
+            raise UsageError(f"table {spec.name!r} is here, but not replicated: run `replica adopt FILE` first")
+        fields = tuple(replace(f, refers=name(f.refers)) if f.refers else f for f in spec.fields)
+        collections.append(replace(spec, name=name(spec.name), fields=fields))
     return replace(mapping, collections=tuple(collections))
 
 
@@ -89,10 +96,11 @@ def place(
     absorb.absorb_all(core)
     table = core.by_name.get(fold(target.collection))
     shape = table.shape if table is not None else None
+    name = target.collection if shape is None else shape.name
     positions = {fold(f.name): i for i, f in enumerate(target.fields)}
     if len(positions) < len(target.fields):
         raise UsageError(
-            f"{target.collection}: two fields differ only in the case of their letters; rename one in a map"
+            f"{name}: two fields differ only in the case of their letters; rename one in a map"
         )
     missing = [n for n in target.key if fold(n) not in positions]
     if missing or not target.key:
@@ -101,18 +109,16 @@ def place(
         hint = f": did you mean {', '.join(map(repr, near))}?" if near else ""
         fields = ", ".join(f.name for f in target.fields[:12])
         raise UsageError(
-            f"{target.collection}: {what}{hint} (fields: {fields}). Name what tells its records apart: --key FIELD"
+            f"{name}: {what}{hint} (fields: {fields}). Name what tells its records apart: --key FIELD"
         )
     key = tuple(positions[fold(n)] for n in target.key)
     known = known_in(core, target.collection, source)
     if known is not None and known.source == source and {*map(fold, known.key)} != {*map(fold, target.key)}:
         raise UsageError(
-            f"{target.collection} was imported from {source!r} by the key {', '.join(known.key)} before: by another key all "
+            f"{name} was imported from {source!r} by the key {', '.join(known.key)} before: by another key all "
             "its records would come a second time. Use that key, or name another --source if this is another system"
         )
     if shape is None:
-        if find(core.db, target.collection) is not None:
-            raise UsageError(f"table {target.collection!r} is here, but not replicated: run `replica adopt FILE` first")
         return _make(core, target, key, text=text)
     assert table is not None
     made = before.id if before is not None else known.id if known is not None else None

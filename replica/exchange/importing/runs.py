@@ -16,7 +16,7 @@ from protocol.hlc import NODE_BYTES, STAMP_BYTES
 from protocol.record import fold
 from replica.errors import UsageError
 from replica.store import adopt, put
-from replica.store.catalog import find, group_name
+from replica.store.catalog import find, meant
 from replica.store.core import Core
 from replica.store.store import Store
 
@@ -174,7 +174,8 @@ def dangling(core: Core, run: Run) -> list[str]:
 def known(store: Store, collection: str) -> Known | None:
     """What the last import into this collection said, of any node; None if nobody imported into it."""
     with store.transaction() as core:
-        return known_in(core, group_name(core.tables.values(), collection))
+        table = meant(core.db, core.tables.values(), collection)
+        return known_in(core, collection if table is None else table.collection)
 
 
 def known_in(core: Core, collection: str, source: str | None = None) -> Known | None:

@@ -21,7 +21,7 @@ from sim.scenario import Event, Place, Scenario
 from sim.workload import CRM, People
 
 WRITES = 6, 40
-"""How often people write in all, at least and at most."""
+"""How often people write, at least and at most, beside what belongs to a rush or to a fault."""
 EVERY_S = 60.0, 600.0
 """Seconds from one call of a node to the next, at least and at most. Worlds of 25 to 85 writes and 30 to 300 s cost half as
 much again and find no more for their CPU: of the planted bugs 0.31 a second, where those of 8 to 45 writes and 60 to 600 s
@@ -44,8 +44,8 @@ def random_work(
     db: str = "",
     odd_clocks: bool = True,
 ) -> Scenario:
-    """A world. `writes`: of people, in all; `every_s`: from one call of a node to the next; each is drawn between these.
-    `db`: a file that every node begins with, else our CRM. Raises UsageError."""
+    """A world. `writes`: of people, beside a rush; `every_s`: from one call of a node to the next; each is drawn between
+    these. `db`: a file that every node begins with, else our CRM. Raises UsageError."""
     if nodes < 1 or not duration_s >= 1:
         raise UsageError(f"a world needs a node and some time, not {nodes} nodes and {duration_s} s")
     rng, chance = stream(seed, "places"), stream(seed, "people")

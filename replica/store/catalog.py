@@ -263,6 +263,10 @@ class Table:
             self.where = " AND ".join(f"{c} IS ? COLLATE BINARY" for c in self.key_columns)
             self.seek = " AND ".join(f"{c} = ?" for c in self.key_columns) + f" AND {self.where}"
 
+    def named(self, said: str) -> str:
+        """Its name in the group: as it is said here, if that is it, else its first one."""
+        return said if fold(said) == self.collection else self.collection
+
     @property
     def label(self) -> str:
         """Its name for people."""

@@ -38,7 +38,7 @@ def follow_schema(core: Core) -> None:
             if name is None:
                 raise TableRefused(
                     "the table was dropped here, its records stay with the others: "
-                    f"make a table {_first_name(table, local)!r} and adopt it to have them back"
+                    f"make a table {table.named(local)!r} and adopt it to have them back"
                 )
             shape = catalog.shape(core.db, name)
             _same_key(core, signature, shape)
@@ -71,11 +71,6 @@ def _follow(core: Core, changed: Sequence[tuple[Table, Shape, bool]]) -> None:
     for (table, *_), names in zip(changed, fresh, strict=True):
         reveal(core, table, names)
         ddl.publish(core, table)
-
-
-def _first_name(table: Table, local: str) -> str:
-    """What the group calls a table that is called so here."""
-    return local if fold(local) == table.collection else table.collection
 
 
 def _same_key(core: Core, signature: str, shape: Shape) -> None:

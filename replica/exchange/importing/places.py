@@ -72,16 +72,17 @@ def in_group(core: Core, mapping: Mapping) -> Mapping:
     """The same map, by what the group calls the tables that were renamed here. Raises UsageError for a table that is not
     replicated."""
 
-    def name(said: str) -> str:
+    def named(said: str) -> str | None:
         table = meant(core.db, core.tables.values(), said)
-        return said if table is None or table.collection == fold(said) else table.collection
+        return None if table is None else table.named(said)
 
     collections = []
     for spec in mapping.collections:
-        if meant(core.db, core.tables.values(), spec.name) is None and find(core.db, spec.name) is not None:
+        name = named(spec.name)
+        if name is None and find(core.db, spec.name) is not None:
             raise UsageError(f"table {spec.name!r} is here, but not replicated: run `replica adopt FILE` first")
-        fields = tuple(replace(f, refers=name(f.refers)) if f.refers else f for f in spec.fields)
-        collections.append(replace(spec, name=name(spec.name), fields=fields))
+        fields = tuple(replace(f, refers=named(f.refers) or f.refers) if f.refers else f for f in spec.fields)
+        collections.append(replace(spec, name=name or spec.name, fields=fields))
     return replace(mapping, collections=tuple(collections))
 
 

@@ -11,6 +11,7 @@ that is not heard costs an interval. One test each:
 4. At most SUBSCRIBERS_MAX listen.
 5. Who says something on such a connection is cut off.
 6. All are left at once, however slow they are to go.
+7. On a silent connection the server pings each PING_SECONDS, and the client never.
 
 SPEC section 13.
 """
@@ -34,6 +35,10 @@ SUBSCRIBERS_MAX = 256
 """Each holds some 50 kB and a file descriptor, of which a process often has 1,024; a frame that should not have come is read
 to its end, at most 4 MiB, before it is cut off."""
 
+PING_SECONDS = 50
+"""Between two pings of the server to one who listens: many proxies drop a connection after a silent minute, and who vanished
+gives up its place. The client, whose radio each of them wakes, sends none: when its wait ends it leaves anyway."""
+
 LEAST = 2 / 3
 """Share of a wait before which no news end it: a busy group then meets at most half more often."""
 
@@ -48,6 +53,7 @@ class Subscriber:
 
     async def serve(self) -> None:
         """Wait until the other side leaves; call it back if there are news."""
+        self._socket.ping_interval = PING_SECONDS
         try:
             await self._either(asyncio.create_task(self._end()))
         finally:
@@ -61,6 +67,8 @@ class Subscriber:
 
     async def wait(self, seconds: float, late_s: float = 0.0) -> None:
         """Wait for news, here or there, for so long, and then leave; `late_s` after news: many are called at once."""
+        if self._socket.keepalive_task is not None:
+            self._socket.keepalive_task.cancel()
         closed = asyncio.create_task(self._hear())
         try:
             await asyncio.sleep(seconds * LEAST)

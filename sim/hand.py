@@ -314,8 +314,7 @@ class Hand:
 
     def _equal(self) -> bool:
         with self.alone():
-            roots = self.world.looks.roots()
-        return len(roots) == len(self.world.machines) and len(set(roots.values())) == 1
+            return self.world.looks.equal()
 
     @property
     def digest(self) -> str:

@@ -85,6 +85,19 @@ class Looks:
                     found[machine.name] = core.meta("root")
         return found
 
+    def equal(self) -> bool:
+        """Whether all nodes run, have nothing to absorb, and have one root."""
+        machines, last = self._world.machines.values(), set[object]()
+        for machine in machines:
+            if not machine.ready:
+                return False
+            with machine.disk.unharmed():
+                last.add(machine.store._core.remembered().get("root"))
+        if len(last) > 1:  # As of their last commits: a look at the files is not worth while.
+            return False
+        roots = self.roots()
+        return len(roots) == len(machines) and len(set(roots.values())) == 1
+
     def final(self) -> None:
         """The oracle's last look. Raises ReplicaError and sqlite3.Error."""
         machines = list(self._world.machines.values())

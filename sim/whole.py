@@ -23,35 +23,37 @@ _Parts = tuple[Hashable, ...]
 
 
 class _Raw(NamedTuple):
-    """All that makes a record: the kind of its table, its shadow but for the table's number, its extra values, its row."""
+    """A record as it stands. `parts` is all that makes it: the kind of its table, its shadow but for the table's number,
+    its extra values, its row."""
 
-    kind: int
     rid: Rid
     key: bytes
     digest: bytes
-    rest: _Parts
-    extra: _Parts
-    row: _Parts
+    parts: _Parts
 
 
 class Whole:
     """See above. For all machines of a world."""
 
     def __init__(self) -> None:
-        self._made: dict[_Raw, Record] = {}
+        self._made: dict[_Parts, Record] = {}
         """Only what fits to its digest."""
         self._kinds: dict[_Parts, int] = {}
         """Tables that are alike, as far as records depend on them, have one number."""
 
     def look(self, core: Core, known: dict[bytes, Record]) -> Look:
         """All records, in the caller's snapshot; `known` as for sim.truth.look."""
-        raws, made = self._raws(core), self._made
-        fresh = {raw.rid: raw for raw in raws if raw not in made}
+        found, fresh = Look({}, {}, {}), dict[Rid, _Raw]()
+        for raw in self._raws(core):
+            record = self._made.get(raw.parts)
+            if record is None:
+                fresh[raw.rid] = raw
+            else:
+                found.records[raw.rid], found.digests[raw.rid] = record, raw.digest
         new = read(core, [raw.key for raw in fresh.values()], known)
         for rid, record in new.records.items():
-            made[fresh[rid]] = record
-        there = [(raw, made[raw]) for raw in raws if raw in made]
-        return Look({raw.rid: record for raw, record in there}, {raw.rid: raw.digest for raw, _ in there}, new.odd)
+            self._made[fresh[rid].parts] = found.records[rid] = record
+        return Look(found.records, found.digests | new.digests, new.odd)
 
     def _raws(self, core: Core) -> list[_Raw]:
         sql = "SELECT tbl, id, key, digest, flags, floor, born, stamps, which, checks FROM _replica_record ORDER BY key"
@@ -71,8 +73,9 @@ class Whole:
         found = []
         for shadow in shadows:
             kind, collection, rows = known[shadow[0]]
-            rid, key = (collection, shadow[1]), shadow[2]
-            found.append(_Raw(kind, rid, key, shadow[3], shadow[4:], extras.get(key, ()), rows.get(shadow[1], ())))
+            _, id_, key, digest, *_ = shadow
+            parts = kind, extras.get(key), rows.get(id_), *shadow[1:]
+            found.append(_Raw((collection, id_), key, digest, parts))
         return found
 
     def _kind(self, table: Table) -> int:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosedOK
+from websockets.protocol import CLIENT, Protocol
 
 from replica import bell
-from replica.bell import LEAST, NEWS, Bell, Subscriber
+from replica.bell import LEAST, NEWS, PING_SECONDS, Bell, Subscriber
 from replica.parting import GRACE_SECONDS
+from sim.hand import Hand
 from sim.loop import Loop
 
 
@@ -23,6 +25,7 @@ class Socket:
 
     def __init__(self) -> None:
         self.close_code: int | None = None
+        self.keepalive_task = None
         self.slow_s = 0.0
         self.transport = SimpleNamespace(abort=lambda: self._end(1006))
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -165,3 +168,33 @@ def test_6_all_are_left_at_once() -> None:
         assert not at.subscribers
 
     virtually(run)
+
+
+def test_7_on_a_silent_connection_the_server_pings_now_and_then_and_the_client_never(
+    world: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pings: list[tuple[bool, float]] = []
+    ping = Protocol.send_ping
+
+    def counted(self: Protocol, data: Any) -> None:
+        pings.append((self.side is CLIENT, world.world.loop.time()))
+        ping(self, data)
+
+    monkeypatch.setattr(Protocol, "send_ping", counted)
+    world.node("hq", "CREATE TABLE t(id TEXT PRIMARY KEY, a)", every=3600)
+    world.node("laptop", every=3600)
+    world.assert_converged()
+    node = world.world.machines["hq"].node
+    assert node is not None
+    subscribers = node._bell.subscribers
+    world.run_for(30)
+    assert subscribers
+    began, pings[:] = world.world.loop.time(), []
+    world.run_for(20 * PING_SECONDS)
+    assert not any(client for client, _ in pings)
+    assert 18 <= len(pings) <= 20
+    assert all(later - earlier >= PING_SECONDS for (_, earlier), (_, later) in zip(pings, pings[1:], strict=False))
+    assert subscribers
+    world.partition([["hq"], ["laptop"]])
+    world.run_for(4 * PING_SECONDS)
+    assert not subscribers

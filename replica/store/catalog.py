@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from protocol import limits
@@ -120,26 +122,30 @@ def find(db: sqlite3.Connection, name: str) -> str | None:
 def shape(db: sqlite3.Connection, name: str) -> Shape:
     """The shape of a table. Raises TableRefused for one that cannot be replicated, with what to do about it."""
     row = db.execute(
-        "SELECT type, sql FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')", (name,)
+        "SELECT m.type, sql, l.type, wr, strict FROM sqlite_master AS m LEFT JOIN pragma_table_list(m.name) AS l "
+        "ON l.schema = 'main' AND l.name = m.name WHERE m.name = ? AND m.type IN ('table', 'view')",
+        (name,),
     ).fetchone()
     if row is None:
         raise TableRefused(f"there is no table {name!r} in this database")
-    if row[0] == "view":
+    made, sql, kind, without_rowid, strict = row[0], row[1] or "", row[2], bool(row[3]), bool(row[4])
+    if made == "view":
         raise TableRefused(f"{name!r} is a view: adopt the tables that it reads")
     if fold(name).startswith(_NOT_THEIRS):
         raise TableRefused(f"{name!r} is no table of yours: names that begin so belong to the engine or to SQLite")
-    sql = row[1] or ""
-    if db.execute("SELECT 1 FROM pragma_table_list(?) WHERE schema = 'main' AND type = 'shadow'", (name,)).fetchone():
+    if kind == "shadow":
         raise TableRefused(f"{name!r} belongs to a virtual table: adopt the table that feeds that one")
     if re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
         raise TableRefused(f"{name!r} is a virtual table: adopt the table that feeds it")
-    kinds = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?"
-    without_rowid, strict = map(bool, db.execute(kinds, (name,)).fetchone())
-    indexes = db.execute('SELECT name, origin, partial FROM pragma_index_list(?) WHERE "unique"', (name,)).fetchall()
-    uniques = []
-    for index, origin, partial in indexes:
-        parts = db.execute("SELECT name, coll FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (index,)).fetchall()
-        uniques.append(Unique(index, tuple((n, c) for n, c in parts), origin == "pk", bool(partial)))
+    parts = db.execute(
+        "SELECT l.name, origin, partial, x.name, coll FROM pragma_index_list(?) AS l JOIN pragma_index_xinfo(l.name) AS x "
+        'WHERE "unique" AND key ORDER BY l.seq, seqno',
+        (name,),
+    ).fetchall()
+    uniques = [
+        Unique(index, tuple((column, collation) for *_, column, collation in some), origin == "pk", bool(partial))
+        for (index, origin, partial), some in groupby(parts, itemgetter(0, 1, 2))
+    ]
     columns: list[Column] = []
     key: list[Column] = []
     info = db.execute(

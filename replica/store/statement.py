@@ -2,8 +2,8 @@
 
 One test each:
 
-1. Statements about transactions, settings that would have no effect, and what would write the engine's own tables are
-   refused, whatever comments stand before them.
+1. Statements about transactions, settings that would have no effect, what would write the engine's own tables or stand
+   before one of the file's are refused, whatever comments stand before them.
 2. What surely only reads is known as such.
 """
 
@@ -21,6 +21,11 @@ _BEFORE = r"(?>[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*+"
 _CONTROL = re.compile(_BEFORE + r"(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH)\b", re.I | re.S)
 _KEYS = re.compile(
     _BEFORE + r"PRAGMA\b[^=(]*\bforeign_keys[\"'`\]]?(?>\s|--[^\n]*\n|/\*.*?\*/)*+[=(]", re.I | re.S
+)
+_DEFINES = re.compile(_BEFORE + r"(?:CREATE|ALTER)\b", re.I | re.S)
+_HIDING = (
+    "SELECT t.name FROM temp.sqlite_master AS t JOIN main.sqlite_master AS m ON m.name = t.name COLLATE NOCASE "
+    "WHERE t.type IN ('table', 'view') LIMIT 1"
 )
 _READS = re.compile(_BEFORE + r"(?:SELECT|VALUES|EXPLAIN)\b", re.I | re.S)
 _OURS = re.compile(
@@ -49,9 +54,16 @@ def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -
     if _OURS.search(sql) and not reads(sql):
         raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
 
+    defines = _DEFINES.match(sql)
+
     def run(core: Core) -> _Columns:
         cursor = core.db.execute(sql, parameters)
         rows = cursor.fetchall() if cursor.description else []
+        if defines and (hiding := core.db.execute(_HIDING).fetchone()):
+            raise UsageError(
+                f"a temporary table {hiding[0]!r} would stand before the table of that name in this file, for the node too: "
+                "take another name"
+            )
         return [d[0] for d in cursor.description or ()], rows
 
     return run

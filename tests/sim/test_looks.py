@@ -26,14 +26,19 @@ def living() -> Iterator[World]:
 def test_roots_are_of_those_that_run_and_have_nothing_to_absorb(living: World) -> None:
     with living._alone():
         assert not living.looks.roots()
+        assert not living.looks.equal()
     living.run_for(60)
     with living._alone():
         first = living.looks.roots()
         assert first.keys() == {"a", "b", "c"}
         assert len(set(first.values())) == 1
+        assert living.looks.equal()
         living.machines["b"].write(["UPDATE t SET b = 9"])
+        assert not living.looks.equal()
         living.machines["c"].stop()
         assert living.looks.roots() == {"a": first["a"]}
+        living.machines["b"].store.absorb()
+        assert not living.looks.equal()
 
 
 def test_looks_come_at_even_intervals_until_they_pause(living: World) -> None:

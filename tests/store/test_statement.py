@@ -65,3 +65,16 @@ def test_no_statement_writes_the_tables_of_the_engine(machine: Make, sql: str) -
 ])  # fmt: skip
 def test_what_surely_only_reads_is_known(sql: str, only: bool) -> None:
     assert reads(sql) == only
+
+
+@pytest.mark.parametrize("sql", [
+    "CREATE TEMP TABLE T(v)", "/**/ create temporary view main_t AS SELECT 1; ", "ALTER TABLE beside RENAME TO t",
+])  # fmt: skip
+def test_no_temporary_table_stands_before_one_of_the_file(machine: Make, sql: str) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE TABLE main_t(k TEXT PRIMARY KEY)")
+    m.store.execute("CREATE TEMP TABLE beside AS SELECT 'k' AS k, 1 AS v")
+    with pytest.raises(UsageError, match="would stand before the table of that name"):
+        m.store.execute(sql)
+    m.store.execute("INSERT INTO t SELECT * FROM beside")
+    assert m.rows("SELECT * FROM t") == [("k", 1)]
+    assert m.store.verify() == []

@@ -182,13 +182,14 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
             if winner == stamp:
                 entry["overwrote"] = {"value": printable(unpack_value(lost)), **_stamp(core, lost_stamp)}
         fields.append(entry)
-    held = core.db.execute("SELECT reason FROM _replica_held WHERE key = ?", (state.key,)).fetchone()
+    reason = core.db.execute("SELECT reason FROM _replica_held WHERE key = ?", (state.key,)).fetchone()
+    hidden = record.live and not state.shown
     return {
         "table": table.label,
         "key": [printable(v) for v in state.pk],
         "live": record.live,
         "shown": state.shown,
-        "held": held[0] if held else None,
+        "held": _why_held(table, *(reason or (None,))) if hidden else None,
         "born": _stamp(core, record.born) if record.born else None,
         "deleted": _stamp(core, record.floor) if record.floor else None,
         "fields": fields,
@@ -229,12 +230,17 @@ def held(core: Core) -> list[Json]:
                 "ref": state.key.hex()[:12],
                 "table": table.label,
                 "key": [printable(v) for v in state.pk],
-                "reason": reasons[state.key] or table.state or "no such table here",
+                "reason": _why_held(table, reasons[state.key]),
                 "live": state.record.live,
                 "values": {n: printable(unpack_value(v)) for n, (_, v) in sorted(state.record.registers.items())},
             }
         )
     return sorted(found, key=lambda h: (str(h["table"]), str(h["key"])))
+
+
+def _why_held(table: Table, reason: str | None) -> str:
+    """`reason`: what was noted of the record itself."""
+    return reason or table.state or "no such table here"
 
 
 def _by_ref(core: Core, ref: str) -> State:

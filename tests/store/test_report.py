@@ -104,6 +104,17 @@ def test_why_says_who_wrote_each_field_and_when(machine: Make) -> None:
     assert [(f["field"], f["node"]) for f in old] == [("mail", "")]
 
 
+def test_why_says_the_same_of_what_no_table_shows_as_the_list_of_what_is_held(machine: Make) -> None:
+    a, m = (machine(name, "CREATE TABLE t(k TEXT PRIMARY KEY, v)") for name in "am")
+    m.sql("DROP TABLE t")
+    a.sql("INSERT INTO t VALUES ('k', 1)")
+    meet(a, m)
+    why, (held,) = m.store.why("t", ["k"]), m.store.held()
+    assert (why["live"], why["shown"]) == (True, False)
+    assert why["held"] == held["reason"]
+    assert why["held"]
+
+
 def test_why_of_what_is_held_or_deleted_says_so(machine: Make) -> None:
     m = rivals(machine)
     why = m.store.why("people", ["bob"])

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from replica.store import index
 from replica.store.core import Core
 from replica.store.store import Store
-from sim.truth import Look, columns_of, look, quiet, rows_of, schema_of
+from sim.truth import Columns, Look, look, quiet, rows_of, schema_of
 
-_Shown = tuple[str, tuple[str, ...], list[tuple[str, bool]], Counter[tuple[Any, ...]]]
-"""A machine's name, the SQL of a table there, its columns (name, whether it is in the key), and its rows (see `rows_of`)."""
+_Shown = tuple[str, tuple[str, ...], Columns, Counter[tuple[Any, ...]]]
+"""A machine's name, the SQL of a table there, its columns, and its rows."""
 Broken = tuple[str, str, str]
 """Invariant, node, and what is wrong."""
 
@@ -43,27 +43,35 @@ def differing(
 ) -> Iterator[Broken]:
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
     the caller's snapshot."""
-    seen: list[tuple[str, bytes, list[bytes]]] = []
-    shown: dict[tuple[bytes, str, tuple[str, ...]], dict[tuple[str, ...], _Shown]] = {}
+    seen: list[tuple[Machine, bytes, list[bytes]]] = []
+    alike: dict[bytes, list[Machine]] = {}
     for machine in machines:
         core = machine.store._core
         with core.reading():
             if not quiet(core):
                 continue
-            contents = sorted(whole(machine.name, core).digests.values())
-            now = (machine.name, index.root(core)[0], contents)
-            for name, root, content in seen:
-                if (root == now[1]) != (content == contents):
-                    what = "roots, but other contents" if root == now[1] else "contents, but other roots"
-                    yield "I5", now[0], f"{now[0]} and {name} have equal {what}"
-            seen.append(now)
+            contents, root = sorted(whole(machine.name, core).digests.values()), index.root(core)[0]
+        for other, others_root, content in seen:
+            if (others_root == root) != (content == contents):
+                what = "roots, but other contents" if others_root == root else "contents, but other roots"
+                yield "I5", machine.name, f"{machine.name} and {other.name} have equal {what}"
+        seen.append((machine, root, contents))
+        alike.setdefault(b"".join(contents), []).append(machine)
+    for some in alike.values():
+        yield from _showing(some) if len(some) > 1 else ()
+
+
+def _showing(machines: Sequence[Machine]) -> Iterator[Broken]:
+    """Which of these, who have the same records, show other rows."""
+    shown: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], _Shown]] = {}
+    for machine in machines:
+        core = machine.store._core
+        with core.reading():
             for collection, sql in sorted(schema_of(core).items()):
                 if _private(core, collection):
                     continue
-                columns = columns_of(core, collection)
-                mine = (machine.name, sql, [c[:2] for c in columns], rows_of(core, collection, columns))
-                apart = sql if core.by_name[collection].surrogate else ()
-                others = shown.setdefault((b"".join(contents), collection, apart), {})
+                mine = machine.name, sql, *rows_of(core, collection)
+                others = shown.setdefault((collection, sql if core.by_name[collection].surrogate else ()), {})
                 others.setdefault(sql, mine)
                 for other in others.values():
                     if not _alike(mine, other):

@@ -223,36 +223,31 @@ def schema_of(core: Core) -> dict[str, tuple[str, ...]]:
     return found
 
 
-Columns = Sequence[tuple[str, bool, str]]
-"""(folded name, whether it is in the key, quoted name), by name."""
+Columns = list[tuple[str, bool]]
+"""(folded name, whether it is in the key), by name."""
 
 
-def columns_of(core: Core, collection: str) -> Columns:
-    """The columns of a user's table."""
-    shape = core.by_name[collection].shape
-    assert shape is not None
-    info = core.db.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1", (shape.name,)).fetchall()
-    return sorted((fold(n), bool(pk), catalog.quote(n)) for n, pk in info)
-
-
-def rows_of(core: Core, collection: str, columns: Columns) -> Counter[tuple[Any, ...]]:
-    """The user's rows of a collection, and how often each is there: each value with its type. A whole number in a key is an
-    integer, and -0.0 is 0.0, since copies may differ in that."""
+def rows_of(core: Core, collection: str) -> tuple[Columns, Counter[tuple[Any, ...]]]:
+    """The columns of a user's table; and its rows, with how often each is there: each value with its type. A whole number
+    in a key is an integer, and -0.0 is 0.0, since copies may differ in that."""
     shape = core.by_name[collection].shape
     assert shape is not None
     core.db.text_factory = _text
     try:
-        sql = f"SELECT {', '.join(c for _, _, c in columns)} FROM {catalog.quote(shape.name)}"
-        rows = core.db.execute(sql).fetchall()
+        found = core.db.execute(f"SELECT * FROM {catalog.quote(shape.name)}")
+        rows = found.fetchall()
     finally:
         core.db.text_factory = str
-    if not rows:
-        return Counter()
+    keys = {column.folded for column in shape.key}
+    names = [fold(name) for name, *_ in found.description]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    columns = [(names[place], names[place] in keys) for place in order]
+    values = list(zip(*rows, strict=True)) or [()] * len(names)
     shown = [
-        [_typed(value, key) for value in values] if float in map(type, values) else values
-        for values, (_, key, _) in zip(zip(*rows, strict=True), columns, strict=True)
+        [_typed(value, key) for value in values[place]] if float in map(type, values[place]) else values[place]
+        for place, (_, key) in zip(order, columns, strict=True)
     ]
-    return Counter(zip(*shown, strict=True))
+    return columns, Counter(zip(*shown, strict=True))
 
 
 def _text(data: bytes) -> tuple[str, bytes]:

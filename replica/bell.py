@@ -67,8 +67,8 @@ class Subscriber:
 
     async def wait(self, seconds: float, late_s: float = 0.0) -> None:
         """Wait for news, here or there, for so long, and then leave; `late_s` after news: many are called at once."""
-        if self._socket.keepalive_task is not None:
-            self._socket.keepalive_task.cancel()
+        if (pings := getattr(self._socket, "keepalive_task", None)) is not None:  # Not in websockets' documentation.
+            pings.cancel()
         closed = asyncio.create_task(self._hear())
         try:
             await asyncio.sleep(seconds * LEAST)

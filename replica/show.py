@@ -142,7 +142,9 @@ def _short(value: object) -> str:
 
 def why(report: Json) -> None:
     """Fields, their writers, their losers."""
-    state = "shown" if report["shown"] else f"held: {clean(report['held'])}" if report["live"] else "deleted"
+    state = "shown" if report["shown"] else "live" if report["live"] else "deleted"
+    if report["held"]:
+        state = f"{'held' if report['live'] else state}: {clean(report['held'])}"
     key = json.dumps(report["key"], ensure_ascii=False)
     print(f"{clean(report['table'])} {clean(key)}: {state}")
     if report["born"]:

@@ -42,7 +42,7 @@ def differing(
     machines: Sequence[Machine], whole: Callable[[str, Core], Look] = lambda _, core: look(core)
 ) -> Iterator[Broken]:
     """What does not fit together, now, between any of these with nothing to absorb. `whole`: all records of a machine, in
-    the caller's snapshot."""
+    the caller's snapshot. Rows are read of those who have the same records."""
     seen: list[tuple[Machine, bytes, list[bytes]]] = []
     alike: dict[bytes, list[Machine]] = {}
     for machine in machines:

@@ -93,7 +93,7 @@ class Looks:
                 return False
             with machine.disk.unharmed():
                 last.add(machine.store._core.remembered().get("root"))
-        if len(last) > 1:  # As of their last commits: a look at the files is not worth while.
+        if len(last) > 1:  # As far as each last knew: a look at the files is not worth while.
             return False
         roots = self.roots()
         return len(roots) == len(machines) and len(set(roots.values())) == 1

@@ -23,8 +23,8 @@ _Parts = tuple[Hashable, ...]
 
 
 class _Raw(NamedTuple):
-    """A record as it stands. `parts` is all that makes it: the kind of its table, its shadow but for the table's number,
-    its extra values, its row."""
+    """A record as it stands. `parts` is all that makes it: the kind of its table, its extra values, its row, its shadow but
+    for the table's number."""
 
     rid: Rid
     key: bytes

@@ -138,8 +138,8 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     if re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
         raise TableRefused(f"{name!r} is a virtual table: adopt the table that feeds it")
     parts = db.execute(
-        "SELECT l.name, origin, partial, x.name, coll FROM pragma_index_list(?) AS l JOIN pragma_index_xinfo(l.name) AS x "
-        'WHERE "unique" AND key ORDER BY l.seq, seqno',
+        "SELECT l.name, origin, partial, x.name, coll FROM pragma_index_list(?, 'main') AS l "
+        "JOIN pragma_index_xinfo(l.name, 'main') AS x WHERE \"unique\" AND key ORDER BY l.seq, seqno",
         (name,),
     ).fetchall()
     uniques = [
@@ -148,9 +148,8 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     ]
     columns: list[Column] = []
     key: list[Column] = []
-    info = db.execute(
-        'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (name,)
-    ).fetchall()
+    look = "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?, 'main')"
+    info = db.execute(look, (name,)).fetchall()
     collations = _collations(sql, name, tuple(row[0] for row in info if not row[5]))
     for position, (column, declared, notnull, default, pk, hidden) in enumerate(info):
         if hidden:
@@ -179,7 +178,8 @@ def shape(db: sqlite3.Connection, name: str) -> Shape:
     alias = len(key) == 1 and not without_rowid and not any(u.primary for u in uniques)
     # Of several columns together, a single-column reference would be another constraint: only simple ones travel.
     links = (
-        'SELECT "from", "table", coalesce("to", \'\') FROM pragma_foreign_key_list(?) GROUP BY id HAVING count(*) = 1'
+        "SELECT \"from\", \"table\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?, 'main') "
+        "GROUP BY id HAVING count(*) = 1"
     )
     references = db.execute(links, (name,)).fetchall()
     return Shape(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from protocol import limits
@@ -182,14 +183,12 @@ def why(core: Core, name: str, key: list[str], field: str | None) -> Json:
             if winner == stamp:
                 entry["overwrote"] = {"value": printable(unpack_value(lost)), **_stamp(core, lost_stamp)}
         fields.append(entry)
-    reason = core.db.execute("SELECT reason FROM _replica_held WHERE key = ?", (state.key,)).fetchone()
-    hidden = record.live and not state.shown
     return {
         "table": table.label,
         "key": [printable(v) for v in state.pk],
         "live": record.live,
         "shown": state.shown,
-        "held": _why_held(table, *(reason or (None,))) if hidden else None,
+        "held": _unseen(core, [state]).get(state.key),
         "born": _stamp(core, record.born) if record.born else None,
         "deleted": _stamp(core, record.floor) if record.floor else None,
         "fields": fields,
@@ -214,33 +213,39 @@ def _stamp(core: Core, stamp: bytes) -> Json:
 def held(core: Core) -> list[Json]:
     """Live records that no table shows, and edits hidden under a delete: each with its reason."""
     rows = core.db.execute(
-        "SELECT r.key, h.reason FROM _replica_record AS r LEFT JOIN _replica_held AS h USING (key) "
-        f"WHERE r.born > r.floor AND NOT r.flags & {SHOWN} "
-        "UNION ALL SELECT DISTINCT r.key, 'edited elsewhere after it was deleted' FROM _replica_record AS r "
-        "JOIN _replica_extra AS e USING (key) WHERE r.born <= r.floor"
+        f"SELECT key FROM _replica_record WHERE born > floor AND NOT flags & {SHOWN} "
+        "UNION SELECT key FROM _replica_record JOIN _replica_extra USING (key) WHERE born <= floor"
     ).fetchall()
-    reasons: dict[bytes, str | None] = dict(rows)
-    found = []
-    for state in load(core, list(reasons)).values():
-        table = state.table
-        if table.collection in SYSTEM:
-            continue
-        found.append(
-            {
-                "ref": state.key.hex()[:12],
-                "table": table.label,
-                "key": [printable(v) for v in state.pk],
-                "reason": _why_held(table, reasons[state.key]),
-                "live": state.record.live,
-                "values": {n: printable(unpack_value(v)) for n, (_, v) in sorted(state.record.registers.items())},
-            }
-        )
+    states = load(core, [key for (key,) in rows])
+    reasons = _unseen(core, states.values())
+    found = [
+        {
+            "ref": state.key.hex()[:12],
+            "table": state.table.label,
+            "key": [printable(v) for v in state.pk],
+            "reason": reasons[state.key],
+            "live": state.record.live,
+            "values": {n: printable(unpack_value(v)) for n, (_, v) in sorted(state.record.registers.items())},
+        }
+        for state in states.values()
+        if state.key in reasons
+    ]
     return sorted(found, key=lambda h: (str(h["table"]), str(h["key"])))
 
 
-def _why_held(table: Table, reason: str | None) -> str:
-    """`reason`: what was noted of the record itself."""
-    return reason or table.state or "no such table here"
+def _unseen(core: Core, states: Iterable[State]) -> dict[bytes, str]:
+    """Key -> why no table shows the record, or what it says although it is deleted; of the others nothing, and nothing of
+    the engine's own."""
+    some = [state for state in states if not state.shown and state.table.collection not in SYSTEM]
+    stored = dict(core.select_in("SELECT key, reason FROM _replica_held WHERE key IN (", [s.key for s in some]))
+    found = {}
+    for state in some:
+        if state.record.live:
+            missing = "nothing says why: run `replica verify`" if state.table.shape else "no such table here"
+            found[state.key] = stored.get(state.key) or state.table.state or missing
+        elif state.record.registers:
+            found[state.key] = "edited elsewhere after it was deleted"
+    return found
 
 
 def _by_ref(core: Core, ref: str) -> State:

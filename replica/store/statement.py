@@ -2,8 +2,8 @@
 
 One test each:
 
-1. Statements about transactions, settings that would have no effect, what would write the engine's own tables or stand
-   before one of the file's are refused, whatever comments stand before them.
+1. Statements about transactions, settings that would have no effect, temporary tables and triggers, and what would write
+   the engine's own tables are refused, whatever comments stand before them.
 2. What surely only reads is known as such.
 """
 
@@ -22,11 +22,11 @@ _CONTROL = re.compile(_BEFORE + r"(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|V
 _KEYS = re.compile(
     _BEFORE + r"PRAGMA\b[^=(]*\bforeign_keys[\"'`\]]?(?>\s|--[^\n]*\n|/\*.*?\*/)*+[=(]", re.I | re.S
 )
-_DEFINES = re.compile(_BEFORE + r"(?:CREATE|ALTER)\b", re.I | re.S)
-_HIDING = (
-    "SELECT t.name FROM temp.sqlite_master AS t JOIN main.sqlite_master AS m ON m.name = t.name COLLATE NOCASE "
-    "WHERE t.type IN ('table', 'view') LIMIT 1"
-)
+_GAP = r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+"
+_TEMPORARY = re.compile(
+    _BEFORE + rf"CREATE\b{_GAP}(?:TEMP(?:ORARY)?\b|(?:TABLE|VIEW|TRIGGER)\b{_GAP}(?:IF\b{_GAP}NOT\b{_GAP}EXISTS\b{_GAP})?"
+    rf"[\"'`\[]?temp[\"'`\]]?{_GAP}\.)", re.I | re.S
+)  # fmt: skip
 _READS = re.compile(_BEFORE + r"(?:SELECT|VALUES|EXPLAIN)\b", re.I | re.S)
 _OURS = re.compile(
     r"\b(?:INTO|UPDATE(?:\s+OR\s+\w+)?|FROM|TABLE|TRIGGER|INDEX|ON|EXISTS)"
@@ -42,8 +42,19 @@ def reads(sql: str) -> bool:
     return bool(_READS.match(sql))
 
 
+def refuse_temporary(sql: str) -> None:
+    """Raise UsageError where a statement makes what is temporary: a table of that name in the file would be out of the
+    node's sight, and a trigger would act on what peers send."""
+    if _TEMPORARY.match(sql):
+        raise UsageError(
+            "what is temporary has no place here: it would stand before tables of the file, for the node too. A program may "
+            "open the file itself, and have it there"
+        )
+
+
 def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> Callable[[Core], _Columns]:
-    """One SQL statement: (columns, rows). Raises UsageError for one about transactions, or that writes tables of ours."""
+    """One SQL statement: (columns, rows). Raises UsageError for one that is refused."""
+    refuse_temporary(sql)
     if _KEYS.match(sql):
         raise UsageError(
             "PRAGMA foreign_keys has no effect here: what a node writes does not enforce foreign keys, and `status` counts "
@@ -54,16 +65,9 @@ def statement(sql: str, parameters: Sequence[object] | dict[str, object] = ()) -
     if _OURS.search(sql) and not reads(sql):
         raise UsageError("the tables named _replica_… are the engine's own: writing them would break this node")
 
-    defines = _DEFINES.match(sql)
-
     def run(core: Core) -> _Columns:
         cursor = core.db.execute(sql, parameters)
         rows = cursor.fetchall() if cursor.description else []
-        if defines and (hiding := core.db.execute(_HIDING).fetchone()):
-            raise UsageError(
-                f"a temporary table {hiding[0]!r} would stand before the table of that name in this file, for the node too: "
-                "take another name"
-            )
         return [d[0] for d in cursor.description or ()], rows
 
     return run

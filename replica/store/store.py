@@ -33,7 +33,7 @@ from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import CAUTIOUS, COPY_AFTER, StorePort, reporting
 from replica.store.repair import repair
-from replica.store.statement import reads, statement
+from replica.store.statement import reads, refuse_temporary, statement
 from replica.store.verify import verify
 
 
@@ -204,6 +204,7 @@ class Store(StorePort):
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT."""
+        refuse_temporary(sql)
         with self._core.reporting():
             self._core.unsure()
             return self._db.execute(sql, parameters).fetchall()

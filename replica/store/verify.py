@@ -43,10 +43,11 @@ Progress = Callable[[str, int, int], None]
 def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
     """Each difference in a sentence; nothing if all is well. Run it in a snapshot, after absorption."""
     (ok,) = core.db.execute("PRAGMA integrity_check(1)").fetchone()  # The quick one compares no index with its table.
-    if ok != "ok":
+    told = ok != "ok"
+    if told:
         yield f"the file is damaged: {ok}"
     (count,) = core.db.execute("SELECT count(*) FROM _replica_record").fetchone()
-    done, sizes, told = 0, _Sizes(), False
+    done, sizes = 0, _Sizes()
     for part in core.stream("SELECT key FROM _replica_record ORDER BY key", ROWS):
         at = 0
         while at < len(part):
@@ -60,10 +61,17 @@ def verify(core: Core, progress: Progress | None = None) -> Iterator[str]:
             progress("verifying records", done, count)
     for place in () if told else unsound(core):
         yield f"{named(core, *place)}: what is stored about it makes no sense"
+    shown = dict(core.rows(f"SELECT tbl, count(*) FROM _replica_record WHERE flags & {SHOWN} GROUP BY tbl"))
     for table in core.tables.values():
-        if table.shape is not None:
-            for look in (_definitions, _uncaptured, numbered, _hidden):
-                yield from _told(table.label, look(core, table))
+        if table.shape is None:
+            continue
+        yield from _told(table.label, _definitions(core, table))
+        numbers = list(_told(table.label, numbered(core, table)))
+        # Each shown record has its row, another than all others: then there is no row beside, if there are as many.
+        if told or numbers or not _as_many(core, table.sql, shown.get(table.tbl, 0)):
+            yield from _told(table.label, _uncaptured(core, table))
+        yield from numbers
+        yield from _told(table.label, _hidden(core, table))
     yield from _told("held records", _held(core))
     yield from _told("trie", _trie(core))
     yield from _told("settings", _settings(core))
@@ -80,6 +88,12 @@ class _Sizes:
         if not self.records:
             return FEW
         return max(1, min(ROWS, 2 * self.records, BYTES * self.records // max(1, self.bytes)))
+
+
+def _as_many(core: Core, of: str, count: int) -> bool:
+    """Whether that is the number of rows."""
+    (there,) = core.db.execute(f"SELECT count(*) FROM {of}").fetchone()
+    return bool(there == count)
 
 
 def _told(what: str, found: Iterator[str]) -> Iterator[str]:
@@ -226,12 +240,16 @@ def numbered(core: Core, table: Table) -> Iterator[str]:
     if not table.shape.rowid_alias:
         return
     wrong: set[tuple[object, bytes]] = set()
-    sql = f"SELECT id, key FROM _replica_record WHERE tbl = {table.tbl:d} AND flags & {SHOWN}"
+    sql, count = f"SELECT id, key FROM _replica_record WHERE tbl = {table.tbl:d} AND flags & {SHOWN}", 0
     for part in core.stream(sql, ROWS):
+        count += len(part)
         due = {(unpack_id(id_)[0][0], key) for id_, key in part}
         numbers = "SELECT pk, key FROM _replica_row WHERE tbl = ? AND pk IN ("
         wrong |= due.difference(core.select_in(numbers, [number for number, _ in due], table.tbl))
-    for part in core.stream(f"SELECT pk, key FROM _replica_row WHERE tbl = {table.tbl:d}", ROWS):
+    there = f"_replica_row WHERE tbl = {table.tbl:d}"
+    if not wrong and _as_many(core, there, count):
+        return
+    for part in core.stream(f"SELECT pk, key FROM {there}", ROWS):
         shown = ((pk[0], key) for key, pk in _shown(core, table, [key for _, key in part]))
         wrong |= set(part).difference(shown)
     for number, _ in sorted(wrong):

@@ -120,3 +120,26 @@ def test_one_number_may_stand_for_two_records_under_other_definitions(tmp_path: 
     assert list(differing([a, b])) == [("I1", "b", "equal records, but a and b show other rows of t")]
     for machine in world.machines:
         machine.close()
+
+
+KEYS = """
+CREATE TABLE c(y INT NOT NULL, x REAL NOT NULL, a, PRIMARY KEY(x, y));
+CREATE TABLE empty(k TEXT PRIMARY KEY, v);
+"""
+
+
+def test_rows_are_matched_by_all_of_their_key_whatever_the_order_of_columns_and_the_kind_of_number(tmp_path: Path) -> None:
+    a = Judged(tmp_path / "a.db", schema=KEYS)
+    b = Judged(tmp_path / "b.db", schema=KEYS.replace("y INT NOT NULL, x REAL NOT NULL", "x NOT NULL, y INT NOT NULL"))
+    a.sql("INSERT INTO c VALUES (1, 1, 'one'), (2, 1, 'two'), (1, 2, 'three')")
+    all_meet([a, b])
+    assert a.rows("SELECT x, y, a FROM c ORDER BY x, y") == b.rows("SELECT x, y, a FROM c ORDER BY x, y")
+    assert [type(x) for (x,) in a.rows("SELECT x FROM c LIMIT 1")] == [float]
+    assert [type(x) for (x,) in b.rows("SELECT x FROM c LIMIT 1")] == [int]
+    assert list(differing([a, b])) == []
+    for machine in (a, b):
+        machine.sql(f"{KEEP} WHERE name = 'a'", "UPDATE _replica_record SET flags = flags | 2")
+    b.sql("INSERT INTO _replica_mute VALUES (1)", "UPDATE c SET a = 9 WHERE y = 2", "DELETE FROM _replica_mute")
+    assert list(differing([a, b])) == [("I1", "b", "equal records, but a and b show other rows of c")]
+    for machine in (a, b):
+        machine.close()

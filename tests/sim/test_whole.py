@@ -35,6 +35,8 @@ DAMAGE = (
     "UPDATE _replica_record SET born = floor WHERE born > floor",
     "UPDATE _replica_extra SET value = x'05'",
     "DELETE FROM _replica_extra",
+    "UPDATE _replica_field SET name = CASE name WHEN 'a' THEN 'b' ELSE 'a' END "
+    "WHERE tbl = (SELECT tbl FROM _replica_table WHERE local = 't')",
 )
 
 
@@ -79,6 +81,8 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     whole, a = Whole(), Machine(tmp_path / "a.db", schema=SCHEMA)
     a.sql(STEPS[0])
     a.sql("DELETE FROM t WHERE id = '2'")
+    a.store.absorb()
+    a.sql("UPDATE t SET a = 2 WHERE id = '1'")
     a.store.absorb()
     same(whole, a)
     with a.store._core.reading():

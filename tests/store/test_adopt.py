@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -12,6 +14,7 @@ from protocol.hlc import is_base
 from protocol.record import unpack_id
 from replica.errors import TableRefused
 from replica.store import adopt
+from replica.store.catalog import shape
 from tests.store.harness import Machine, all_meet, check_equal, meet
 
 Make = Callable[..., Machine]
@@ -306,3 +309,15 @@ def test_copies_of_which_few_rows_differ_are_no_strangers(machine: Make) -> None
     one, _ = meet(a, b, sample=True)
     assert one.in_sync
     check_equal([a, b])
+
+
+def test_a_table_is_that_of_the_file_whatever_the_connection_has_of_its_name() -> None:
+    table = "(k TEXT, n INT REFERENCES o(k), e TEXT, PRIMARY KEY(k, n)) STRICT, WITHOUT ROWID"
+    own = f"CREATE TABLE t{table}; CREATE UNIQUE INDEX later ON t(e); CREATE UNIQUE INDEX first ON t(n, e DESC);"
+    other = "CREATE TEMP TABLE t(x); CREATE INDEX temp.later ON t(x); ATTACH ':memory:' AS a; CREATE TABLE a.t(y)"
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(own + "CREATE INDEX i ON t(n)")
+        found = shape(db, "t")
+        assert [unique.name for unique in found.uniques] == ["first", "later", "sqlite_autoindex_t_1"]
+        db.executescript(other)
+        assert shape(db, "t") == found

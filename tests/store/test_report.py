@@ -104,25 +104,15 @@ def test_why_says_who_wrote_each_field_and_when(machine: Make) -> None:
     assert [(f["field"], f["node"]) for f in old] == [("mail", "")]
 
 
-def test_why_says_the_same_of_what_no_table_shows_as_the_list_of_what_is_held(machine: Make) -> None:
-    a, m = (machine(name, "CREATE TABLE t(k TEXT PRIMARY KEY, v)") for name in "am")
-    m.sql("DROP TABLE t")
-    a.sql("INSERT INTO t VALUES ('k', 1)")
-    meet(a, m)
-    why, (held,) = m.store.why("t", ["k"]), m.store.held()
-    assert (why["live"], why["shown"]) == (True, False)
-    assert why["held"] == held["reason"]
-    assert why["held"]
-
-
 def test_why_of_what_is_held_or_deleted_says_so(machine: Make) -> None:
     m = rivals(machine)
     why = m.store.why("people", ["bob"])
     assert (why["shown"], why["held"]) == (False, "UNIQUE constraint failed: People.mail")
     m.sql("DELETE FROM People WHERE id = 'ann'")
     why = m.store.why("people", ["ann"])
-    assert (why["live"], why["shown"], why["fields"]) == (False, False, [])
+    assert (why["live"], why["shown"], why["held"], why["fields"]) == (False, False, None, [])
     assert why["deleted"]["by"] == "m"
+    assert m.store.why("_replica.node", [f"x'{m.core.clock.node.hex()}'"])["held"] is None
 
 
 @pytest.mark.parametrize(("kind", "key"), [
@@ -162,6 +152,8 @@ def test_held_lists_what_no_table_shows_with_all_its_values_and_the_reason(machi
         "People['late']": ("edited elsewhere after it was deleted", False, {"name": "x'ff'"}),
         "nowhere[1, 'a']": ("no such table here", True, {"v": 1.5}),
     }
+    for entry in m.store.held():
+        assert m.store.why(entry["table"], [str(part) for part in entry["key"]])["held"] == entry["reason"]
 
 
 def test_an_edit_of_a_held_record_lets_it_surface_everywhere(machine: Make) -> None:

@@ -68,13 +68,21 @@ def test_what_surely_only_reads_is_known(sql: str, only: bool) -> None:
 
 
 @pytest.mark.parametrize("sql", [
-    "CREATE TEMP TABLE T(v)", "/**/ create temporary view main_t AS SELECT 1; ", "ALTER TABLE beside RENAME TO t",
+    "CREATE TEMP TABLE t(v)", "/**/ create--\n/*x*/temporary view v AS SELECT 1; ", "CREATE TABLE temp.t(v)",
+    'CREATE TABLE/**/IF NOT EXISTS "temp" . t(v)', "CREATE VIEW [temp].v AS SELECT 1",
+    "CREATE TEMP TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END",
 ])  # fmt: skip
-def test_no_temporary_table_stands_before_one_of_the_file(machine: Make, sql: str) -> None:
-    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE TABLE main_t(k TEXT PRIMARY KEY)")
-    m.store.execute("CREATE TEMP TABLE beside AS SELECT 'k' AS k, 1 AS v")
-    with pytest.raises(UsageError, match="would stand before the table of that name"):
-        m.store.execute(sql)
-    m.store.execute("INSERT INTO t SELECT * FROM beside")
-    assert m.rows("SELECT * FROM t") == [("k", 1)]
-    assert m.store.verify() == []
+def test_nothing_temporary_stands_before_a_table_of_the_file(machine: Make, sql: str) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v)")
+    for run in (m.store.execute, m.store.query):
+        with pytest.raises(UsageError, match="what is temporary has no place here"):
+            run(sql)
+    assert m.rows("SELECT * FROM temp.sqlite_master") == []
+
+
+@pytest.mark.parametrize("sql", [
+    "CREATE TABLE temporary(k TEXT PRIMARY KEY)", "CREATE TABLE temp_t(k TEXT PRIMARY KEY)",
+    "CREATE TABLE temp(k TEXT PRIMARY KEY)", "CREATE VIEW v AS SELECT 'CREATE TEMP TABLE'",
+])  # fmt: skip
+def test_what_only_sounds_temporary_is_made(machine: Make, sql: str) -> None:
+    machine("m").store.execute(sql)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,13 +17,29 @@ from protocol.record import Delta, Record, pack_id
 from protocol.trie import Inner, Leaf
 from protocol.values import pack_value
 from replica.errors import StoreError
-from replica.store import index
+from replica.store import index, store, verify
+from replica.store.core import Core
 from replica.store.store import Store
 from tests.store.harness import NOW_MS, Machine, meet
 
 Make = Callable[..., Machine]
 
 T = "CREATE TABLE t(k TEXT PRIMARY KEY, v, w REAL);"
+
+
+@pytest.fixture(autouse=True)
+def the_long_way_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is verified here is also looked at row by row, where a count would do."""
+    usual = verify.verify
+
+    def both(core: Core, *progress: verify.Progress | None) -> Iterator[str]:
+        said = list(usual(core, *progress))
+        with monkeypatch.context() as patched:
+            patched.setattr(verify, "_as_many", lambda *_: False)
+            assert list(usual(core)) == said
+        return iter(said)
+
+    monkeypatch.setattr(store, "verify", both)
 
 
 def filled(machine: Make, rows: int = 100) -> Machine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import repeat, starmap
 from struct import Struct
 from typing import Any
@@ -160,14 +160,17 @@ def spread(stamps: bytes, which: bytes, count: int) -> list[bytes]:
 def records(core: Core, keys: Sequence[bytes]) -> list[Record]:
     """These records, by the shortest way for each."""
     found, others = plain(core, keys)
-    out = []
-    for table, shadows, rows in found:
-        count = len(table.names)
-        for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True):
-            registers = zip(spread(stamps, which, count), pack_values(row), strict=True)
-            out.append(Record(table.collection, id_, floor, born, dict(zip(table.names, registers, strict=True))))
+    out = [record for table, rows in found for record in whole(table, rows)]
     out.extend(state.record for state in load(core, others).values())
     return out
+
+
+def whole(table: Table, rows: Iterable[Whole]) -> Iterator[Record]:
+    """The records of what `plain` found."""
+    count = len(table.names)
+    for (_, _, id_, floor, born, stamps, which, _, _), row in rows:
+        registers = zip(spread(stamps, which, count), pack_values(row), strict=True)
+        yield Record(table.collection, id_, floor, born, dict(zip(table.names, registers, strict=True)))
 
 
 def deltas(core: Core, keys: Sequence[bytes]) -> list[Delta]:
@@ -175,8 +178,8 @@ def deltas(core: Core, keys: Sequence[bytes]) -> list[Delta]:
     found, others = plain(core, keys)
     out = [
         Delta(table.collection, id_, floor, born, table.names, stamps, _travelling(which, len(stamps)), row)
-        for table, shadows, rows in found
-        for (_, _, id_, floor, born, stamps, which, _, _), row in zip(shadows, rows, strict=True)
+        for table, rows in found
+        for (_, _, id_, floor, born, stamps, which, _, _), row in rows
     ]
     out.extend(state.record.delta() for state in load(core, others).values())
     return out
@@ -189,9 +192,13 @@ def _travelling(which: bytes, size: int) -> bytes:
     return bytes(index) if size <= 256 * 16 else b"".join([i.to_bytes(2, "big") for i in index])
 
 
-def plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any], list[Any]]], list[bytes]]:
-    """Shown records that have a register in each column of their table and in no other: (table, shadows, values of their
-    rows). And the keys of all others."""
+Whole = tuple[tuple[Any, ...], list[Any]]
+"""Of a record: key, tbl, id, floor, born, stamps, which, bytes of its checks, flags; and the values of its row."""
+
+
+def plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Whole]]], list[bytes]]:
+    """Shown records that have a register in each column of their table and in no other, by table. And the keys of all
+    others."""
     sql = "SELECT key, tbl, id, floor, born, stamps, which, length(checks), flags FROM _replica_record WHERE key IN ("
     by_table: dict[int, list[tuple[Any, ...]]] = {}
     others: list[bytes] = []
@@ -209,8 +216,7 @@ def plain(core: Core, keys: Sequence[bytes]) -> tuple[list[tuple[Table, list[Any
         pks = [unpack_id(shadow[2])[0] for shadow in shadows]
         rows = fetch_rows(core, table, pks)
         ids = map(pack_id, pks) if table.surrogate else (shadow[2] for shadow in shadows)
-        pairs = [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]
-        found.append((table, [shadow for shadow, _ in pairs], [row for _, row in pairs]))
+        found.append((table, [(shadow, rows[id_]) for shadow, id_ in zip(shadows, ids, strict=True) if id_ in rows]))
     return found, others
 
 

@@ -20,7 +20,7 @@ SHOWN, EXTRA = nursery.SHOWN, 2
 ABSENT = 0xFFFF
 COLUMNS_MIN = 32
 """Fewer shadows are not worth columns."""
-_COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
+COLUMNS = "key, tbl, id, floor, born, stamps, which, checks, digest, flags"
 _MARKS = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _KEY_AND_BIRTH = itemgetter(0, 4)
@@ -59,7 +59,7 @@ class Shadow:
 
 def load_shadows(core: Core, keys: Sequence[bytes]) -> dict[bytes, Shadow]:
     """Shadows by key, of those that exist."""
-    sql = f"SELECT {_COLUMNS} FROM _replica_record WHERE key IN ("
+    sql = f"SELECT {COLUMNS} FROM _replica_record WHERE key IN ("
     return {row[0]: parse(row) for row in core.select_in(sql, keys)}
 
 
@@ -114,7 +114,7 @@ def write(core: Core, rows: Iterable[ShadowRow], before: Mapping[bytes, set[byte
         others += fresh
     else:
         nursery.of_rows(fresh).replace(core)
-    core.insert(f"INSERT OR REPLACE INTO _replica_record({_COLUMNS}) VALUES ", _MARKS, others)
+    core.insert(f"INSERT OR REPLACE INTO _replica_record({COLUMNS}) VALUES ", _MARKS, others)
 
 
 def write_new(core: Core, rows: Iterable[ShadowRow]) -> bool:

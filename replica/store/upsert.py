@@ -240,9 +240,7 @@ class _Upsert:
     def _compare(self, found: Mapping[int, tuple[bytes, bytes]]) -> None:
         whole, others = plain(self._core, [key for key, _ in found.values()])
         at = [self._table.names.index(n) for n in self._names]
-        shown: dict[bytes, tuple[Any, Any]] = {}
-        for _, shadows, values in whole:
-            shown.update({shadow[0]: (shadow, row) for shadow, row in zip(shadows, values, strict=True)})
+        shown = {shadow[0]: (shadow, row) for _, some in whole for shadow, row in some}
         states = load(self._core, others)
         rows = list(zip(*self._columns, strict=True)) if self._columns else [()] * len(self._pks)
         for i, (key, id_) in found.items():

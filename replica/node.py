@@ -40,7 +40,7 @@ from replica.soon import Soon
 from replica.store.adopt import Adopted, Progress
 from replica.store.careful import Row
 from replica.store.changes import Change
-from replica.store.statement import statement
+from replica.store.statement import refuse, statement
 from replica.store.store import Store
 from replica.store.together import Rows
 from replica.store_thread import StoreThread
@@ -192,6 +192,7 @@ class Node:
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """Rows of a SELECT, on a connection of its own: a sync in progress does not delay it. Cancelled, it ends."""
+        refuse(sql)
         async with self._opening:
             self._open_thread.check_open()
             if self._reader is None:

@@ -33,7 +33,7 @@ from replica.store.identity import introduced, renew
 from replica.store.mend import follow_schema
 from replica.store.port import CAUTIOUS, COPY_AFTER, StorePort, reporting
 from replica.store.repair import repair
-from replica.store.statement import reads, refuse_temporary, statement
+from replica.store.statement import makes, reads, refuse, statement
 from replica.store.verify import verify
 
 
@@ -203,8 +203,10 @@ class Store(StorePort):
         return together.together(self._core, writes, self.transaction)
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
-        """Rows of a SELECT."""
-        refuse_temporary(sql)
+        """Rows of a SELECT. Raises UsageError as `execute`."""
+        if makes(sql):
+            return self.execute(sql, parameters)[1]
+        refuse(sql)
         with self._core.reporting():
             self._core.unsure()
             return self._db.execute(sql, parameters).fetchall()

@@ -37,8 +37,8 @@ def follow_schema(core: Core) -> None:
         try:
             if name is None:
                 raise TableRefused(
-                    "the table was dropped here, its records stay with the others: "
-                    f"make a table {table.named(local)!r} and adopt it to have them back"
+                    "the table was dropped here, and its records with it: "
+                    f"make a table {table.named(local)!r} and adopt it to have back those that peers have"
                 )
             shape = catalog.shape(core.db, name)
             _same_key(core, signature, shape)

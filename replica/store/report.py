@@ -138,6 +138,8 @@ def find(core: Core, name: str, key: list[str]) -> list[State]:
         held = core.db.execute("SELECT key, id FROM _replica_record WHERE tbl = ? AND NOT flags & 1", (table.tbl,))
         keys += [k for k, id_ in held.fetchall() if unpack_id(id_)[0][0] in numbers]
     states = list(load(core, list(dict.fromkeys(keys))).values())
+    if not states and table.shape is None:
+        raise UsageError(f"no record {' '.join(key)!r} of {table.label} is here: {table.state or 'no such table here'}")
     if not states:
         raise UsageError(f"no record {' '.join(key)!r} was ever in {table.label}")
     return states

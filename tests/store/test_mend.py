@@ -321,6 +321,9 @@ def test_a_renamed_key_column_is_another_key(machine: Make) -> None:
 def test_a_dropped_table_is_no_delete_and_comes_back_when_it_is_made_and_adopted_again(machine: Make) -> None:
     a, b = two(machine)
     a.sql("DROP TABLE t")
+    a.store.absorb()
+    with pytest.raises(UsageError, match="no record 'a' of t is here: the table was dropped here, and its records with it"):
+        a.store.why("t", ["a"])
     healthy(a, b)
     assert "was dropped here" in state(a)
     assert b.value("SELECT count(*) FROM t") == 2

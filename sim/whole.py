@@ -9,8 +9,8 @@ its table, its shadow, its extra values and its row; so what was made of these o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 from protocol.record import Record, pack_id, unpack_id
 from replica.store.catalog import Table
@@ -20,16 +20,7 @@ from replica.store.state import fetch_rows
 from sim.truth import Look, Rid, read
 
 _Parts = tuple[Hashable, ...]
-
-
-class _Raw(NamedTuple):
-    """A record as it stands. `parts` is all that makes it: the kind of its table, its extra values, its row, its shadow but
-    for the table's number."""
-
-    rid: Rid
-    key: bytes
-    digest: bytes
-    parts: _Parts
+_ByKey = dict[bytes, _Parts]
 
 
 class Whole:
@@ -43,53 +34,55 @@ class Whole:
 
     def look(self, core: Core, known: dict[bytes, Record]) -> Look:
         """All records, in the caller's snapshot; `known` as for sim.truth.look."""
-        found, fresh = Look({}, {}, {}), dict[Rid, _Raw]()
-        for raw in self._raws(core):
-            record = self._made.get(raw.parts)
-            if record is None:
-                fresh[raw.rid] = raw
-            else:
-                found.records[raw.rid], found.digests[raw.rid] = record, raw.digest
-        new = read(core, [raw.key for raw in fresh.values()], known)
+        found, fresh, made = Look({}, {}, {}), dict[Rid, tuple[bytes, _Parts]](), self._made
+        extras = _extras(core)
+        for collection, kind, shadows, rows in self._tables(core):
+            for shadow in shadows:
+                id_, key, digest = shadow[:3]
+                rid = collection, id_
+                # All that makes it: the kind of its table, its extra values, its row, its shadow but for the table's number.
+                parts = kind, extras.get(key), rows.get(id_), shadow
+                record = made.get(parts)
+                if record is None:
+                    fresh[rid] = key, parts
+                else:
+                    found.records[rid], found.digests[rid] = record, digest
+        new = read(core, [key for key, _ in fresh.values()], known)
         for rid, record in new.records.items():
-            self._made[fresh[rid].parts] = found.records[rid] = record
+            made[fresh[rid][1]] = found.records[rid] = record
         return Look(found.records, found.digests | new.digests, new.odd)
 
-    def _raws(self, core: Core) -> list[_Raw]:
+    def _tables(self, core: Core) -> Iterator[tuple[str, int, list[tuple[Any, ...]], _ByKey]]:
+        """Of each table: what it is called, its kind, the shadows of its records, and their rows."""
         sql = "SELECT tbl, id, key, digest, flags, floor, born, stamps, which, checks FROM _replica_record ORDER BY key"
-        shadows = core.db.execute(sql).fetchall()
-        extras: dict[bytes, _Parts] = {}
-        for key, *extra in core.db.execute("SELECT key, pos, value FROM _replica_extra ORDER BY key, pos").fetchall():
-            extras[key] = (*extras.get(key, ()), *extra)
-        ids: dict[int, list[bytes]] = {}
-        for shadow in shadows:
-            some = ids.setdefault(shadow[0], [])
-            if shadow[4] & SHOWN:
-                some.append(shadow[1])
-        tables = {tbl: core.tables[tbl] for tbl in ids}
-        known = {
-            tbl: (self._kind(table), table.collection, _rows(core, table, ids[tbl])) for tbl, table in tables.items()
-        }
-        found = []
-        for shadow in shadows:
-            kind, collection, rows = known[shadow[0]]
-            _, id_, key, digest, *_ = shadow
-            parts = kind, extras.get(key), rows.get(id_), *shadow[1:]
-            found.append(_Raw((collection, id_), key, digest, parts))
-        return found
+        shadows: dict[int, list[Any]] = {}
+        for row in core.db.execute(sql).fetchall():
+            shadows.setdefault(row[0], []).append(row[1:])
+        for tbl, some in shadows.items():
+            table = core.tables[tbl]
+            rows = _rows(core, table, [shadow[0] for shadow in some if shadow[3] & SHOWN])
+            yield table.collection, self._kind(table), some, rows
 
     def _kind(self, table: Table) -> int:
         shown = table.shape is not None, table.surrogate, table.plain, table.at, table.names
         return self._kinds.setdefault((table.collection, *shown, *table.fields), len(self._kinds))
 
 
-def _rows(core: Core, table: Table, ids: list[bytes]) -> dict[bytes, _Parts]:
+def _extras(core: Core) -> _ByKey:
+    """What stands beside the shadow of a record, by key."""
+    extras: _ByKey = {}
+    for key, *extra in core.db.execute("SELECT key, pos, value FROM _replica_extra ORDER BY key, pos").fetchall():
+        extras[key] = (*extras.get(key, ()), *extra)
+    return extras
+
+
+def _rows(core: Core, table: Table, ids: list[bytes]) -> _ByKey:
     """Of these records, by id, the rows: values and their types, since 1 is 1.0."""
     if table.shape is None or not ids:
         return {}
     pks = [unpack_id(id_)[0] for id_ in ids]
     # By their keys, as the engine finds them: an index may be damaged.
-    rows = {key: (len(row), *row, *map(type, row)) for key, row in fetch_rows(core, table, pks).items()}
+    rows: _ByKey = {key: (*row, *map(type, row)) for key, row in fetch_rows(core, table, pks).items()}
     if not table.surrogate:
         return rows
     return {id_: rows[key] for id_, key in zip(ids, map(pack_id, pks), strict=True) if key in rows}

@@ -284,9 +284,14 @@ def speak(core: Core, state: State, packed: Sequence[bytes]) -> bool:
     return spoken
 
 
+def bulk(values: Iterable[object]) -> int:
+    """Bytes of these values, about."""
+    return sum(len(v) if isinstance(v, str | bytes) else 9 for v in values)
+
+
 def light(values: Iterable[object]) -> bool:
     """Whether a row of these values is certainly small enough to travel."""
-    return 4 * sum(len(v) if isinstance(v, str | bytes) else 9 for v in values) < limits.RECORD_BYTES_MAX
+    return 4 * bulk(values) < limits.RECORD_BYTES_MAX
 
 
 def new(table: Table, key: bytes, id_: bytes) -> State:

@@ -204,7 +204,7 @@ class Store(StorePort):
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         """Rows of a SELECT. Raises UsageError as `execute`."""
-        if makes(sql):
+        if makes(sql):  # In a transaction, at whose end it is known what was made.
             return self.execute(sql, parameters)[1]
         refuse(sql)
         with self._core.reporting():

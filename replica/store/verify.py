@@ -7,7 +7,7 @@ size of their rows, but with what is found.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 
@@ -24,7 +24,7 @@ from replica.store.fresh import Whole, fresh_rows, plain, whole
 from replica.store.identity import introduced
 from replica.store.refit import triggers_of
 from replica.store.shadow import COLUMNS, SHOWN, Shadow, load_shadows
-from replica.store.state import NIL, check, fetch_rows, load, local_cells, row_id
+from replica.store.state import NIL, bulk, check, fetch_rows, load, local_cells, row_id
 
 ROWS = 4_096
 """Records between two reports of progress."""
@@ -173,16 +173,9 @@ def _as_made(core: Core, table: Table, rows: list[Whole], sizes: _Sizes) -> set[
         keys, columns = core.keys.record_keys(table.packed_name, ids), list(zip(*values, strict=True))
         made = {*fresh_rows(core, table, keys, ids, born, columns)}
         stored = core.select_in(f"SELECT {COLUMNS} FROM _replica_record WHERE key IN (", keys)
-        sizes.add(len(ids), sum(_size(column) for column in columns))
+        sizes.add(len(ids), sum(map(bulk, columns)))
         return {row[0] for row in stored if row in made}
     return set()
-
-
-def _size(values: Sequence[object]) -> int:
-    """Bytes of them, about."""
-    if {*map(type, values)} <= {str, bytes}:
-        return sum(map(len, values))  # type: ignore[arg-type]
-    return sum(len(value) if isinstance(value, str | bytes) else 9 for value in values)
 
 
 def _unspoken(core: Core, shadows: list[Shadow]) -> Iterator[str]:

@@ -39,6 +39,9 @@ from protocol.values import pack_plain, unpack
 
 _INNER = 0xFF
 
+NEWS = pack_plain([14])
+"""A frame between two sessions on one connection: it is worth beginning the next. No session hears it (SPEC section 13)."""
+
 
 def encode(message: Message) -> bytes:
     """The frame of a message."""
@@ -92,7 +95,8 @@ def _pack_node(node: Described) -> bytes:
 
 
 def _pack_question(question: Question) -> bytes:
-    return question.key + bytes((len(question.stamps) // QUESTION_STAMP_BYTES,)) + question.stamps
+    key, stamps = question
+    return b"%b%c%b" % (key, len(stamps) // QUESTION_STAMP_BYTES, stamps)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------
@@ -254,8 +258,10 @@ def _nodes(attempt: int, data: bytes) -> Nodes:
         prefix, kind = reader.prefix(), reader.byte()
         if kind == _INNER:
             bitmap = int.from_bytes(reader.take(2), "big")
-            there = iter(reader.several(bitmap.bit_count(), width))
-            slices = [next(there) if bitmap >> place & 1 else b"" for place in range(15, -1, -1)]
+            slices = reader.several(bitmap.bit_count(), width)
+            if bitmap != 0xFFFF:
+                there = iter(slices)
+                slices = [next(there) if bitmap >> place & 1 else b"" for place in range(15, -1, -1)]
         elif kind <= limits.LEAF_MAX:
             slices = reader.several(kind, width)
         else:

@@ -42,8 +42,9 @@ class Secrets(NamedTuple):
 
 
 class Handshake(NamedTuple):
-    """What both sides of a connection said before the first frame: their nonces, and the minor versions that they speak.
-    The proofs cover all of it, so that nobody in the middle can change any of it unnoticed."""
+    """What is known of a session before its first frame: the nonces of both, and the minor versions that they speak, as they
+    said them when they connected (`next`: in later sessions). The proofs cover all of it, so that nobody in the middle can
+    change any of it unnoticed."""
 
     client_nonce: bytes
     server_nonce: bytes
@@ -55,9 +56,14 @@ class Handshake(NamedTuple):
         """The minor version that both speak."""
         return min(self.client_minor, self.server_minor)
 
+    def next(self) -> "Handshake":
+        """That of the next session on the same connection: nobody says it, and no proof of this one is one of that."""
+        client, server = (n[:INSTANCE_BYTES] + content_hash(n) for n in (self.client_nonce, self.server_nonce))
+        return self._replace(client_nonce=client, server_nonce=server)
+
 
 def content_hash(data: bytes) -> bytes:
-    """8 bytes of unkeyed BLAKE3: the node part of a base stamp, equal in every group."""
+    """8 bytes of unkeyed BLAKE3, equal in every group: of base stamps, and of the nonces of later sessions."""
     return blake3(data).digest(8)
 
 

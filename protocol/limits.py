@@ -5,7 +5,7 @@ node takes into its state, it can also send.
 VERSION = 2
 """Nodes of another one do not understand each other at all."""
 
-MINOR = 2
+MINOR = 3
 """The newest minor version that this node speaks; with a peer it speaks the lower of both (SPEC section 10.6)."""
 
 DRIFT_MS_MAX = 600_000

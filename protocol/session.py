@@ -76,7 +76,7 @@ class Session:
         self, role: str, keys: Keys, store: Port, me: Self, handshake: Handshake, *,
         sample: bool = False, agreed: bytes = b"",
     ) -> None:  # fmt: skip
-        """`handshake`: of this connection. `sample`: compare adopted rows before the first record is applied, and stop if
+        """`handshake`: of this session. `sample`: compare adopted rows before the first record is applied, and stop if
         they are strangers' (SPEC section 8). `agreed`: the root at which this client and the peer were equal last, if they
         ever were."""
         self._role, self._store, self._me, self.handshake = role, store, me, handshake

@@ -297,7 +297,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from replica.keep import keep_in_sync
     from replica.node import Node
-    from replica.transport import client_tls, server_tls
+    from replica.tls import client_tls, server_tls
 
     host, port = _address(options.listen)
     tls = server_tls(options.ca, options.cert, options.key)
@@ -358,7 +358,7 @@ def _sync(options: argparse.Namespace) -> int:
     import asyncio
 
     from replica.node import Node
-    from replica.transport import client_tls
+    from replica.tls import client_tls
 
     tls = client_tls(options.ca, options.cert, options.key)
 

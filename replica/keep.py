@@ -1,8 +1,8 @@
 """Keep in sync with a peer: meet it again and again, until cancelled.
 
-After a session it stays connected, and comes back sooner if somebody has news: see `bell`. A peer that cannot be met is
-tried again after a second, then after two, four and so on, never more rarely than the interval. Waits vary by a quarter,
-so that nodes which lost a peer together do not come back together. One test each:
+After a session it stays connected: the next begins there, and sooner if somebody has news (`bell`). A peer that cannot be
+met is tried again after a second, then after two, four and so on, never more rarely than the interval. Waits vary by a
+quarter, so that nodes which lost a peer together do not come back together. One test each:
 
 1. Whatever a peer or the file does, the next try comes.
 2. A failure is tried again soon, then more and more rarely.
@@ -39,7 +39,7 @@ async def keep_in_sync(
     stayed: list[Subscriber] = []
     while True:
         try:
-            done = await node.sync(url, tls=tls, stay=stayed.append)
+            done = await node.sync(url, tls=tls, stay=stayed.append, over=stayed.pop() if stayed else None)
             misses = 0
         except PeerFault as error:
             done = SyncReport.failure(url, error)
@@ -56,7 +56,7 @@ async def keep_in_sync(
         chance = node.host.random_bytes(1)[0] / 255
         wait_s = _wait(misses, every_s, chance)
         if stayed:
-            await stayed.pop().wait(wait_s, chance * min(LATE_SECONDS, every_s / 20))
+            await stayed[0].wait(wait_s, chance * min(LATE_SECONDS, every_s / 20))
         else:
             await asyncio.sleep(wait_s)
 

@@ -7,16 +7,16 @@
 One test each:
 
 1. The event loop is never blocked: every store call is one hop to the store's thread, reads have their own connection.
-2. Of two sessions between the same two nodes, the one dialled by the smaller instance lives; the other ends "busy".
-3. A failing peer ends its own session and no other.
+2. A failing peer ends its own session and no other.
+3. A connection that stayed serves the next session too; if it is gone, another is made, and nobody hears of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,17 +25,18 @@ from typing import Any, TypeVar
 from websockets.asyncio.server import ServerConnection
 
 from protocol import limits
-from protocol.errors import Busy, ReplicaError
+from protocol.errors import ReplicaError
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.session import Self, Session
 from replica import transport
 from replica.ahead import Ahead
-from replica.bell import Bell, Subscriber
+from replica.bell import Bell, Socket, Subscriber, or_left
 from replica.errors import UsageError
 from replica.feed import Feed, RecordChange
 from replica.host import Host
 from replica.invite import Invite
 from replica.parting import part
+from replica.sessions import Sessions
 from replica.soon import Soon
 from replica.store.adopt import Adopted, Progress
 from replica.store.careful import Row
@@ -45,17 +46,11 @@ from replica.store.store import Store
 from replica.store.together import Rows
 from replica.store_thread import StoreThread
 from replica.sync_report import SyncReport
-from replica.transport import Listener
+from replica.transport import Gone, Listener
 from replica.waiting import Waiting
 from replica.words import Telling, log
 
 _T = TypeVar("_T")
-
-SESSIONS_MAX = 64
-"""Members served at once: each holds at most a few frames, 64 of them about 300 MB at the very worst."""
-
-STRANGERS_MAX = 256
-"""Connections that have not proved membership yet: each may hold one small frame for HELLO_SECONDS."""
 
 POLL_SECONDS = 0.5
 """How often a serving node looks for writes of other programs."""
@@ -92,16 +87,12 @@ class Node:
         self._waiting = Waiting(self._post, lambda writes: self.store.together(writes))  # noqa: PLW0108
         self._soon = Soon(lambda: self._post(self.store.absorb))
         self._instance = self.host.random_bytes(INSTANCE_BYTES)
-        self._active: dict[Session, tuple[bytes, str]] = {}
-        """Sessions whose peer is known: its instance, and our role."""
-        self.sessions: set[Session] = set()
-        """Those under way, of strangers too."""
-        self._strangers = 0
+        self._sessions = Sessions(self._instance)
         self._bell = Bell()
         self._listeners: list[Listener] = []
         self._feed = Feed()
         self._poller: asyncio.Task[None] | None = None
-        self._ahead = Ahead(lambda: self._post(self.store.tidy), lambda: len(self.sessions) > self._strangers)
+        self._ahead = Ahead(lambda: self._post(self.store.tidy), self._sessions.busy)
         self._listen: Callable[[list[Change]], None] | None = None
         self.on_session: Callable[[SyncReport], None] | None = None
         """Called after each session that a peer began."""
@@ -158,6 +149,11 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """Those under way, of strangers too."""
+        return self._sessions.all
 
     @property
     def store(self) -> Store:
@@ -260,37 +256,55 @@ class Node:
         accept_different: bool = False,
         watch: Callable[[Session], None] | None = None,
         stay: Callable[[Subscriber], None] | None = None,
+        over: Subscriber | None = None,
     ) -> SyncReport:
         """Meet one peer: both directions, until both roots are equal or the reason why not is known.
 
         `watch` is called now and then with the session, for progress. `stay` takes the connection over, when the session has
-        ended well. Raises PeerFault; what was applied stays."""
+        ended well; `over`: one of the same address that was taken so. Raises PeerFault; what was applied stays."""
         began = asyncio.get_running_loop().time()
-        traffic, kept, ended = transport.Traffic(), False, False
-        socket, handshake = await transport.dial(url, self.store.group_keys, self._nonce, tls, self._minor)
+        meet = partial(self._sync, url, sample=not accept_different, watch=watch, stay=stay, began=began)
+        if over is not None:
+            self._bell.subscribers.pop(over, None)
+            if over.lasts:
+                with suppress(Gone):
+                    return await meet(over.socket, over.handshake, again=True)
+            else:
+                await over.leave()
+        return await meet(*await transport.dial(url, self.store.group_keys, self._nonce, tls, self._minor))
+
+    async def _sync(
+        self, url: str, socket: Socket, handshake: Handshake, *, sample: bool, watch: Callable[[Session], None] | None,
+        stay: Callable[[Subscriber], None] | None, began: float, again: bool = False,
+    ) -> SyncReport:  # fmt: skip
         try:
-            session, first = await self._session(CLIENT, handshake, url, sample=not accept_different)
+            session, first = await self._session(CLIENT, handshake, url, sample=sample)
         except BaseException:
             await part(socket)
             raise
+        traffic, ended, kept = transport.Traffic(), False, None
+        call = self.call if watch is None else self._watched(session, watch)
+        greeted = self._sessions.greeted
         try:
-            call = self.call if watch is None else self._watched(session, watch)
-            greeted = self._greeted(session, CLIENT)
-            await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first)
+            await transport.converse(socket, session, call, self.host.now_ms, traffic, greeted, first=first, again=again)
             ended = True
-            if stay is not None and (subscriber := self._bell.listen(socket, session)) is not None:
-                stay(subscriber)
-                kept = True
-        except asyncio.CancelledError:
+            kept = self._bell.listen(socket, session) if stay is not None else None
+        except (asyncio.CancelledError, Gone):
             await part(socket)
             raise
         finally:
             self._ended(session)
-            if not kept:
+            if kept is None:
                 await socket.close()
-            if await self.call(partial(self.store.note, session.outcome, url, tell=ended)):
-                self._ahead.begin()
+            async with or_left(kept):
+                await self._note(session, url, tell=ended)
+        if kept is not None and stay is not None:
+            stay(kept)
         return SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
+
+    async def _note(self, session: Session, url: str | None, *, tell: bool) -> None:
+        if await self.call(partial(self.store.note, session.outcome, url, tell=tell)):
+            self._ahead.begin()
 
     def _watched(self, session: Session, watch: Callable[[Session], None]) -> transport.Call:
         async def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -312,27 +326,15 @@ class Node:
             return session, session.open(self.host.now_ms()) if role == CLIENT else None
 
         session, first = await self.call(make)
-        self.sessions.add(session)
+        self._sessions.begin(session, role)
         return session, first
 
     def _nonce(self, size: int) -> bytes:
         return self._instance + self.host.random_bytes(size - INSTANCE_BYTES)
 
     def _ended(self, session: Session) -> None:
-        self.sessions.discard(session)
-        self._active.pop(session, None)
+        self._sessions.end(session)
         self._bell.ring(session)
-
-    def _greeted(self, session: Session, role: str) -> Callable[[Session], None]:
-        def greeted(_: Session) -> None:
-            assert session.outcome.peer is not None
-            peer = session.outcome.peer.instance
-            others = {known for known, how in self._active.values() if how != role}
-            if peer in others and (role == CLIENT) != (self._instance < peer):
-                raise Busy("this node and that one are syncing already, the other way round")
-            self._active[session] = peer, role
-
-        return greeted
 
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None, plaintext: bool = False
@@ -343,14 +345,10 @@ class Node:
                 f"{host} is reachable from other machines: give --cert and --key, or --plaintext if the network is "
                 "private (a VPN, say)"
             )
-        keys = self.store.group_keys
-
-        def full() -> bool:
-            return len(self._active) >= SESSIONS_MAX or self._strangers >= STRANGERS_MAX
-
         server, callers = await transport.listen(
-            host, port, keys, self._nonce, self._meet, full=full, tls=tls, minor=self._minor
-        )
+            host, port, self.store.group_keys, self._nonce, self._meet,
+            full=self._sessions.full, tls=tls, minor=self._minor,
+        )  # fmt: skip
         sockets = [s.getsockname()[:2] for s in server.sockets]
         listener = Listener(server, callers, "wss" if tls else "ws", sockets)
         self._listeners.append(listener)
@@ -358,39 +356,35 @@ class Node:
         return listener
 
     async def _meet(self, socket: ServerConnection, handshake: Handshake) -> None:
+        subscriber, heard = await self._serve(socket, handshake), None
+        while subscriber is not None and (heard := await subscriber.serve()) is not None:
+            subscriber = await self._serve(socket, subscriber.handshake, heard)
+
+    async def _serve(
+        self, socket: ServerConnection, handshake: Handshake, heard: bytes | None = None
+    ) -> Subscriber | None:
+        """One session that a peer began; who listens then, if it ended well."""
         began = asyncio.get_running_loop().time()
         traffic = transport.Traffic()
         session, _ = await self._session(SERVER, handshake)
-        self._strangers += 1
-        stranger = True
-        subscriber: Subscriber | None = None
+        kept: Subscriber | None = None
         address = ":".join(map(str, (socket.remote_address or ("?",))[:2]))
         try:
-            known = self._greeted(session, SERVER)
-
-            def greeted(_: Session) -> None:
-                nonlocal stranger
-                stranger = False
-                self._strangers -= 1
-                known(session)
-
-            await transport.converse(socket, session, self.call, self.host.now_ms, traffic, greeted)
-            subscriber = self._bell.listen(socket, session)
+            greeted = self._sessions.greeted
+            await transport.converse(socket, session, self.call, self.host.now_ms, traffic, greeted, heard=heard)
+            kept = self._bell.listen(socket, session)
         except ReplicaError as error:
             log.warning("session with %s: %s", _who(session, address), error)
         except Exception:
             log.exception("session with %s failed", _who(session, address))
         finally:
-            self._strangers -= int(stranger)
             self._ended(session)
-            if await self.call(partial(self.store.note, session.outcome, None, tell=False)):
-                self._ahead.begin()
-            if self.on_session is not None:
-                self.on_session(
-                    SyncReport.of(address, session.outcome, traffic, asyncio.get_running_loop().time() - began)
-                )
-        if subscriber is not None:
-            await subscriber.serve()
+            async with or_left(kept):
+                await self._note(session, None, tell=False)
+                if self.on_session is not None:
+                    took = asyncio.get_running_loop().time() - began
+                    self.on_session(SyncReport.of(address, session.outcome, traffic, took))
+        return kept
 
 
 def _who(session: Session, address: str) -> str:

@@ -1,4 +1,4 @@
-"""One session over one websocket, on either side.
+"""One session over a websocket, on either side.
 
 Nonces and minor versions ride in the upgrade: the client's in its request, the server's in the 101 answer with its proof, so
 that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
@@ -35,6 +35,7 @@ from websockets.http11 import Request, Response
 
 from protocol import limits
 from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, ReplicaError, WrongVersion
+from protocol.frames import NEWS
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
 from replica.errors import UsageError
@@ -73,9 +74,13 @@ class Unreachable(PeerFault):
     code = "unreachable"
 
 
+class Gone(Unreachable):
+    """A connection that served a session before serves no other."""
+
+
 @dataclass(slots=True)
 class Traffic:
-    """Payload bytes of one connection, websocket framing not counted."""
+    """Payload bytes of one session, websocket framing not counted."""
 
     sent: int = 0
     received: int = 0
@@ -147,14 +152,18 @@ async def converse(
     now_ms: Callable[[], int],
     traffic: Traffic,
     greeted: Callable[[Session], None],
+    *,
     first: bytes | None = None,
+    heard: bytes | None = None,
+    again: bool = False,
 ) -> None:
-    """Run a session to its end. `first` is the client's HELLO; `greeted` is called once the peer is known, and may raise
-    PeerFault. Raises PeerFault, or what the store raised; the peer is told."""
+    """Run a session to its end. `first`: the client's first frame; `heard`: of the server, what it has heard of it already;
+    `again`: it is not the first session on this connection. `greeted` is called once the peer is known, and may raise
+    PeerFault. Raises PeerFault, or what the store raised; the peer is told. Raises Gone, if nothing came of it."""
     try:
-        if first is not None:
-            await _send(socket, first, traffic)
-        await call(session.receive, await _receive(socket, HELLO_SECONDS, traffic), now_ms())
+        answer = await _first(socket, first, traffic, again=again) if heard is None else heard
+        traffic.received += len(heard or b"")
+        await call(session.receive, answer, now_ms())
         if session.outcome.peer is not None:
             greeted(session)
         said: list[bytes] = []
@@ -175,6 +184,23 @@ async def converse(
             except Unreachable:
                 log.debug("the peer was gone before it could be told: %s", error)
         raise
+
+
+async def _first(
+    socket: ClientConnection | ServerConnection, mine: bytes | None, traffic: Traffic, *, again: bool
+) -> bytes:
+    """The peer's first frame; the client says its own before."""
+    try:
+        if mine is not None:
+            await _send(socket, mine, traffic)
+        answer = await _receive(socket, HELLO_SECONDS, traffic)
+        if again and answer == NEWS:  # It was said when ours was under way.
+            answer = await _receive(socket, HELLO_SECONDS, traffic)
+    except Unreachable as error:
+        if again:
+            raise Gone(str(error)) from None
+        raise
+    return answer
 
 
 async def _send(socket: ClientConnection | ServerConnection, frame: bytes, traffic: Traffic) -> None:
@@ -214,6 +240,12 @@ def _words(error: ConnectionClosed) -> str:
 # --- client -----------------------------------------------------------------------------------------------------------
 
 
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """None is followed: whoever answers at an address does not say where else a node is."""
+        return exc
+
+
 async def dial(
     url: str,
     keys: Keys,
@@ -230,7 +262,7 @@ async def dial(
     extra: dict[str, Any] = {"ssl": tls} if tls is not None else {}
     try:
         own: dict[str, Any] = {"user_agent_header": None, "proxy": None, "logger": _quiet}
-        socket = await connect(url, additional_headers=headers, **own, **_OPTIONS, **extra)
+        socket = await _Connect(url, additional_headers=headers, **own, **_OPTIONS, **extra)
     except InvalidURI:
         raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port") from None
     except InvalidStatus as error:
@@ -250,7 +282,7 @@ async def dial(
     except ValueError as error:  # A port that cannot be.
         raise UsageError(f"{url!r} is no address of a node: {error}") from None
     except OSError as error:
-        raise Unreachable(f"{url} cannot be reached: {error.strerror or error or type(error).__name__}") from None
+        raise Unreachable(f"{url} cannot be reached: {error.strerror or str(error) or type(error).__name__}") from None
     except (InvalidHandshake, EOFError) as error:
         raise Unreachable(
             f"{url} is not a replica node, or it wants wss:// or a client certificate (--cert, --key): {error}"
@@ -358,39 +390,3 @@ async def listen(
 
 _quiet = logging.getLogger("replica.websockets")
 _quiet.setLevel(logging.CRITICAL)
-
-
-def client_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """A context from the files of `--ca`, `--cert` and `--key`; None if there are none."""
-    if not (ca or cert):
-        return None
-    return _with_files(_context(ssl.Purpose.SERVER_AUTH, ca), cert, key)
-
-
-def server_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """The same for a server; with `--ca`, clients must show a certificate of it."""
-    if not cert:
-        if ca or key:
-            raise UsageError("--ca and --key go with --cert")
-        return None
-    context = _context(ssl.Purpose.CLIENT_AUTH, ca)
-    if ca:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return _with_files(context, cert, key)
-
-
-def _context(purpose: ssl.Purpose, ca: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(purpose, cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the authority {ca} cannot be used: {error}") from None
-
-
-def _with_files(context: ssl.SSLContext, cert: str | None, key: str | None) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if cert:
-        try:
-            context.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"the certificate {cert} cannot be used: {error}") from None
-    return context

@@ -16,7 +16,7 @@ from typing import Any
 from replica.errors import UsageError
 
 FRAMES = ("drop", "duplicate", "swap", "flip", "truncate", "replay", "splice")
-HOSTILE = ("future", "lies", "endless", "bomb", "garbage", "mute", "knock")
+HOSTILE = ("future", "lies", "again", "endless", "bomb", "garbage", "mute", "knock")
 MISLEADING = ("estimate", "cells", "memory", "list", "picks", "probe", "disorder")
 ROT = ("row", "digest", "trie", "page")
 

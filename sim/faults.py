@@ -322,6 +322,7 @@ def _schema(world: World, event: Event) -> None:
 
 def _version(world: World, event: Event) -> None:
     world.network.other_version.add(event.node)
+    world.network.hang_up(event.node)  # Another program: a connection that stands is of this one.
     _last(world, event, "another version", lambda: world.network.other_version.discard(event.node))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
@@ -40,6 +41,9 @@ PULLS_MAX = 200
 
 TURNS_MAX = 8
 """Turns after which one without end does."""
+
+DRAWN = 64
+"""So many lists of slices stand in the nodes that a frame is full of, each of them at many prefixes."""
 
 KNOCKS = 8
 """Connections, one after another, of one who knocks."""
@@ -92,10 +96,34 @@ async def _lies(liar: Liar) -> str:
 
     try:
         first = session.open(liar.now_ms())
-        await transport.converse(socket, session, call, liar.now_ms, transport.Traffic(), lambda _: None, first)
+        await transport.converse(socket, session, call, liar.now_ms, transport.Traffic(), lambda _: None, first=first)
     finally:
         await socket.close()
     return f"the session ended as one does: {session.outcome.code} {'; '.join(session.outcome.reasons)}".strip()
+
+
+async def _again(liar: Liar) -> str:
+    socket, handshake = await liar.dial()
+    session = Session(CLIENT, liar.keys, liar.store, liar.me, handshake)
+    first = session.open(liar.now_ms())
+
+    async def call(function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    try:
+        await transport.converse(socket, session, call, liar.now_ms, transport.Traffic(), lambda _: None, first=first)
+        end = frames.encode(End(bytes(16), 0, True, 0, 0))
+        after: dict[str, bytes | str] = {
+            "its first frame again": first, "news": frames.NEWS, "an end": end, "no frame": b"\xc1", "nothing": b"",
+            "a text": "hello",
+        }  # fmt: skip
+        what = liar.random.choice(sorted(after))
+        liar.did.append(f"a true session, and then {what}")
+        await say(socket, after[what])
+        await hear(socket)
+    finally:
+        await socket.close()
+    raise GaveUp("the peer answered that")
 
 
 # --- frames made by hand ----------------------------------------------------------------------------------------------
@@ -149,8 +177,11 @@ async def _future(liar: Liar) -> str:
 
 
 def _inner(random: Random) -> Described:
-    prefix = "".join(random.choices(NIBBLES, k=random.choice((0, 0, 1, 2, random.randrange(limits.DEPTH_MAX + 1)))))
-    return Described(prefix, True, tuple(_threes(random, len(NIBBLES))))
+    return Described(_prefix(random), True, tuple(_threes(random, len(NIBBLES))))
+
+
+def _prefix(random: Random) -> str:
+    return "".join(random.choices(NIBBLES, k=random.choice((0, 0, 1, 2, random.randrange(limits.DEPTH_MAX + 1)))))
 
 
 def _threes(random: Random, count: int) -> list[bytes]:
@@ -159,25 +190,22 @@ def _threes(random: Random, count: int) -> list[bytes]:
     return [words[at + 1 : at + 4] for at in range(0, len(words), 4)]
 
 
-def _sixes(random: Random, count: int) -> list[bytes]:
-    """What so many `randbytes(6)` would give: each takes a word of 32 bits, and the upper half of another."""
-    words = random.getrandbits(64 * count).to_bytes(8 * count, "little")
-    return [words[at : at + 4] + words[at + 6 : at + 8] for at in range(0, len(words), 8)]
-
-
 def _demand(random: Random, kind: int, full: bool) -> bytes:
     """A frame full of what the peer shall look up. `full`: as much as a frame may hold."""
     match kind:
         case 0:
             count = limits.ITEMS_PER_FRAME_MAX if full else 300
-            stamps = bytes(210)
-            return frames.encode(Have(0, False, tuple(Question(key, stamps) for key in _sixes(random, count))))
+            keys, stamps = random.randbytes(6 * count), bytes(210)
+            asked = [Question(keys[at : at + 6], stamps) for at in range(0, len(keys), 6)]
+            return frames.encode(Have(0, False, tuple(asked)))
         case 1:
             leaf = tuple(_threes(random, limits.LEAF_MAX))
             return frames.encode(Want(0, (("", leaf),) * 300))
         case _:
             count = limits.NODES_PER_TURN if full else 100
-            return frames.encode(Nodes(0, tuple(_inner(random) for _ in range(count))))
+            slices = cycle([_inner(random).slices for _ in range(DRAWN)])
+            nodes = (Described(_prefix(random), True, some) for some in islice(slices, count))
+            return frames.encode(Nodes(0, tuple(nodes)))
 
 
 async def _endless(liar: Liar) -> str:
@@ -258,6 +286,7 @@ async def _knock(liar: Liar) -> str:
 HOWS: dict[str, Callable[[Liar], Awaitable[str]]] = {
     "future": _future,
     "lies": _lies,
+    "again": _again,
     "endless": _endless,
     "bomb": _bomb,
     "garbage": _garbage,

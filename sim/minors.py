@@ -1,5 +1,5 @@
 """Nodes of several minor versions of the protocol: 2.0 that knows no hints, 2.1 that proves no more than its handshake,
-today's, and a later one.
+2.2 that connects anew for each session, today's, and a later one.
 
 The older ones and today's are the real node, told which version to speak. A later one is the real node too, but it says
 a later version, and more in its greeting than anybody knows today. One test each:
@@ -7,7 +7,7 @@ a later version, and more in its greeting than anybody knows today. One test eac
 1. A later node says more at the end of HELLO, PROBE and SAME, and nothing else is other than it was.
 2. Which node speaks what is drawn from a stream of its own, and in most worlds all speak today's.
 3. Nodes of all of them become equal, whoever dials whom; no hint is said where one of both knows none.
-4. Where frames of several sessions are mixed up, nobody is older: 2.0 and 2.1 believe such frames, which is why 2.2 is.
+4. Where frames of several sessions are mixed up, nobody is older than 2.2: 2.0 and 2.1 believe such frames.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from protocol import limits
+from protocol.proofs import COVERING
 from protocol.session import Session
 from protocol.values import pack_plain
 from sim.chance import stream
@@ -62,6 +63,6 @@ def mixed(world: Scenario) -> Scenario:
         return world
     drawn = [rng.choice((OLDEST, NOW, LATER)) for _ in world.places]
     mingled = any(event.kind == "frames" and event.with_["how"] in MINGLING for event in world.events)
-    older = (NOW,) if mingled else range(NOW)
+    older = range(COVERING if mingled else OLDEST, NOW)
     minors = [rng.choice(older) if minor == OLDEST else minor for minor in drawn]
     return replace(world, places=tuple(replace(p, minor=m) for p, m in zip(world.places, minors, strict=True)))

@@ -168,6 +168,11 @@ class Network:
         for end in [e for e in self.ends if e.process is process]:
             end.die(silent)
 
+    def hang_up(self, name: str) -> None:
+        """All connections of a machine end, and both sides know it."""
+        for end in [e for e in self.ends if e.here == name]:
+            end.abort()
+
     def hear(self, name: str) -> None:
         """A machine that did not read does so again."""
         self.deaf.discard(name)

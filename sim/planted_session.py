@@ -48,7 +48,7 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         "A session that ended makes room; else after some time nobody is served any more.",
         (),
         ("I9",),
-        (("replica.node:Node._meet", "self._ended(session)", "pass"), ("replica.node:SESSIONS_MAX", "", FEW)),
+        (("replica.node:Node._serve", "self._ended(session)", "pass"), ("replica.sessions:SESSIONS_MAX", "", FEW)),
     ),
     (
         "strangers-not-released",
@@ -56,8 +56,8 @@ BUGS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[tuple[str, s
         ("hostile",),
         ("I9",),
         (
-            ("replica.node:Node._meet", "self._strangers -= int(stranger)", "pass"),
-            ("replica.node:STRANGERS_MAX", "", FEW),
+            ("replica.sessions:Sessions.end", "self.strangers.discard(session)", "pass"),
+            ("replica.sessions:STRANGERS_MAX", "", FEW),
         ),
     ),
     (

@@ -22,6 +22,7 @@ LINKS_MAX = 6
 ATTACKS = {
     "future": "records from the future",
     "lies": "wrong answers in a session that looks honest",
+    "again": "a true session, and then what may not be said after it",
     "endless": "demands without end",
     "bomb": "frames that are small and unpack to something huge",
     "garbage": "bytes that mean nothing",

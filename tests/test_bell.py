@@ -14,11 +14,16 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK
 from websockets.protocol import CLIENT, Protocol
 
-from replica import bell
-from replica.bell import LEAST, NEWS, PING_SECONDS, Bell, Subscriber
+from protocol.frames import NEWS
+from protocol.keys import Handshake
+from replica import bell, transport
+from replica.bell import COME_AGAIN, LASTING, LEAST, PING_SECONDS, Bell, Subscriber
 from replica.parting import GRACE_SECONDS
 from sim.hand import Hand
 from sim.loop import Loop
+
+IN_SESSION = 20.0
+"""Seconds between two pings of a session."""
 
 
 class Socket:
@@ -26,8 +31,9 @@ class Socket:
 
     def __init__(self) -> None:
         self.close_code: int | None = None
-        self.keepalive_task = None
+        self.ping_interval: float | None = IN_SESSION
         self.slow_s = 0.0
+        self.sent: list[bytes] = []
         self.transport = SimpleNamespace(abort=lambda: self._end(1006))
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -36,6 +42,12 @@ class Socket:
         if frame is None:
             raise ConnectionClosedOK(None, None)
         return frame
+
+    def start_keepalive(self) -> None:
+        pass
+
+    async def send(self, frame: bytes) -> None:
+        self.sent.append(frame)
 
     async def close(self, code: int = 1000) -> None:
         await asyncio.sleep(self.slow_s)
@@ -49,13 +61,14 @@ class Socket:
         self._frames.put_nowait(None)
 
 
-def session(peer: bytes, changed: int = 1) -> Any:
-    return SimpleNamespace(outcome=SimpleNamespace(peer=SimpleNamespace(instance=peer), changed=changed))
+def session(peer: bytes, changed: int = 1, minor: int = LASTING) -> Any:
+    outcome = SimpleNamespace(peer=SimpleNamespace(instance=peer), changed=changed)
+    return SimpleNamespace(outcome=outcome, handshake=Handshake(b"c" * 16, b"s" * 16, minor, LASTING))
 
 
-def listening(at: Bell, peer: bytes) -> tuple[Any, Subscriber]:
+def listening(at: Bell, peer: bytes, minor: int = LASTING) -> tuple[Any, Subscriber]:
     socket: Any = Socket()
-    subscriber = at.listen(socket, session(peer))
+    subscriber = at.listen(socket, session(peer, minor=minor))
     assert subscriber is not None
     return socket, subscriber
 
@@ -82,10 +95,12 @@ def test_1_news_call_all_but_those_from_whom_they_came() -> None:
         serving = [asyncio.create_task(subscriber.serve()) for _, subscriber in sockets.values()]
         at.ring(session(b"c", changed=0))
         await asyncio.sleep(5)
+        assert [socket.sent for socket, _ in sockets.values()] == [[], [], []]
+        for peer in (b"a", b"a", b"b"):
+            at.ring(session(peer))
+            await asyncio.sleep(5)
+        assert [socket.sent for socket, _ in sockets.values()] == [[NEWS], [NEWS], [NEWS]]
         assert [socket.close_code for socket, _ in sockets.values()] == [None] * 3
-        at.ring(session(b"a"))
-        await asyncio.sleep(5)
-        assert [socket.close_code for socket, _ in sockets.values()] == [None, NEWS, NEWS]
         await at.close()
         await asyncio.gather(*serving)
         assert not at.subscribers
@@ -93,21 +108,24 @@ def test_1_news_call_all_but_those_from_whom_they_came() -> None:
     virtually(run)
 
 
-@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("how", ["here", "there", "by an older peer"])
 @pytest.mark.parametrize(("called_at", "expected"), [(1, 60 * LEAST + 1), (50, 51), (59.5, 60), (999, 60)])
 def test_2_who_is_called_comes_back_between_the_least_and_the_whole_of_its_wait(
-    called_at: float, expected: float, *, here: bool
+    called_at: float, expected: float, how: str
 ) -> None:
     async def run(loop: Loop) -> None:
         at = Bell()
-        socket, subscriber = listening(at, b"a")
-        if here:
+        older = how == "by an older peer"
+        socket, subscriber = listening(at, b"a", LASTING - older)
+        if how == "here":
             loop.call_later(called_at, at.ring, session(b"b"))
+        elif older:
+            loop.call_later(called_at, lambda: loop.create_task(socket.close(COME_AGAIN)))
         else:
-            loop.call_later(called_at, lambda: loop.create_task(socket.close(NEWS)))
+            loop.call_later(called_at, socket.say, NEWS)
         assert await met_again(loop, subscriber) == pytest.approx(expected)
-        assert socket.close_code is not None
-        assert not at.subscribers
+        assert (socket.close_code is None) == subscriber.lasts == (not older)
+        assert socket.ping_interval == (None if older else IN_SESSION)
 
     virtually(run)
 
@@ -142,18 +160,20 @@ def test_4_so_many_listen_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     virtually(run)
 
 
-def test_5_who_says_something_is_cut_off() -> None:
+@pytest.mark.parametrize("said", ["text", b"", b"x" * 1_000_000])
+@pytest.mark.parametrize("minor", [LASTING - 1, LASTING])
+def test_5_who_says_what_may_not_be_said_is_cut_off(minor: int, said: bytes) -> None:
     async def run(loop: Loop) -> None:
         at = Bell()
-        served, there = listening(at, b"a")
+        served, there = listening(at, b"a", minor)
         serving = asyncio.create_task(there.serve())
-        dialled, subscriber = listening(at, b"b")
-        for socket in (served, dialled):
-            socket.say(b"x" * 4_000_000)
+        dialled, subscriber = listening(at, b"b", minor)
+        served.say(said if minor == LASTING else b"hello")
+        dialled.say(said)
         assert await met_again(loop, subscriber) == 60
-        await serving
+        assert await serving is None
         assert [socket.close_code for socket in (served, dialled)] == [1006, 1006]
-        assert not at.subscribers
+        assert there not in at.subscribers
 
     virtually(run)
 
@@ -166,6 +186,69 @@ def test_6_all_are_left_at_once() -> None:
         began = loop.time()
         await at.close()
         assert loop.time() - began == GRACE_SECONDS
+        assert not at.subscribers
+
+    virtually(run)
+
+
+def test_8_a_frame_of_the_client_begins_the_next_session() -> None:
+    async def run(loop: Loop) -> None:
+        at = Bell()
+        for rings in (False, True):
+            socket, subscriber = listening(at, b"a")
+            serving = asyncio.create_task(subscriber.serve())
+            loop.call_later(5, at.ring, session(b"b", changed=rings))
+            loop.call_later(10, socket.say, b"hello")
+            assert await serving == b"hello"
+            assert (socket.sent, socket.close_code) == ([NEWS] if rings else [], None)
+            assert socket.ping_interval == IN_SESSION
+            assert not at.subscribers
+        assert subscriber.handshake == session(b"a").handshake.next()
+
+    virtually(run)
+
+
+@pytest.mark.parametrize("when", [1, 50])
+def test_6_a_wait_that_is_cancelled_leaves_the_connection(when: float) -> None:
+    async def run(loop: Loop) -> None:
+        at = Bell()
+        socket, subscriber = listening(at, b"a")
+        waiting = asyncio.create_task(subscriber.wait(60.0))
+        await asyncio.sleep(when)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert socket.close_code == 1000
+        assert not at.subscribers
+
+    virtually(run)
+
+
+def test_8_nodes_that_keep_in_sync_connect_once(world: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    dials: list[object] = []
+    dial = transport.dial
+
+    async def counted(*args: Any) -> Any:
+        dials.append(args)
+        return await dial(*args)
+
+    monkeypatch.setattr(transport, "dial", counted)
+    world.node("hq", "CREATE TABLE t(id TEXT PRIMARY KEY, a)", every=60)
+    laptop = world.node("laptop", every=60)
+    world.run_for(300)
+    laptop.sql("INSERT INTO t VALUES ('k', 1)")
+    world.run_for(300)
+    world.assert_converged()
+    assert len(dials) == 1
+
+
+def test_8_who_speaks_an_older_minor_version_is_left_when_it_is_called() -> None:
+    async def run(loop: Loop) -> None:
+        at = Bell()
+        socket, subscriber = listening(at, b"a", LASTING - 1)
+        loop.call_later(5, at.ring, session(b"b"))
+        assert await subscriber.serve() is None
+        assert (socket.sent, socket.close_code) == ([], COME_AGAIN)
         assert not at.subscribers
 
     virtually(run)

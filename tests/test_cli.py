@@ -262,7 +262,7 @@ def test_a_read_only_file_is_one_clear_message(tmp_path: Path) -> None:
 def test_a_peer_of_another_minor_version_is_named(capsys: pytest.CaptureFixture[str], version: str, told: bool) -> None:
     failed = SyncReport.failure("ws://hq:8470", Busy("busy"))
     show.synced(replace(failed, outcome="in sync", root="00", version=version))
-    assert (f"the peer speaks version {version} of the protocol, this node 2.2" in capsys.readouterr().out) == told
+    assert (f"the peer speaks version {version} of the protocol, this node 2.3" in capsys.readouterr().out) == told
 
 
 def test_every_command_has_help(terminal: Terminal) -> None:

@@ -19,6 +19,9 @@ from replica.sync_report import SyncReport
 from sim.scenario import Place
 from tests.sim.worlds import run, small, write
 
+SEEDS = 4
+"""Of worlds that are compared: how nodes happen to be out of step, so long it takes."""
+
 
 class Failing:
     """A node whose every meeting fails in another way."""
@@ -28,7 +31,7 @@ class Failing:
     def __init__(self) -> None:
         self.errors = [PeerFault("gone"), StoreError("no disk"), sqlite3.OperationalError("no such column")]
 
-    async def sync(self, url: str, *, tls: Any = None, stay: Any = None) -> SyncReport:
+    async def sync(self, url: str, *, tls: Any = None, stay: Any = None, over: Any = None) -> SyncReport:
         if not self.errors:
             raise asyncio.CancelledError
         raise self.errors.pop(0)
@@ -56,10 +59,14 @@ def test_news_travel_along_a_line_without_waiting_a_whole_interval_at_each_node(
     line = tuple(Place(name, tuple(names[number - 1 : number]), 60.0) for number, name in enumerate(names))
     news = write(180, names[end], "UPDATE t SET a = 6", "k0")
     scenario = replace(small(news), places=line, events=(news,), duration_s=181.0)
-    called = run(scenario)
+
+    def took(seed: int) -> float:
+        done = run(replace(scenario, seed=seed))
+        assert done.ok
+        assert done.equal_at is not None
+        return done.equal_at - done.healed_at
+
+    called = [took(seed) for seed in range(SEEDS)]
     monkeypatch.setattr(Bell, "ring", lambda *_: None)
-    uncalled = run(scenario)
-    took, without = ((done.equal_at or 0.0) - done.healed_at for done in (called, uncalled))
-    assert called.ok
-    assert uncalled.ok
-    assert 60 < took < 0.7 * without
+    assert min(called) > 60
+    assert sum(called) < 0.7 * sum(took(seed) for seed in range(SEEDS))

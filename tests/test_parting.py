@@ -64,7 +64,7 @@ async def test_1_whoever_is_connected_a_node_that_closes_is_gone_soon(tmp_path: 
         listener = await node.serve("127.0.0.1", 0)
         assert (await other.sync(listener.url, stay=kept.append)).in_sync
         greeted, _ = await transport.dial(listener.url, other.store.group_keys, os.urandom, None)
-        kept[0]._socket.transport.pause_reading()
+        kept[0].socket.transport.pause_reading()
         greeted.transport.pause_reading()  # Both are asleep: one after its session, one in it.
         address = listener.sockets[0]
         with socket.create_connection(address) as silent, socket.create_connection(address) as half:
@@ -77,7 +77,7 @@ async def test_1_whoever_is_connected_a_node_that_closes_is_gone_soon(tmp_path: 
             silent.settimeout(PATIENCE)
             assert silent.recv(1) == b""
         greeted.transport.abort()
-        kept[0]._socket.transport.abort()
+        kept[0].socket.transport.abort()
 
 
 async def test_1_a_caller_that_closes_is_gone_soon(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from protocol.errors import PeerFault
 from replica import Node
 from replica.errors import UsageError
-from replica.transport import client_tls, server_tls
+from replica.tls import client_tls, server_tls
 from tests.nodes import make_pair, rows_of
 
 FILES = Path(__file__).parent / "certificates"

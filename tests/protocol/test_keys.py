@@ -112,6 +112,7 @@ def test_vectors() -> None:
             "client proof": lambda a: keys.proof(CLIENT, Handshake(a[0], a[1], 1, 2)),
             "server proof": lambda a: keys.proof(SERVER, Handshake(a[0], a[1], 1, 2)),
             "server root": lambda a: keys.proof(SERVER, Handshake(a[0], a[1], 2, 3), a[2])[:16],
+            "next": lambda a: b"".join(Handshake(a[0], a[1], 3, 3).next()[:2]),
             "content hash": lambda a: content_hash(*a),
         }[case["use"]](args)
         assert made.hex() == case["bytes"], case["name"]

@@ -374,3 +374,9 @@ def test_vectors() -> None:
     for case in cases["refused"]:
         with pytest.raises(PeerFault):
             decode(bytes.fromhex(case["bytes"]))
+
+
+@pytest.mark.parametrize("count", [1, 255])
+def test_a_question_that_ends_where_its_stamps_would_begin_is_cut_short(count: int) -> None:
+    with pytest.raises(Malformed, match="cut short"):
+        decode(msgpack.packb([4, 0, False, bytes(6) + bytes((count,))]))

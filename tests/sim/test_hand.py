@@ -64,10 +64,10 @@ def test_not_equal_is_said_in_words_and_nothing_is_healed() -> None:
         a.sql("INSERT INTO contacts VALUES ('c9', 'x', 'y')")
         world.skew("b", 900)
         with pytest.raises(AssertionError) as told:
-            world.assert_converged(within=45)
+            world.assert_converged(within=75)  # An interval, and the waits for answers: where one was met, then anew.
         said = str(told.value)
         assert not isinstance(told.value, PromiseBroken)
-        assert "the nodes are not equal, 45 s later" in said
+        assert "the nodes are not equal, 75 s later" in said
         assert "contacts ['c9']: absent on b" in said
         assert "name is 'Ana Kovač' on a, 'Bo' on b; phone is '1' on a, '+43 1 555' on b" in said
         assert "partition: a | b (until it is ended)" in said
@@ -337,14 +337,14 @@ def test_a_backup_is_restored_and_writes_since_come_back_from_others() -> None:
 
 def test_an_older_node_and_a_later_one_meet_the_others() -> None:
     with hand() as world:
-        old, later = world.node("old", minor=0), world.node("later", peers=["old"], minor=3)
+        old, later = world.node("old", minor=0), world.node("later", peers=["old"], minor=4)
         world.assert_converged()
         later.sql("INSERT INTO contacts VALUES ('c9', 'from later', NULL)")
         world.run_for(60)
         world.assert_converged()
         assert [row["id"] for row in old.rows("contacts")] == ["c1", "c9"]
         reached = world.world.result.reach
-        assert {"minors 0 and 2", "minors 0 and 3"} <= reached.keys()
+        assert {"minors 0 and 3", "minors 0 and 4"} <= reached.keys()
         assert set(reached["minors 0 and 3"]) <= {"equal", "trie"}
 
 

@@ -26,7 +26,7 @@ async def test_it_is_known_for_a_member_and_hears_a_turn_to_its_end(tmp_path: Pa
             assert isinstance(hello, Hello)
             assert hello.node == server.store.node_id
             assert isinstance(liar.heard[-1], End)
-            (known,) = server._active.values()
+            (known,) = server._sessions.known.values()
             assert known[0] == b"instance"
             await say(socket, frames.encode(More(8)))
             with pytest.raises(PeerRefused, match="that was not sent"):

@@ -215,6 +215,7 @@ def keys() -> Case:
         ("client's proof", "client proof", nonces),
         ("server's proof", "server proof", nonces),
         ("server's root", "server root", (*nonces, bytes(range(16)))),
+        ("both nonces of the next session", "next", nonces),
         ("content hash", "content hash", (b"a row",)),
     ]
     make: dict[str, Callable[..., bytes]] = {
@@ -224,6 +225,7 @@ def keys() -> Case:
         "client proof": lambda *n: KEYS.proof(CLIENT, Handshake(n[0], n[1], 1, 2)),
         "server proof": lambda *n: KEYS.proof(SERVER, Handshake(n[0], n[1], 1, 2)),
         "server root": lambda *n: Proofs(KEYS, SERVER, Handshake(n[0], n[1], 2, 3)).ours(n[2]),
+        "next": lambda *n: b"".join(Handshake(n[0], n[1], 3, 3).next()[:2]),
         "content hash": content_hash,
     }
     body = pack_any([1, *SECRETS, "wss://hq.example:7373", "hq"])

@@ -71,11 +71,10 @@ def fresh_columns(
     encoders: Sequence[Encoder],
     kinds: Sequence[Collection[type]] = (),
 ) -> Born:
-    """`fresh_rows` of at most BLOCK records with columns, by columns. `encoders`: one for each column, kept from block to
-    block; `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
+    """`fresh_rows` of at most BLOCK records, and at least one, with columns. `encoders`: one for each column, kept from
+    block to block; `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
     checks, digests = _fresh_block(core, table, ids, stamps, columns, encoders, kinds)
-    join = b"".join
-    return Born(keys, join(stamps), join(digests), join(checks), list(map(len, ids)), join(ids))
+    return Born.of(keys, digests, stamps, checks, ids)
 
 
 def named(
@@ -100,7 +99,7 @@ def _fresh_block(
     columns: Sequence[Sequence[Value]],
     encoders: Sequence[Encoder],
     kinds: Sequence[Collection[type]] = (),
-) -> tuple[Iterable[bytes], list[bytes]]:
+) -> tuple[list[bytes], list[bytes]]:
     """Checks and digests."""
     told = zip(encoders, columns, kinds or [()] * len(columns), strict=True)
     packed, crcs = zip(*starmap(Encoder.encode, told), strict=True)
@@ -109,7 +108,7 @@ def _fresh_block(
     bodies = list(map(b"".join, zip(head, map(pack_plain, ids), to, stamps, of, stamps, then, *packed, strict=True)))
     if max(map(len, bodies)) > limits.RECORD_BYTES_MAX:
         raise ValueRefused(f"a record has at most {limits.RECORD_BYTES_MAX} bytes")
-    checks = map(Struct(f"{len(packed)}I").pack, *crcs)
+    checks = list(map(Struct(f"{len(packed)}I").pack, *crcs))
     return checks, core.keys.digests(bodies)
 
 

@@ -80,7 +80,8 @@ class _Growing:
         for number in range(len(self._inner), 0, -1):
             children, counts = self._children[number - 1]
             found = [digests[child] for child in children]
-            rows.append((self._inner[number - 1][0], COUNTS.pack(*counts), b"".join([d or EMPTY for d in found])))
+            stored = b"".join(found if all(children) else [d or EMPTY for d in found])
+            rows.append((self._inner[number - 1][0], COUNTS.pack(*counts), stored))
             digests[-number] = inner_digest(keys.trie, found)
         digests[0] = EMPTY
         return digests, rows

@@ -217,7 +217,8 @@ class _Update:
     def whole(self, every: bytes) -> tuple[bytes, int]:
         """Write the trie of these entries, which are all there are; its root and count."""
         self._forget("")
-        (digest,), self.rows = grow(self._core.keys, [("", every)])
+        (digest,), rows = grow(self._core.keys, [("", every)])
+        self.rows = sorted(rows)  # In order of their prefixes they fill pages.
         self._write()
         return digest, len(every) // ENTRY_BYTES
 

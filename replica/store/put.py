@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from itertools import compress
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
@@ -158,10 +158,10 @@ class _Put:
             self.settle()
         done = left = self._insert_first(into, picked)
         for some in records:
-            mine = some.first(left)
+            mine = some._replace(each=some.each[:left])
             self._nursery.add(self._table.tbl, self._shape.rowid_alias, mine)
             self._tell([mine])
-            left -= len(mine.sizes)
+            left -= len(mine.each)
         self._updates = done < len(rows)
         return done
 
@@ -185,7 +185,7 @@ class _Put:
     def _tell(self, records: Iterable[Born]) -> None:
         collection = self._table.collection
         if self._core.changes.listener is not None:
-            self._core.changes.extend(Change(collection, id_, "insert", False) for some in records for id_ in some.each())
+            self._core.changes.extend(Change(collection, id_, "insert", False) for some in records for id_ in some.ids())
 
     def _whole(self, rows: Sequence[Row]) -> bool:
         """Whether all are tuples of all columns."""
@@ -334,7 +334,7 @@ class _Put:
 
 
 def _keys(records: Iterable[Born]) -> list[bytes]:
-    return [key for some in records for key in some.keys]
+    return list(chain.from_iterable(map(Born.keys, records)))
 
 
 def _blocks(rows: list[tuple[object, ...]], picks: Sequence[int] = ()) -> list[_Block]:

@@ -55,13 +55,13 @@ def hidden(core: Core, keys: Sequence[bytes]) -> bool:
 def keep(core: Core, table: Table, records: Sequence[Born]) -> None:
     """Store what is known of new records with fields until the next `merge`."""
     assert table.shape is not None
-    sizes = list(chain.from_iterable(some.sizes for some in records))
-    head = _HEAD.pack(table.tbl, len(sizes), len(records[0].checks) // len(records[0].sizes), table.shape.rowid_alias)
-    columns = zip(*((b"".join(some.keys), *some[1:4]) for some in records), strict=True)
-    ids, packed = (some.ids for some in records), Struct(f"<{len(sizes)}I").pack(*sizes)
-    body = b"".join((head, *chain.from_iterable(columns), packed, *ids))
+    every = Born(records[0].checks, [*chain.from_iterable(some.each for some in records)])
+    keys, digests, born, checks, ids = every.columns()
+    head = _HEAD.pack(table.tbl, len(ids), every.checks, table.shape.rowid_alias)
+    sizes = Struct(f"<{len(ids)}I").pack(*map(len, ids))
+    body = b"".join((head, *keys, *born, *digests, *checks, sizes, *ids))
     sql = "INSERT INTO _replica_young(total, digest, body) SELECT coalesce(max(total), 0) + ?, ?, ? FROM _replica_young"
-    core.db.execute(sql, (len(sizes), core.keys.digest(body), body))
+    core.db.execute(sql, (len(ids), core.keys.digest(body), body))
 
 
 def merge(core: Core) -> bool:
@@ -85,9 +85,12 @@ def _read(nursery: Nursery, body: bytes) -> None:
     tbl, count, checks, numbered = _HEAD.unpack_from(body)
     widths = KEY_BYTES, STAMP_BYTES, DIGEST_BYTES, checks, 4
     ends = list(accumulate((width * count for width in widths), initial=_HEAD.size))
-    keys, born, digests, all_checks, sizes = (body[low:high] for low, high in pairwise(ends))
-    counts = Struct(f"<{count}I").unpack(sizes)
-    nursery.add(tbl, bool(numbered), Born(cut(keys, KEY_BYTES), born, digests, all_checks, counts, body[ends[-1] :]))
+    keys, born, digests, each_checks, sizes = (
+        cut(body[low:high], width) for (low, high), width in zip(pairwise(ends), widths, strict=True)
+    )
+    starts = pairwise(accumulate((int.from_bytes(size, "little") for size in sizes), initial=ends[-1]))
+    ids = [body[low:high] for low, high in starts]
+    nursery.add(tbl, bool(numbered), Born.of(keys, digests, born, each_checks, ids))
 
 
 def drop_damaged(core: Core) -> list[str]:

@@ -89,18 +89,11 @@ def test_if_one_is_there_already_none_is_stored_and_nothing_noted(one: Machine, 
         assert one.core.toggled.came == noted
 
 
-def test_the_first_so_many_of_columns(one: Machine) -> None:
-    rows = fresh(one, "t", [*range(9)])
-    keys, _, ids, _, born, _, _, checks, digests, _ = zip(*rows, strict=True)
-    sizes = [len(id_) for id_ in ids]
-    every = Born(keys, b"".join(born), b"".join(digests), b"".join(checks), sizes, b"".join(ids))
-    assert list(every.each()) == list(ids)
-    assert every.first(9) == every
-    some = every.first(4)
-    assert list(some.each()) == list(ids[:4])
-    assert (some.keys, some.sizes) == (keys[:4], sizes[:4])
-    assert cut(some.checks, len(checks[0])) == list(checks[:4])
-    assert [cut(column, 16) for column in (some.born, some.digests)] == [list(born[:4]), list(digests[:4])]
+def test_records_come_back_in_columns(one: Machine) -> None:
+    keys, _, ids, _, born, _, _, checks, digests, _ = zip(*fresh(one, "t", [*range(9)]), strict=True)
+    every = Born.of(keys, digests, born, checks, ids)
+    assert every.columns() == tuple(map(list, (keys, digests, born, checks, ids)))
+    assert (every.keys(), every.ids()) == (list(keys), list(ids))
 
 
 def test_a_table_without_other_columns_has_records_without_stamps_of_fields(machine: Make) -> None:

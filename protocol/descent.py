@@ -21,7 +21,12 @@ from protocol.record import Delta, Record
 from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
 
+MUCH = 64
+"""To read so many records takes longer than to send what the peer can answer meanwhile."""
+
 _T = TypeVar("_T")
+
+
 class Refusal(NamedTuple):
     """A record (or part of one) that was not taken, and why. `digest`: of what the peer offered, if it was whole."""
 
@@ -143,6 +148,11 @@ class Agenda:
     def certain(self) -> bool:
         """There is something to say, whatever comes of the records that the peer just sent."""
         return bool(self._items or self._begun)
+
+    @property
+    def much(self) -> bool:
+        """Whether MUCH is to be read for what will be said, as far as is known."""
+        return len(self._deltas) + len(self._items) + len(self._whole) >= MUCH
 
     def hear_nodes(self, count: int) -> None:
         """Count the peer's nodes of this turn. Raises LimitExceeded past the allowed number."""

@@ -17,7 +17,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
-7. One call of `say` reads at most so many batches, and an error does not keep back what was made before it.
+7. One call of `say` reads few batches, asks before it reads many records, and an error keeps back nothing made before it.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `say` is a receive,
 if anything was heard, and several pulls. When the connection is gone, or anything else ends it early: settle(now_ms).
@@ -88,14 +88,13 @@ class Session:
         self._agenda = Agenda(store, keys)
         self._short = Reconciler(store, self._agenda, keys)
         self._speech: Iterator[Message] = iter(())
-        self._now_ms = 0
+        self._now_ms = self._turns = 0
         self._last: deque[Message] = deque()
         self._failure: Exception | None = None
-        self._turns = 0
         self._round = -1
         self._intake = Intake(store, self._agenda, self.outcome)
         self._proved = role == CLIENT  # The server proves itself in its 101 response, before there is a session.
-        self._parted = False
+        self._asked = self._parted = False
         self._peer_refused, self._peer_reasons = 0, tuple[str, ...]()
 
     # --- the caller's side ------------------------------------------------------------------------------------------
@@ -159,8 +158,8 @@ class Session:
                 self._on_bye(message)
 
     def say(self, now_ms: int, heard: bytes | None = None) -> list[bytes]:
-        """`receive` what was heard, if anything; then `pull`, up to SAID_BYTES and SAID_BATCHES. While `speaking` there is
-        more. An error after the first frame comes with the next call: what was made before it is good."""
+        """`receive` what was heard, if anything; then `pull`, up to SAID_BYTES, SAID_BATCHES or a question after which much
+        is read. While `speaking` there is more. An error after the first frame comes with the next call."""
         if heard is not None:
             self.receive(heard, now_ms)
         said: list[bytes] = []
@@ -178,6 +177,8 @@ class Session:
                 break
             said.append(frame)
             batches += self.outcome.sent > sent
+            if self._asked and self._agenda.much:
+                break
         return said
 
     def pull(self, now_ms: int) -> bytes | None:
@@ -190,6 +191,7 @@ class Session:
         if self.state is not State.SPEAKING:
             return None
         message = next(self._speech)
+        self._asked = not isinstance(message, Records | End)
         if isinstance(message, Records):
             self.outcome.sent += len(message.records)
         elif isinstance(message, End):
@@ -301,10 +303,8 @@ class Session:
         self.settle(self._now_ms)
         yield from self._agenda.contested()
         root, count = self.outcome.root, self.outcome.count = self._store.root()
-        idle = self._agenda.empty
-        heard = self._intake
-        reasons = tuple(heard.reasons) if idle else ()
-        yield End(self._proofs.ours(root), count, idle, heard.changed, heard.refused, reasons)
+        idle, heard = self._agenda.empty, self._intake
+        yield End(self._proofs.ours(root), count, idle, heard.changed, heard.refused, tuple(heard.reasons) if idle else ())
 
     def _next_round(self) -> None:
         self._begin_round(self._round + 1)

@@ -134,17 +134,20 @@ def _both_ways(server: Peer, client: Peer, proxy: Proxy, ids: list[str]) -> Iter
 
 def _both_ways_strangers(folder: Path, a: Path, ids: list[str]) -> Iterator[Figure]:
     each = len(ids) // 100
-    left, right = twin(a, folder, "strangers")
-    ours, theirs = edits(ids, each, 2, 4)
-    with Peer(left) as server, Peer(right) as client, Proxy(server.serve()) as proxy:
-        _change(server, ours)
-        _change(client, theirs)
-        report, talk = _meet(client, proxy)
+    seconds, times, changes = [], [], edits(ids, each, 2 * RUNS, 4)
+    for run in range(RUNS):
+        left, right = twin(a, folder, f"strangers{run}")
+        ours, theirs = changes.pop(), changes.pop()
+        with Peer(left) as server, Peer(right) as client, Proxy(server.serve()) as proxy:
+            _change(server, ours)
+            _change(client, theirs)
+            report, talk = _meet(client, proxy)
         assert report.changed == each, f"{report.changed} records changed"
-        how = f"{each:,} + {each:,} one-field changes, as strangers; one run"
-        yield Figure("both_ways.strangers_time", report.seconds, "s", how, 0.25)
-        times = talk.total / _content(ours, theirs)
-        yield Figure("both_ways.strangers_wire", times, "x payload", _shown(talk, ours, theirs), 1.7)
+        seconds.append(report.seconds)
+        times.append(talk.total / _content(ours, theirs))
+    how = f"{each:,} + {each:,} one-field changes, as strangers"
+    yield Figure("both_ways.strangers_time", median(seconds), "s", how, 0.25)
+    yield Figure("both_ways.strangers_wire", median(times), "x payload", _shown(talk, ours, theirs), 1.7)
 
 
 def _content(*changes: list[tuple[str, str, str]]) -> int:

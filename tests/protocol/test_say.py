@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from protocol import frames, limits
+from protocol.descent import MUCH
 from protocol.errors import PeerRefused
 from protocol.hlc import pack
 from protocol.keys import CLIENT, SERVER
-from protocol.messages import End, Hello, Records
+from protocol.messages import End, Hello, Pick, Records
+from protocol.outcome import IN_SYNC
 from protocol.record import Delta
 from tests.protocol.memory_store import NOW_MS, MemoryStore
 from tests.protocol.memory_store import session as side
-from tests.protocol.test_descent import twins
+from tests.protocol.test_descent import ANN, BOB, twins
 
 
 class Broken(Exception):
@@ -62,6 +64,27 @@ def test_one_call_reads_few_batches_however_small_they_travel() -> None:
     assert batches[0] == max(batches) == limits.SAID_BATCHES
     assert len(calls) > 4
     assert sum(len(frame) for said in calls for frame in said) < limits.SAID_BYTES, "else that would be the bound"
+
+
+@pytest.mark.parametrize(("differ", "apart"), [(MUCH, True), (MUCH // 2, False)])
+def test_questions_go_before_many_records_are_read(differ: int, apart: bool) -> None:
+    here, there = twins(2_000)
+    for number in range(differ):
+        here.update(number, ANN.tick(NOW_MS), {"name": f"Ann's {number}"})
+        there.update(1_000 + number, BOB.tick(NOW_MS), {"name": f"Bob's {number}"})
+    client, server = side(CLIENT, here), side(SERVER, there)
+    calls = [server.say(NOW_MS, client.open(NOW_MS))]
+    speaker, hearer = server, client
+    while calls[-1]:
+        said = [hearer.say(NOW_MS, frame) for frame in calls[-1]]
+        assert not any(said[:-1]), "a turn ends with its last frame"
+        calls.append(said[-1] or speaker.say(NOW_MS))
+        if said[-1]:
+            speaker, hearer = hearer, speaker
+    kinds = [[type(frames.decode(frame)) for frame in said] for said in calls]
+    (pick,) = [said for said in kinds if Pick in said]
+    assert pick == ([Pick] if apart else [Pick, Records, End])
+    assert client.outcome.code == server.outcome.code == IN_SYNC
 
 
 def test_what_was_made_before_an_error_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ class Agenda:
 
     @property
     def much(self) -> bool:
-        """Whether MUCH is to be read for what will be said, as far as is known."""
+        """Whether MUCH is to be read for what will be said, as far as is known: not how much is below a prefix."""
         return len(self._deltas) + len(self._items) + len(self._whole) >= MUCH
 
     def hear_nodes(self, count: int) -> None:

@@ -17,7 +17,7 @@ that changed meanwhile is a miss, never an error; the next round finds it. One t
 4. Every session ends: rounds, turns and backlog are bounded.
 5. Both sides hear the other's reasons for what it put off or refused.
 6. Who speaks minor version 0 hears the trie alone, and no hint; what a later one adds is ignored.
-7. One call of `say` reads few batches, asks before it reads many records, and an error keeps back nothing made before it.
+7. One call of `say` reads few batches, asks before it reads many that are asked for, and says what was made before an error.
 
 The caller does this:   frame -> receive(frame, now_ms); while speaking: pull(now_ms) -> frame or None. `say` is a receive,
 if anything was heard, and several pulls. When the connection is gone, or anything else ends it early: settle(now_ms).
@@ -191,7 +191,7 @@ class Session:
         if self.state is not State.SPEAKING:
             return None
         message = next(self._speech)
-        self._asked = not isinstance(message, Records | End)
+        self._asked = not isinstance(message, Records)
         if isinstance(message, Records):
             self.outcome.sent += len(message.records)
         elif isinstance(message, End):
@@ -289,7 +289,7 @@ class Session:
     # --- turns ------------------------------------------------------------------------------------------------------
 
     def _speak(self) -> None:
-        self.state = State.SPEAKING
+        self.state, self._asked = State.SPEAKING, bool(self._last)  # By the greeting the client knows what to read.
         self._turns += 1
         if self._turns > limits.TURNS_MAX:
             raise LimitExceeded(f"more than {limits.TURNS_MAX} turns in one session")

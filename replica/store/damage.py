@@ -81,7 +81,12 @@ def named(core: Core, key: object, tbl: object, id_: object) -> str:
         with suppress(ReplicaError, *NONSENSE):
             parts = [part.hex() if isinstance(part, bytes) else part for part in unpack_id(id_)[0]]
             return f"{table.label} {json.dumps(parts, ensure_ascii=False)}"
-    return f"record {key.hex() if isinstance(key, bytes) else repr(key)}"
+    return f"record {spelled(key)}"
+
+
+def spelled(key: object) -> str:
+    """The key of a record, or whatever stands there instead."""
+    return key.hex() if isinstance(key, bytes) else repr(key)
 
 
 class Decoding(Reporting):

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from protocol.keys import KEY_BYTES
-
 Layers = tuple[dict[bytes, int], ...]
 
 
@@ -32,11 +30,11 @@ class Dirty:
         """At least so many records as differ."""
         return sum(map(len, chain(self._layers, self._born)))
 
-    def born(self, records: Sequence[bytes]) -> None:
-        """Records that were not there: their keys, and what may follow them. The caller does not change them afterwards."""
+    def born(self, keys: Sequence[bytes]) -> None:
+        """Records that were not there. The caller does not change the keys afterwards."""
         self.every = b""
-        if records:
-            self._born.append(records)
+        if keys:
+            self._born.append(keys)
 
     def touch(self, key: bytes, more: int = 0) -> None:
         """A record that changed, came (1) or went (-1)."""
@@ -64,7 +62,7 @@ class Dirty:
     def _settle(self) -> None:
         """Put what is new into the top layer."""
         if self._born:
-            self._layers[-1].update(dict.fromkeys([key[:KEY_BYTES] for key in chain.from_iterable(self._born)], 1))
+            self._layers[-1].update(dict.fromkeys(chain.from_iterable(self._born), 1))
             self._born = []
 
     # --- savepoints -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
+from protocol import limits
 from protocol.errors import OurFault
 from protocol.hlc import STAMP_BYTES
 from protocol.keys import DIGEST_BYTES, KEY_BYTES
@@ -35,9 +36,8 @@ _DIGEST = slice(KEY_BYTES, KEY_BYTES + DIGEST_BYTES)
 _BORN = slice(_DIGEST.stop, _DIGEST.stop + STAMP_BYTES)
 _FIXED = _BORN.stop
 """Bytes of a record before its checks, after which its id is the rest."""
-_SIZE_BITS = 20
-"""Of a number that says where a record begins, and how long its id is: ID_BYTES_MAX at most."""
-_AT_ONCE = 1 << 17
+_SIZE_BITS = limits.ID_BYTES_MAX.bit_length()
+"""Of a number that says where a record begins, and how long its id is."""
 
 
 def _into(start: str, size: str) -> str:
@@ -189,7 +189,7 @@ def _write(core: Core, every: Iterable[_Kind]) -> bool:
 def _note(core: Core, every: Iterable[_Kind], others: list[bytes] | None) -> None:
     """Tell the trie of what was written, and whose numbers are whose. `others`: see `_few`."""
     for kind in every:
-        core.dirty.born(kind.each)
+        core.dirty.born(kind.keys())
         core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", kind.numbers())
     if others is not None:
         core.dirty.every = b"".join(sorted(chain(others, *(kind.entries() for kind in every))))
@@ -201,27 +201,31 @@ def cut(column: bytes, width: int) -> list[bytes]:
 
 
 class _Kind:
-    """Records of one table with as many fields; `each` as they came."""
+    """Records of one table with as many fields."""
 
     def __init__(self, tbl: int, checks: int, numbered: bool) -> None:
         self._tbl, self._checks, self._numbered = tbl, checks, numbered
-        self.each: list[bytes] = []
+        self._each: list[bytes] = []
         self._in_order: list[bytes] | None = None
 
     def add(self, each: list[bytes]) -> None:
-        self.each += each
+        self._each += each
         self._in_order = None
 
     def _sorted(self) -> list[bytes]:
         """They, by key."""
         if self._in_order is None:
-            self._in_order = sorted(self.each)
+            self._in_order = sorted(self._each)
         return self._in_order
 
     @property
     def count(self) -> int:
         """How many they are."""
-        return len(self.each)
+        return len(self._each)
+
+    def keys(self) -> list[bytes]:
+        """Their keys, as they came."""
+        return Born(self._checks, self._each).keys()
 
     def written(self) -> Iterator[bytes]:
         """Their keys as they are written."""
@@ -229,7 +233,7 @@ class _Kind:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Key and stamp of each, as they came."""
-        return ((one[:KEY_BYTES], one[_BORN]) for one in self.each)
+        return ((one[:KEY_BYTES], one[_BORN]) for one in self._each)
 
     def entries(self) -> list[bytes]:
         """Key and digest of each, in order of the keys."""
@@ -238,7 +242,7 @@ class _Kind:
     def write(self, core: Core, how: str) -> None:
         """Store them. `how`: what SQLite shall do where a key is there already. Raises sqlite3.IntegrityError."""
         every = self._sorted()
-        at_once = min(_AT_ONCE, max(1, BYTES_MAX // max(map(len, every), default=1)))
+        at_once = max(1, BYTES_MAX // max(map(len, every), default=1))
         for at in range(0, len(every), at_once):
             self._store(core, how, every[at : at + at_once])
 
@@ -262,14 +266,14 @@ class _Kind:
         SQLite made the numbers up: each of these rows has another birth, and so another key than the one before it."""
         if not self._numbered:
             return 0
-        numbers = [pk[0] for pk in self._pks(self.each)]
+        numbers = [pk[0] for pk in self._pks(self._each)]
         sql = "SELECT tbl, pk FROM _replica_row WHERE tbl = ? AND pk IN ("
         taken.update((tbl, pk) for tbl, pk in core.select_in(sql, numbers, self._tbl))
         return self._leave(core, [(self._tbl, number) for number in numbers], taken)
 
     def leave_known(self, core: Core, known: set[bytes]) -> int:
         """Keep those whose key is not there yet, and not in `known`, which learns them."""
-        keys = Born(self._checks, self.each).keys()
+        keys = self.keys()
         known.update(key for (key,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", keys))
         return self._leave(core, keys, known)
 
@@ -277,7 +281,7 @@ class _Kind:
         """Keep the first of each name that is new. Somebody deleted the rows of the others unheard before they were put: so
         they are to be looked at, as rows that another program wrote. Returns how many."""
         kept: list[bytes] = []
-        for name, one in zip(names, self.each, strict=True):
+        for name, one in zip(names, self._each, strict=True):
             if name in known:
                 (pk,) = self._pks([one])
                 columns = "".join(f", k{number}" for number in range(len(pk)))
@@ -286,8 +290,8 @@ class _Kind:
             else:
                 kept.append(one)
             known.add(name)
-        left = len(self.each) - len(kept)
-        self.each, self._in_order = kept, None
+        left = len(self._each) - len(kept)
+        self._each, self._in_order = kept, None
         return left
 
     def numbers(self) -> list[tuple[int, object, bytes]]:

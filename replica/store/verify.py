@@ -19,7 +19,7 @@ from protocol.values import IllFormedText, pack_values
 from replica.store import capture, catalog, index
 from replica.store.catalog import Table
 from replica.store.core import Core
-from replica.store.damage import named, unsound
+from replica.store.damage import NONSENSE, named, spelled, unsound
 from replica.store.fresh import Whole, fresh_rows, plain, whole
 from replica.store.identity import introduced
 from replica.store.refit import triggers_of
@@ -35,7 +35,7 @@ BYTES = 4 << 20
 FEW = 64
 """Records that are looked at together while their size is not known."""
 
-_NONSENSE = (PeerFault, ValueRefused, TypeError, ValueError, LookupError, ArithmeticError)
+_NONSENSE = (PeerFault, ValueRefused, *NONSENSE)
 """What reading raises where bits have flipped."""
 
 Progress = Callable[[str, int, int], None]
@@ -122,7 +122,7 @@ def _readable(core: Core, keys: list[bytes], sizes: _Sizes) -> Iterator[str]:
         yield from list(_records(core, keys, sizes))
     except _NONSENSE as error:
         if len(keys) == 1:
-            yield f"record {keys[0].hex()}: what is stored about it makes no sense: {error!r}"
+            yield f"record {spelled(keys[0])}: what is stored about it makes no sense: {error!r}"
             return
         half = len(keys) // 2
         yield from _readable(core, keys[:half], sizes)
@@ -295,7 +295,7 @@ def _held(core: Core) -> Iterator[str]:
     for small, what in (("held", "held from view"), ("past", "a lost value"), ("extra", "a value that no column shows")):
         sql = f"SELECT key FROM _replica_{small} EXCEPT SELECT key FROM _replica_record"
         for (key,) in core.db.execute(sql).fetchall():
-            yield f"{key.hex()}: {what}, and no record"
+            yield f"{spelled(key)}: {what}, and no record"
     sql = (
         f"SELECT r.tbl, r.id, r.flags & {SHOWN} OR r.born <= r.floor FROM _replica_held AS h JOIN _replica_record AS r "
         f"USING (key) LEFT JOIN _replica_record AS b ON b.key = h.blocker WHERE r.flags & {SHOWN} OR r.born <= r.floor "

@@ -85,11 +85,10 @@ def _read(nursery: Nursery, body: bytes) -> None:
     tbl, count, checks, numbered = _HEAD.unpack_from(body)
     widths = KEY_BYTES, STAMP_BYTES, DIGEST_BYTES, checks, 4
     ends = list(accumulate((width * count for width in widths), initial=_HEAD.size))
-    keys, born, digests, each_checks, sizes = (
-        cut(body[low:high], width) for (low, high), width in zip(pairwise(ends), widths, strict=True)
-    )
-    starts = pairwise(accumulate((int.from_bytes(size, "little") for size in sizes), initial=ends[-1]))
-    ids = [body[low:high] for low, high in starts]
+    parts = (body[low:high] for low, high in pairwise(ends))
+    keys, born, digests, each_checks = (cut(part, width) for part, width in zip(parts, widths[:-1], strict=False))
+    sizes = Struct(f"<{count}I").unpack(body[ends[-2] : ends[-1]])
+    ids = [body[low:high] for low, high in pairwise(accumulate(sizes, initial=ends[-1]))]
     nursery.add(tbl, bool(numbered), Born.of(keys, digests, born, each_checks, ids))
 
 

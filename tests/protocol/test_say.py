@@ -11,12 +11,14 @@ from protocol.descent import MUCH
 from protocol.errors import PeerRefused
 from protocol.hlc import pack
 from protocol.keys import CLIENT, SERVER
-from protocol.messages import End, Hello, Pick, Records
+from protocol.messages import End, Have, Hello, Pick, Records
 from protocol.outcome import IN_SYNC
 from protocol.record import Delta
-from tests.protocol.memory_store import NOW_MS, MemoryStore
+from protocol.session import Session
+from tests.protocol.memory_store import HANDSHAKE, NOW_MS, MemoryStore
 from tests.protocol.memory_store import session as side
 from tests.protocol.test_descent import ANN, BOB, twins
+from tests.protocol.test_reconcile import edited
 
 
 class Broken(Exception):
@@ -66,13 +68,8 @@ def test_one_call_reads_few_batches_however_small_they_travel() -> None:
     assert sum(len(frame) for said in calls for frame in said) < limits.SAID_BYTES, "else that would be the bound"
 
 
-@pytest.mark.parametrize(("differ", "apart"), [(MUCH, True), (MUCH // 2, False)])
-def test_questions_go_before_many_records_are_read(differ: int, apart: bool) -> None:
-    here, there = twins(2_000)
-    for number in range(differ):
-        here.update(number, ANN.tick(NOW_MS), {"name": f"Ann's {number}"})
-        there.update(1_000 + number, BOB.tick(NOW_MS), {"name": f"Bob's {number}"})
-    client, server = side(CLIENT, here), side(SERVER, there)
+def kinds_of_calls(client: Session, server: Session) -> list[list[type]]:
+    """A whole session: what went in each call."""
     calls = [server.say(NOW_MS, client.open(NOW_MS))]
     speaker, hearer = server, client
     while calls[-1]:
@@ -81,10 +78,29 @@ def test_questions_go_before_many_records_are_read(differ: int, apart: bool) -> 
         calls.append(said[-1] or speaker.say(NOW_MS))
         if said[-1]:
             speaker, hearer = hearer, speaker
-    kinds = [[type(frames.decode(frame)) for frame in said] for said in calls]
-    (pick,) = [said for said in kinds if Pick in said]
-    assert pick == ([Pick] if apart else [Pick, Records, End])
     assert client.outcome.code == server.outcome.code == IN_SYNC
+    return [[type(frames.decode(frame)) for frame in said] for said in calls]
+
+
+@pytest.mark.parametrize("minor", [0, limits.MINOR])
+@pytest.mark.parametrize(("differ", "apart"), [(MUCH, True), (MUCH // 2, False)])
+def test_questions_go_before_many_records_are_read(minor: int, differ: int, apart: bool) -> None:
+    here, there = twins(2_000)
+    for number in range(differ):
+        here.update(number, ANN.tick(NOW_MS), {"name": f"Ann's {number}"})
+        there.update(1_000 + number, BOB.tick(NOW_MS), {"name": f"Bob's {number}"})
+    handshake = HANDSHAKE._replace(client_minor=minor, server_minor=minor)
+    calls = kinds_of_calls(side(CLIENT, here, handshake=handshake), side(SERVER, there, handshake=handshake))
+    asks = {Have, Pick}
+    assert any(Records in said and asks & {*said} for said in calls) != apart
+    assert any(said and {*said} <= asks for said in calls) == apart
+
+
+def test_the_greeting_goes_before_many_records_are_read() -> None:
+    for count in (MUCH, MUCH // 2):
+        here, there, agreed = edited(1_000, count, count)
+        calls = kinds_of_calls(side(CLIENT, here, agreed=agreed), side(SERVER, there))
+        assert calls[0] == ([Hello] if count == MUCH else [Hello, Records, End])
 
 
 def test_what_was_made_before_an_error_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

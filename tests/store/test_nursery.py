@@ -105,16 +105,22 @@ def test_a_table_without_other_columns_has_records_without_stamps_of_fields(mach
     check_equal([a, b])
 
 
-def test_many_rows_are_sorted_in_at_once(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(put, "ROWS", 300)
-    monkeypatch.setattr(put, "WAITING_MAX", 1_000)
-    m, merged, merge = machine("m", TABLES), list[int](), Nursery.merge
+def counted_merges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records are sorted in, each time from now on."""
+    merged, merge = list[int](), Nursery.merge
 
     def counted(nursery: Nursery, core: Any) -> bool:
         merged.append(nursery.count)
         return merge(nursery, core)
 
     monkeypatch.setattr(Nursery, "merge", counted)
+    return merged
+
+
+def test_many_rows_are_sorted_in_at_once(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(put, "ROWS", 300)
+    monkeypatch.setattr(put, "WAITING_MAX", 1_000)
+    m, merged = machine("m", TABLES), counted_merges(monkeypatch)
     m.store.put_many("t", [(f"k{n}", n, None) for n in range(6_000)])
     assert merged == [900] * 6 + [600]
     assert m.store.verify() == []
@@ -190,9 +196,10 @@ def test_long_keys_are_stored_in_parts(machine: Make, monkeypatch: pytest.Monkey
     monkeypatch.setattr(put, "BYTES_MAX", 40_000)
     monkeypatch.setattr(young, "BATCH_MAX", 1_000)
     monkeypatch.setattr(put, "ROWS", 300)
-    m = machine("m", TABLES)
+    m, merged = machine("m", TABLES), counted_merges(monkeypatch)
     m.core.db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
-    m.store.put_many("t", [("x" * 900 + str(n), n, None) for n in range(1_200)])
+    m.store.put_many("t", [("x" * (3, 900, 5_000)[n % 3] + str(n), n, None) for n in range(1_200)])
+    assert merged == [300] * 4
     m.core.db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
     m.store.put_many("u", [("y" * 900 + str(n), n) for n in range(299)])
     assert m.store.root()[1] >= 1_499

@@ -299,6 +299,7 @@ NUMBERED = "CREATE TABLE t(k INTEGER PRIMARY KEY, v UNIQUE);"
         ("UPDATE _replica_meta SET value = CAST(x'77ff' AS TEXT) WHERE name = 'name'", "setting name: damaged text"),
         ("INSERT INTO _replica_past VALUES (zeroblob(16), 0, x'', x'', x'')", "a lost value, and no record"),
         ("INSERT INTO _replica_extra VALUES (zeroblob(16), 0, x'')", "a value that no column shows, and no record"),
+        ("INSERT INTO _replica_past VALUES ('text', 0, x'', x'', x'')", "'text': a lost value, and no record"),
         ("UPDATE _replica_meta SET value = 5 WHERE name = 'check'", "secrets of the group are damaged"),
         ("UPDATE _replica_meta SET value = zeroblob(8) WHERE name = 'clock'", "the clock is damaged"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from replica.backup import snapshot
 from replica.errors import RowRefused, StoreError
 from replica.store import history, nursery, put, store, young
 from replica.store.changes import Change
+from replica.store.nursery import cut
 from replica.store.store import Store
 from tests.store.harness import Machine, check_equal, check_inside, foreign, meet
 
@@ -273,6 +275,12 @@ def test_the_numbers_in_a_blob_are_of_one_byte_order(machine: Make) -> None:
     sizes = [int.from_bytes(body[n : n + 4], "little") for n in range(at, at + 4 * count, 4)]
     assert len(body) == at + 4 * count + sum(sizes)
     assert set(sizes) == {len(pack_id(("k" * n,))) for n in (1, 2, 3, 4)}
+    starts = list(accumulate((16, 16 * count, 16 * count, 16 * count, checks * count)))
+    widths, ids = (16, 16, 16, checks), [body[low:high] for low, high in pairwise(accumulate([at + 4 * count, *sizes]))]
+    columns = [cut(body[start : start + width * count], width) for start, width in zip(starts, widths, strict=False)]
+    m.store.root()
+    sql = "SELECT key, born, digest, checks, id FROM _replica_record WHERE tbl = ?"
+    assert set(zip(*columns, ids, strict=True)) == set(m.core.rows(sql, (tbl,)))
 
 
 def test_changes_are_told_when_the_rows_are_put(machine: Make) -> None:

@@ -15,6 +15,8 @@ from weakref import WeakSet
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import Server, ServerConnection
 
+from replica.alive import Answered
+
 GRACE_SECONDS = 0.2
 """For all who are connected together: many round trips in a house, one over most of the world."""
 
@@ -37,7 +39,7 @@ class Callers:
         self.handlers: set[asyncio.Task[None]] = set()
         sockets = self._sockets
 
-        class Caller(ServerConnection):
+        class Caller(Answered):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
                 sockets.add(self)

@@ -2,7 +2,7 @@
 
 Nonces and minor versions ride in the upgrade: the client's in its request, the server's in the 101 answer with its proof, so
 that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
-itself. Every send and receive has a time limit; a peer that never reads or never speaks is dropped. One test each:
+itself. Every send and receive has a time limit, on a slow line one of rate (`alive`). One test each:
 
 1. A cut at any byte, an error or a cancellation keeps what came whole; the next session just goes on.
 2. A stranger gets neither names nor digests, on either side.
@@ -38,6 +38,7 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, Replic
 from protocol.frames import NEWS
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
+from replica.alive import Dialled, drained, received
 from replica.errors import UsageError
 from replica.invite import must_be_address
 from replica.parting import Callers
@@ -172,7 +173,7 @@ async def converse(
                 await _send(socket, frame, traffic)
             if session.closed:
                 break
-            heard = None if session.speaking else await _receive(socket, RECEIVE_SECONDS, traffic)
+            heard = None if session.speaking else await _receive(socket, RECEIVE_SECONDS, traffic, slow=True)
             said = await call(session.say, now_ms(), heard)
     except (Exception, asyncio.CancelledError) as error:
         farewell = session.farewell(error) if isinstance(error, Exception) else None
@@ -208,20 +209,27 @@ async def _send(socket: ClientConnection | ServerConnection, frame: bytes, traff
         if socket.transport.get_write_buffer_size() + len(frame) <= AT_ONCE:
             await socket.send(frame)
         else:
-            async with asyncio.timeout(SEND_SECONDS):
-                await socket.send(frame)
+            try:
+                async with asyncio.timeout(SEND_SECONDS / 2):
+                    await socket.send(frame)
+            except TimeoutError:
+                await drained(socket, SEND_SECONDS / 2)
     except TimeoutError:
         socket.transport.abort()
         raise Unreachable(f"the peer did not read for {SEND_SECONDS} s: dropped") from None
     except ConnectionClosed as error:
         raise Unreachable(f"the connection was cut ({_words(error)})") from None
+    except OSError as error:
+        raise Unreachable(f"the connection was cut ({error})") from None
     traffic.sent += len(frame)
 
 
-async def _receive(socket: ClientConnection | ServerConnection, seconds: float, traffic: Traffic) -> bytes:
+async def _receive(
+    socket: ClientConnection | ServerConnection, seconds: float, traffic: Traffic, *, slow: bool = False
+) -> bytes:
+    """The next frame. `slow`: it may come slowly; a stranger's may not."""
     try:
-        async with asyncio.timeout(seconds):
-            frame = await socket.recv()
+        frame = await received(socket, seconds, slow=slow)
     except TimeoutError:
         raise Unreachable(f"the peer said nothing for {seconds:.0f} s: dropped") from None
     except ConnectionClosed as error:
@@ -261,7 +269,7 @@ async def dial(
     headers = {_VERSION: _spoken(minor), _NONCE: _encode(mine)}
     extra: dict[str, Any] = {"ssl": tls} if tls is not None else {}
     try:
-        own: dict[str, Any] = {"user_agent_header": None, "proxy": None, "logger": _quiet}
+        own: dict[str, Any] = {"user_agent_header": None, "proxy": None, "logger": _quiet, "create_connection": Dialled}
         socket = await _Connect(url, additional_headers=headers, **own, **_OPTIONS, **extra)
     except InvalidURI:
         raise UsageError(f"{url!r} is no address of a node: it looks like ws://host:port") from None

@@ -32,6 +32,8 @@ OURS, THEIRS = (f"X-Replica-Version: {limits.VERSION + n}.".encode() for n in (0
 GIVE_UP_S = (20.0, 120.0)
 """How long a sender waits for an acknowledgement before the connection counts as lost."""
 
+PIECE = 16_384
+"""Bytes of a write that arrive together over a slow link."""
 STALL_SHARE, STALL_S = 0.1, 3.0
 """On a slow link, packets get lost: so many writes wait up to so long for their retransmission."""
 
@@ -125,6 +127,10 @@ class End(asyncio.Transport):
         now = net.loop.time()
         delay = link.latency_s
         if link.bytes_per_s < float("inf"):
+            if len(data) > PIECE:
+                for at in range(0, len(data), PIECE):
+                    self._fly(kind, data[at : at + PIECE])
+                return
             self._busy_until = max(now, self._busy_until) + len(data) / link.bytes_per_s
             delay += self._busy_until - now
             if net.random.random() < STALL_SHARE:

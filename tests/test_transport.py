@@ -89,8 +89,8 @@ async def test_what_ends_a_session_before_the_turn_ends_keeps_the_records_that_c
     receive, syncing = transport._receive, asyncio.current_task()
     error: type[BaseException] = {"cut": Unreachable, "nonsense": Malformed}.get(end, asyncio.CancelledError)
 
-    async def until_records(socket: ClientConnection | ServerConnection, *more: Any) -> bytes:
-        frame = await receive(socket, *more)
+    async def until_records(socket: ClientConnection | ServerConnection, *more: Any, **named: Any) -> bytes:
+        frame = await receive(socket, *more, **named)
         if isinstance(socket, ClientConnection) and isinstance(frames.decode(frame), End):
             if end == "cut":
                 raise Unreachable("the connection was cut")

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("serve", _serve, "let peers sync with this file, until interrupted")
     add.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:8470", help="default: %(default)s")
     add.add_argument("--plaintext", action="store_true", help="no TLS, although other machines can reach this address")
-    add.add_argument("--sync", metavar="URL", action="append", default=[], help="meet this peer too, again and again; once for each")
+    add.add_argument("--sync", metavar="URL", action="append", default=[], help="a peer to meet again and again; once each")
     add.add_argument("--every", metavar="SECONDS", type=_seconds, default=60.0, help="how often; default: %(default)s")
     _add_tls(add, "this node's certificate", "let only peers in whose certificate this authority signed")
     add = command("sync", _sync, "meet peers: both directions, until both copies are proven equal")

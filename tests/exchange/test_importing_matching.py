@@ -146,3 +146,12 @@ def test_rows_that_differ_in_a_number_alone_differ(machine: Make, tmp_path: Path
     outcome = take(a.store, write(tmp_path / "1.json", '[{"id": 1, "n": -1}, {"id": 1, "n": -2}]'), read=ReadOptions())
     assert counts(outcome) == (1, 0, 0, 1, 0)
     assert "other values" in outcome.rejected[0].reasons[0]
+
+
+def test_a_long_key_that_comes_again_is_told_by_its_beginning(machine: Make, tmp_path: Path) -> None:
+    key = "k" * 30_000
+    outcome = take(machine().store, write(tmp_path / "1.csv", f"id,n\n{key},1\n{key},2\n"))
+    assert counts(outcome) == (1, 0, 0, 1, 0)
+    said = outcome.rejected[0].reasons[0]
+    assert f"the key {'k' * 60!r}… (30,000 characters) was in line 2 already, with other values" in said
+    assert len(said) < 200

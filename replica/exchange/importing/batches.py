@@ -28,6 +28,9 @@ from replica.store.core import Collision, Core
 from replica.store.store import Store
 from replica.store.upsert import Conflict, Fate, Upserted, upsert
 
+KEY_SHOWN = 60
+"""Characters of a key that a sentence shows."""
+
 Stamps = Callable[[Batch], tuple[list[bytes], dict[int, str]]]
 """The stamp of each row of a batch, and why it has none, by index."""
 
@@ -194,7 +197,7 @@ class Batching:
                 repeated.add(record)
                 self._recall.share(file.number, first.line)
                 if first.hash != keys.hashes[record]:
-                    what = f"the key {text!r} was in line {first.line} already, with other values: that one counts"
+                    what = f"the key {_short(text)} was in line {first.line} already, with other values: that one counts"
                     differing.setdefault(source, []).append(what)
         for row in {s for m in work.mapped for s in m.sources} - new - work.reasons.keys():
             work.duplicates[row] = "; ".join(differing.get(row, ()))
@@ -388,3 +391,7 @@ def _by_row(resolved: Resolved, reasons: dict[int, str]) -> dict[int, list[str]]
     for i, reason in reasons.items():
         found.setdefault(resolved.sources[i], []).append(reason)
     return found
+
+
+def _short(key: str) -> str:
+    return repr(key) if len(key) <= KEY_SHOWN else f"{key[:KEY_SHOWN]!r}… ({len(key):,} characters)"

@@ -16,7 +16,7 @@ from protocol import limits, messages
 from protocol.errors import LimitExceeded
 from protocol.keys import Keys
 from protocol.messages import QUESTION_STAMP_BYTES, Described, Have, Message, Nodes, Question, Records, Want
-from protocol.reading import SCAN, Items, Reader, Sized, batches
+from protocol.reading import SCAN, Items, Reader, Sized
 from protocol.record import Delta, Record
 from protocol.trie import Entry, Inner, Leaf, Node, cut, fingerprint, slice_of
 from protocol.values import pack_plain
@@ -191,7 +191,7 @@ class Agenda:
     def prepare(self) -> None:
         """Read a first batch of these items now, since the peer is busy; so that it can be sent before ours are joined."""
         if self._items and not self._begun:
-            made = batches(self._reader.fragments(self._items))
+            made = self._reader.batches(self._reader.fragments(self._items))
             first = list(islice(made, 1))
             self._begun, self._items, self._left_out = self._items, {}, False
             self._ready = chain(first, made)
@@ -321,12 +321,12 @@ class Agenda:
             elif rest := tuple([delta for delta in batch.records if self._key(delta) in self._begun]):
                 yield Records(rest)
         self._begun, self._ready = {}, iter(())
-        yield from batches(self._outgoing(attempt))
+        yield from self._reader.batches(self._outgoing(attempt))
 
     def contested(self) -> Iterator[Message]:
         """The last of it, when what the peer sent is joined: what that overwrote is not sent."""
         items, self._contested = self._contested, {}
-        yield from batches(self._reader.fragments(items))
+        yield from self._reader.batches(self._reader.fragments(items))
 
     def _questions(self, waiting: dict[bytes, bool], answer: bool, attempt: int) -> Iterator[Have]:
         for keys in _chunks(list(waiting), limits.QUESTIONS_PER_FRAME):

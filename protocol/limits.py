@@ -34,6 +34,10 @@ more. The largest record, and up to 6 bytes for each of its columns and stamps."
 BATCH_BYTES_AIM = 2 * 1024 * 1024
 """A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""
 
+BATCH_BYTES_FIRST = 256 * 1024
+"""The same of a session's first batch; each later one may be twice as large. A line that is cut again and again still
+delivers some whole, and small changes fit into one."""
+
 BATCH_RECORDS_MAX = 8_192
 """Records in one batch: bounds the objects that one frame can make."""
 
@@ -137,7 +141,7 @@ TEXT_CHARS_MAX = 500
 """One such sentence."""
 
 assert RECORD_BYTES_MAX <= BATCH_BYTES_MAX <= FRAME_BYTES_MAX
-assert BATCH_BYTES_AIM <= BATCH_BYTES_MAX
+assert BATCH_BYTES_FIRST <= BATCH_BYTES_AIM <= BATCH_BYTES_MAX
 assert SLICE_BYTES * SLICES <= 16
 assert NODES_PER_TURN <= NODES_HEARD_MAX
 assert QUESTIONS_PER_FRAME <= ITEMS_PER_FRAME_MAX

@@ -29,7 +29,7 @@ class Reader:
 
     def __init__(self, store: Port, keys: Keys) -> None:
         self._store, self._keys = store, keys
-        self._at_once = 16
+        self._at_once, self._aim = 16, limits.BATCH_BYTES_FIRST
 
     def whole(self, keys: Sequence[bytes]) -> Iterator[Sized]:
         """Whole records, as they are sent: a few photos at a time, or hundreds of contacts."""
@@ -66,16 +66,16 @@ class Reader:
         """Learn how many to read next. Twice as many at most: behind small records of the schema come the photos."""
         self._at_once = max(1, min(SCAN, 2 * self._at_once, count * limits.BATCH_BYTES_AIM // max(size, 1)))
 
-
-def batches(records: Iterator[Sized]) -> Iterator[Records]:
-    """These as messages of about BATCH_BYTES_AIM, or BATCH_RECORDS_MAX records."""
-    batch: list[Delta] = []
-    size = 0
-    for record, more in records:
-        if batch and (size + more > limits.BATCH_BYTES_AIM or len(batch) == limits.BATCH_RECORDS_MAX):
+    def batches(self, records: Iterator[Sized]) -> Iterator[Records]:
+        """These as messages of about BATCH_BYTES_AIM, or BATCH_RECORDS_MAX records. The session's first are smaller."""
+        batch: list[Delta] = []
+        size = 0
+        for record, more in records:
+            if batch and (size + more > self._aim or len(batch) == limits.BATCH_RECORDS_MAX):
+                self._aim = min(2 * self._aim, limits.BATCH_BYTES_AIM)
+                yield Records(tuple(batch))
+                batch, size = [], 0
+            batch.append(record)
+            size += more
+        if batch:
             yield Records(tuple(batch))
-            batch, size = [], 0
-        batch.append(record)
-        size += more
-    if batch:
-        yield Records(tuple(batch))

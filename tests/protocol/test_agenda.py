@@ -275,7 +275,7 @@ def test_what_is_read_at_a_time_is_about_a_batch_whatever_is_sent_of_it(what: st
         return mock.patch.object(store, name, reading)
 
     with ExitStack() as stack:
-        stack.enter_context(limited(BATCH_BYTES_AIM=8_000))
+        stack.enter_context(limited(BATCH_BYTES_FIRST=8_000, BATCH_BYTES_AIM=8_000))
         for name in read:
             stack.enter_context(counted(name))
         match what:

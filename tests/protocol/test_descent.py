@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain, repeat
 from random import Random
 from unittest import mock
 
@@ -162,10 +163,20 @@ def test_a_batch_is_closed_at_its_size_and_a_large_record_goes_alone() -> None:
     store = MemoryStore()
     for number in range(30):
         store.insert(number, ANN.tick(NOW_MS), {"note": "x" * (5_000 if number % 10 == 0 else 100)})
-    with limited(BATCH_BYTES_AIM=1_000):
+    with limited(BATCH_BYTES_FIRST=1_000, BATCH_BYTES_AIM=1_000):
         batches = [m.records for m in heard(converge(store, MemoryStore()), Records) if isinstance(m, Records)]
     assert max(len(batch) for batch in batches) > 2
-    assert all(sum(map(len, batch)) <= 1_000 or len(batch) == 1 for batch in batches)
+    assert all(sum(map(Delta.size, batch)) <= 1_000 or len(batch) == 1 for batch in batches)
+
+
+def test_the_first_batches_of_a_session_are_small() -> None:
+    store = twins(200)[0]
+    with limited(BATCH_BYTES_FIRST=1_000, BATCH_BYTES_AIM=7_000):
+        batches = [m.records for m in heard(converge(store, MemoryStore()), Records) if isinstance(m, Records)]
+    sizes, largest = [sum(map(Delta.size, batch)) for batch in batches], max(map(Delta.size, chain(*batches)))
+    for size, aim in zip(sizes[:-1], chain((1_000, 2_000, 4_000), repeat(7_000)), strict=False):
+        assert aim - largest < size <= aim
+    assert len(sizes) == 6
 
 
 # --- what stamps cannot tell apart -----------------------------------------------------------------------------------

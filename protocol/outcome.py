@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocol.reconcile import Way
+from protocol.reconcile import Cut, Way
 
 IN_SYNC = "in sync"
 REFUSED = "differ"
@@ -45,6 +45,8 @@ class Outcome:
     """Descents of the trie."""
     way: Way = Way.NONE
     """How this side knew what to send before that."""
+    cut: Cut | None = None
+    """What the next session with this server should know, if this one does not come to its end."""
     root: bytes = b""
     count: int = 0
 

@@ -54,7 +54,7 @@ from protocol.messages import (
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
 from protocol.proofs import Proofs
-from protocol.reconcile import Reconciler
+from protocol.reconcile import Cut, Reconciler
 from protocol.states import TRANSITIONS, State
 
 HINTED = 1
@@ -74,11 +74,10 @@ class Session:
 
     def __init__(
         self, role: str, keys: Keys, store: Port, me: Self, handshake: Handshake, *,
-        sample: bool = False, agreed: bytes = b"",
+        sample: bool = False, agreed: bytes = b"", cut: Cut | None = None,
     ) -> None:  # fmt: skip
-        """`handshake`: of this session. `sample`: compare adopted rows before the first record is applied, and stop if
-        they are strangers' (SPEC section 8). `agreed`: the root at which this client and the peer were equal last, if they
-        ever were."""
+        """`sample`: compare adopted rows before the first record is applied, and stop if they are strangers' (SPEC 8).
+        `agreed`: the root at which this client and the peer were equal last, if ever. `cut`: what `outcome` said of it."""
         self._role, self._store, self._me, self.handshake = role, store, me, handshake
         self._proofs = Proofs(keys, role, handshake)
         self._hinted = handshake.minor >= HINTED
@@ -86,7 +85,7 @@ class Session:
         self.state = State.GREETING
         self.outcome = Outcome()
         self._agenda = Agenda(store, keys)
-        self._short = Reconciler(store, self._agenda, keys)
+        self._short = Reconciler(store, self._agenda, keys, cut)
         self._speech: Iterator[Message] = iter(())
         self._now_ms = self._turns = 0
         self._last: deque[Message] = deque()
@@ -201,6 +200,7 @@ class Session:
     def settle(self, now_ms: int) -> None:
         """Join what was heard and waits. For the caller: when nothing more will come. Raises Malformed."""
         self._intake.settle(now_ms)
+        self.outcome.cut = self._short.cut(self.outcome.sent, self.outcome.received)
 
     def farewell(self, error: Exception) -> bytes | None:
         """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that

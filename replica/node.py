@@ -321,8 +321,9 @@ class Node:
 
         def make() -> tuple[Session, bytes | None]:
             me = Self(*self.store.me)
-            agreed = self.store.agreed(url) if url else b""
-            session = self._speaks(role, self.store.group_keys, self.store, me, handshake, sample=sample, agreed=agreed)
+            agreed, cut = (self.store.agreed(url), self.store.cut(url)) if url else (b"", None)
+            keys, store = self.store.group_keys, self.store
+            session = self._speaks(role, keys, store, me, handshake, sample=sample, agreed=agreed, cut=cut)
             return session, session.open(self.host.now_ms()) if role == CLIENT else None
 
         session, first = await self.call(make)

@@ -17,6 +17,7 @@ from random import Random
 
 from protocol import limits, messages
 from protocol.reading import Items
+from protocol.reconcile import Cut
 from protocol.session import Session
 from replica.host import Host
 from replica.node import Node
@@ -34,6 +35,10 @@ class Without(Store):
     def agreed(self, url: str) -> bytes:  # noqa: ARG002
         """It was never equal with anybody."""
         return b""
+
+    def cut(self, url: str) -> Cut | None:  # noqa: ARG002
+        """No line was ever cut."""
+        return None
 
     def came_since(self, root: bytes) -> int | None:  # noqa: ARG002
         """It remembers no root."""
@@ -68,6 +73,11 @@ class Mistaken(Store):
     def agreed(self, url: str) -> bytes:
         """A root that nobody had, or the one of now."""
         return self.random.choice((self.random.randbytes(16), self.root()[0])) if self._errs() else super().agreed(url)
+
+    def cut(self, url: str) -> Cut | None:
+        """It takes a line for cut that was not, or the reverse, or miscounts."""
+        some = Cut(self.random.choice((0, 70, 1 << 40)), self.random.choice((0, 70, 1 << 40)))
+        return self.random.choice((None, some)) if self._errs() else super().cut(url)
 
     def came_since(self, root: bytes) -> int | None:
         """It forgets a root, remembers one that never was, or miscounts."""

@@ -19,7 +19,8 @@ from typing import Any
 
 from protocol.errors import ReplicaError
 from protocol.keys import Secrets
-from protocol.outcome import Outcome
+from protocol.outcome import ENDINGS, Outcome
+from protocol.reconcile import Cut
 from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
@@ -277,6 +278,14 @@ class Store(StorePort):
         return bytes(row[0]) if row and type(row[0]) is bytes else b""
 
     @reporting
+    def cut(self, url: str) -> Cut | None:
+        """What went over to the node at this address and came from it, if the line was cut when they met last, and that
+        helps."""
+        sql = "SELECT cut_sent, cut_received FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
+        row = self._db.execute(sql, (url,)).fetchone()
+        return Cut(*row) if row and set(map(type, row)) == {int} else None
+
+    @reporting
     def remember(self, outcome: Outcome, url: str | None) -> bool:
         """Keep how a session went, for `status`. Returns whether it left something for `tidy`."""
         peer = outcome.peer
@@ -289,13 +298,16 @@ class Store(StorePort):
             self._sketched.keep()
             self._db.execute(
                 "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
-                "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "agreed, cut_sent, cut_received) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
                 "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
                 "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
-                "agreed = coalesce(excluded.agreed, agreed), "
+                "agreed = coalesce(excluded.agreed, agreed), cut_sent = excluded.cut_sent, "
+                "cut_received = excluded.cut_received, "
                 "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
-                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None),
+                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None,
+                 *(outcome.cut if outcome.cut and outcome.code not in ENDINGS else (None, None))),
             )  # fmt: skip
         return self._joined >= COPY_AFTER
 

@@ -21,7 +21,7 @@ from protocol.messages import Hello
 from protocol.outcome import Outcome
 from protocol.prints import ItemHash
 from protocol.reading import Items
-from protocol.reconcile import Reconciler
+from protocol.reconcile import Cut, Reconciler
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.session import Self, Session
 from protocol.sketch import Sketch
@@ -287,20 +287,28 @@ def session(
     keys: Keys = KEYS,
     sample: bool = False,
     agreed: bytes = b"",
+    cut: Cut | None = None,
     handshake: Handshake = HANDSHAKE,
 ) -> Session:
     """One side of a conversation over the common handshake."""
-    return Session(role, keys, store, Self(role[:1].encode() * 8, role), handshake, sample=sample, agreed=agreed)
+    me = Self(role[:1].encode() * 8, role)
+    return Session(role, keys, store, me, handshake, sample=sample, agreed=agreed, cut=cut)
 
 
-def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms: int = NOW_MS) -> Talk:
-    """Carry frames to and fro until both are silent, one could not go on, or the wire is cut after `frames_max`."""
+def run(
+    client: Session, server: Session, *, frames_max: int = 1_000_000, bytes_max: int = 1 << 40, now_ms: int = NOW_MS
+) -> Talk:
+    """Carry frames to and fro until both are silent, one could not go on, or the wire is cut after `frames_max` or in the
+    frame in which `bytes_max` are reached."""
     talk = Talk(client, server)
     names = {id(client): CLIENT, id(server): SERVER}
 
+    def cut() -> bool:
+        return len(talk.frames) > frames_max or talk.size_bytes() > bytes_max
+
     def deliver(frame: bytes, sender: Session, receiver: Session) -> None:
         talk.frames.append((names[id(sender)], frame))
-        if len(talk.frames) > frames_max or receiver.closed:
+        if cut() or receiver.closed:
             return
         try:
             receiver.receive(frame, now_ms)
@@ -312,12 +320,12 @@ def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms
 
     deliver(client.open(now_ms), client, server)
     sides = [(client, server), (server, client)]
-    while len(talk.frames) <= frames_max and not talk.faults and (client.speaking or server.speaking):
+    while not cut() and not talk.faults and (client.speaking or server.speaking):
         assert not (client.speaking and server.speaking), "both sides speak at once"
         for sender, receiver in sides:
-            while sender.speaking and len(talk.frames) <= frames_max and (frame := sender.pull(now_ms)) is not None:
+            while sender.speaking and not cut() and (frame := sender.pull(now_ms)) is not None:
                 deliver(frame, sender, receiver)
-    for side in (client, server) if len(talk.frames) > frames_max else ():
+    for side in (client, server) if cut() else ():
         side.settle(now_ms)
     return talk
 

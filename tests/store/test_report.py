@@ -10,6 +10,7 @@ import pytest
 
 from protocol.hlc import pack
 from protocol.outcome import CHANGING, Outcome
+from protocol.reconcile import Cut
 from protocol.record import Record, pack_id
 from protocol.values import Value, pack_value
 from replica.errors import RowRefused, UsageError
@@ -82,6 +83,21 @@ def test_status_remembers_whom_we_met_and_how_it_went(machine: Make) -> None:
     one, _ = meet(a, b)
     a.store.remember(one, "ws://b")
     assert a.store.agreed("ws://b") == a.store.root()[0] != agreed
+
+
+def test_what_went_over_before_a_cut_is_remembered_until_a_session_ends(machine: Make) -> None:
+    a, b = machine("a", PEOPLE), machine("b")
+    one, _ = meet(a, b)
+    cut = replace(one, code="cut", cut=Cut(3, 70))
+    for outcome, expected in (
+        (cut, Cut(3, 70)),
+        (replace(cut, code="unreachable", cut=Cut(6, 71)), Cut(6, 71)),
+        (replace(cut, cut=None), None),
+        (cut, Cut(3, 70)),
+        (replace(one, cut=Cut(1, 1)), None),
+    ):
+        a.store.remember(outcome, "ws://b")
+        assert (a.store.cut("ws://b"), a.store.cut("ws://c")) == (expected, None)
 
 
 # --- why --------------------------------------------------------------------------------------------------------------

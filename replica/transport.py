@@ -38,7 +38,7 @@ from protocol.errors import Malformed, NotMember, PeerFault, PeerRefused, Replic
 from protocol.frames import NEWS
 from protocol.keys import NONCE_BYTES, PROOF_BYTES, SERVER, Handshake, Keys
 from protocol.session import Session
-from replica.alive import Dialled, drained, received
+from replica.alive import PIECE, Dialled, pieces, received
 from replica.errors import UsageError
 from replica.invite import must_be_address
 from replica.parting import Callers
@@ -50,7 +50,7 @@ Call = Callable[..., Awaitable[Any]]
 
 OPEN_SECONDS = 10
 HELLO_SECONDS = 15
-SEND_SECONDS = 30
+SEND_SECONDS = 120
 AT_ONCE = 8_192  # Bytes under way, up to which a transport takes more without a wait: websockets' low-water mark.
 RECEIVE_SECONDS = 120
 """A peer may be applying a batch, or hashing a million rows that were written since it last looked."""
@@ -209,11 +209,8 @@ async def _send(socket: ClientConnection | ServerConnection, frame: bytes, traff
         if socket.transport.get_write_buffer_size() + len(frame) <= AT_ONCE:
             await socket.send(frame)
         else:
-            try:
-                async with asyncio.timeout(SEND_SECONDS / 2):
-                    await socket.send(frame)
-            except TimeoutError:
-                await drained(socket, SEND_SECONDS / 2)
+            async with asyncio.timeout(SEND_SECONDS) as limit:
+                await socket.send(pieces(frame, limit, SEND_SECONDS) if len(frame) > PIECE else frame)
     except TimeoutError:
         socket.transport.abort()
         raise Unreachable(f"the peer did not read for {SEND_SECONDS} s: dropped") from None

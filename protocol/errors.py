@@ -20,6 +20,8 @@ class ReplicaError(Exception):
     """Root of every error that this project raises on purpose."""
 
     code = "error"
+    report: object = None
+    """What was done before it, if who raised it says so: a `SyncReport`."""
 
 
 class OurFault(ReplicaError):

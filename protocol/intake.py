@@ -61,8 +61,8 @@ class Intake:
 
 
 def _full(records: Sequence[Delta]) -> bool:
-    """Whether one more like these would not fit into their batch: then there may well be more."""
+    """Whether one more like these would not fit into a first batch: then there may well be more."""
     count = len(records)
     if count >= limits.BATCH_RECORDS_MAX:
         return True
-    return sum(map(Delta.size, records)) * (count + 1) > limits.BATCH_BYTES_AIM * count
+    return sum(map(Delta.size, records)) * (count + 1) > limits.BATCH_BYTES_FIRST * count

@@ -34,9 +34,9 @@ more. The largest record, and up to 6 bytes for each of its columns and stamps."
 BATCH_BYTES_AIM = 2 * 1024 * 1024
 """A sender closes a batch at this size: each batch is one durable commit, and 2 MiB bounds memory per frame."""
 
-BATCH_BYTES_FIRST = 256 * 1024
-"""The same of a session's first batch; each later one may be twice as large. A line that is cut again and again still
-delivers some whole, and small changes fit into one."""
+BATCH_BYTES_FIRST = 128 * 1024
+"""The same of a session's first batch; each later one may be half as large again. So a line that is cut again and again
+delivers some whole, and what the cut wastes is the first, or a third of what came. A thousand edits are one batch."""
 
 BATCH_RECORDS_MAX = 8_192
 """Records in one batch: bounds the objects that one frame can make."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocol.reconcile import Cut, Way
+from protocol.reconcile import Way
 
 IN_SYNC = "in sync"
 REFUSED = "differ"
@@ -45,8 +45,6 @@ class Outcome:
     """Descents of the trie."""
     way: Way = Way.NONE
     """How this side knew what to send before that."""
-    cut: Cut | None = None
-    """What the next session with this server should know, if this one does not come to its end."""
     root: bytes = b""
     count: int = 0
 
@@ -54,6 +52,11 @@ class Outcome:
     def in_sync(self) -> bool:
         """Both roots were equal at the end."""
         return self.code == IN_SYNC
+
+    @property
+    def broken_off(self) -> bool:
+        """It ended early, while one side was sending the other all that it has."""
+        return self.way is Way.STREAM and self.code not in ENDINGS
 
     @property
     def misled(self) -> bool:

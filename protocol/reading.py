@@ -72,7 +72,7 @@ class Reader:
         size = 0
         for record, more in records:
             if batch and (size + more > self._aim or len(batch) == limits.BATCH_RECORDS_MAX):
-                self._aim = min(2 * self._aim, limits.BATCH_BYTES_AIM)
+                self._aim = min(self._aim * 3 // 2, limits.BATCH_BYTES_AIM)
                 yield Records(tuple(batch))
                 batch, size = [], 0
             batch.append(record)

@@ -6,9 +6,9 @@ of one side, tells the other both sides' items: it sends its own, and picks the 
 fingerprints is shorter. What differs beyond all that, or is missed or misled, the trie finds, because the session goes on
 until both roots are equal. All of it happens before the first round of the trie.
 
-A line that is cut again and again must bring more each time. So acquaintances go on behind what they sent before the cut.
-And where one side was sending all that it has, the trie comes first: what is left is whole branches of it, while a list of
-all that came already might fill the line. SPEC section 10.3. One test each:
+Where one side was sending all that it has when the line was cut, what is left is whole branches of the trie. It names them
+in some hundred bytes, while a list of all that came already might fill the line before each next cut. SPEC section 10.3. One
+test each:
 
 1. Acquaintances send each other what came since, and nothing else.
 2. Strangers find what differs in one message, whatever it is: a width too small is widened. What came last helps the
@@ -17,7 +17,7 @@ all that came already might fill the line. SPEC section 10.3. One test each:
 4. What a peer can make us do is bounded: a sketch is widened at most to its full width, a list comes once, and what is
    picked in a turn is looked up twice at most, however many frames it takes.
 5. Who cannot read its own records hears the peer out all the same: the error comes when it speaks.
-6. Over a line that is cut often each session goes on behind the last.
+6. A stream that is cut again and again goes on behind what came, unless by now something else differs too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import NamedTuple
 
 from protocol import limits, sketch
 from protocol.descent import Agenda, Port
@@ -45,24 +44,22 @@ class Way(Enum):
     LISTING = "list"
 
 
-class Cut(NamedTuple):
-    """Records that went over to a peer, and that came from it, in order of keys, before the line was cut."""
-
-    sent: int
-    received: int
-
-
 def _lopsided(mine: int, theirs: int) -> bool:
     """Whether one side has next to nothing: then each sends all that it has."""
     return min(mine, theirs) <= limits.LEAF_MAX and max(mine, theirs) > limits.COMPARED_MAX
 
 
+def _resuming(hello: Hello, count: int) -> bool:
+    """Whether this client has, or brought us, the first records of a stream: it says nothing then but that it differs."""
+    return bool(hello.count and count) and not (hello.agreed or hello.counters)
+
+
 class Reconciler:
     """One side's short ways, in one session. What it wants to be said waits here until the turn comes."""
 
-    def __init__(self, store: Port, agenda: Agenda, keys: Keys, cut: Cut | None = None) -> None:
-        """`cut`: of the last sessions with this server."""
-        self._store, self._agenda, self._cut = store, agenda, cut
+    def __init__(self, store: Port, agenda: Agenda, keys: Keys, *, resumes: bool = False) -> None:
+        """`resumes`: this client's last session with the server was `broken_off`."""
+        self._store, self._agenda, self._resumes = store, agenda, resumes
         self._family = ItemHash(keys.sketch())
         self._waiting: list[Message] = []
         self._picked: set[bytes] = set()
@@ -78,8 +75,6 @@ class Reconciler:
         """The root since when the sketches of this session count; empty: always."""
         self._named: bytes | None = None
         """The agreed root in our HELLO, if there was one; None without a HELLO."""
-        self._by_branches = False
-        """What differs is whole branches of the trie."""
         self.way = self._tried = Way.NONE
         """What told what to send; and what was said, of which the peer has not yet answered that it told anything."""
 
@@ -87,12 +82,6 @@ class Reconciler:
     def empty(self) -> bool:
         """Nothing to say."""
         return not (self._waiting or self._picked)
-
-    def cut(self, sent: int, received: int) -> Cut | None:
-        """What to know next time, if this session ends when so many records went and came. None: as if they met anew."""
-        if self._cut is not None:
-            return Cut(self._cut.sent + sent, self._cut.received + received)
-        return Cut(sent, received) if self.way in {Way.STREAM, Way.NEWS} else None
 
     @property
     def apart(self) -> bool:
@@ -123,28 +112,23 @@ class Reconciler:
     def introduction(self, count: int, agreed: bytes) -> tuple[bytes, int, bytes, bytes]:
         """(agreed root, news since, estimator, first cells) for the client's HELLO, as far as they are known."""
         self._named = b""
-        if not count:
+        if not count or self._resumes:
             return b"", 0, b"", b""
         news = self._store.came_since(agreed) if agreed else None
         if news is not None:
             self._named = agreed
-            if self._cut and self._cut.received > limits.NEWS_FREELY:
-                return agreed, self._cut.received, b"", b""
             return agreed, news, self._store.counters(agreed) if news > limits.NEWS_FREELY else b"", b""
-        if self._cut and not agreed:
-            self._by_branches = True
-            return b"", 0, b"", b""
         return b"", 0, self._store.counters(), self._store.cells(limits.SKETCH_WIDTH_MIN)
 
     def welcome(self, hello: Hello, count: int) -> tuple[bytes, int, bytes, bytes]:
         """The same for the server's, who has heard the client's: notes what follows from that."""
-        if _lopsided(count, hello.count):
+        if _lopsided(count, hello.count) and not _resuming(hello, count):
             self._stream(count)
         elif self._store.came_since(hello.root) is not None:  # The peer is where this store once was.
             self._send_news(hello.root)
         elif hello.agreed and (news := self._store.came_since(hello.agreed)) is not None:
             if self._pays(hello, news):
-                self._send_news(hello.agreed, 0 if hello.counters else hello.news)
+                self._send_news(hello.agreed)
                 return hello.agreed, news, b"", b""
             self._since = hello.agreed
             self._compare(hello, count)
@@ -169,14 +153,12 @@ class Reconciler:
         if hello.agreed and hello.counters:  # Most of it came to both by other ways: the sketch is of what came since.
             self._since = hello.agreed
         elif hello.agreed:
-            self._send_news(hello.agreed, min(hello.news, self._cut.sent) if self._cut else 0)
+            self._send_news(hello.agreed)
             self._prepare()
         elif hello.counters:
-            if not self._by_branches:
+            if not self._resumes or self._more_differs(hello, count):
                 self._compare(hello, count)
-        elif self._named is None:
-            self.way = Way.NEWS
-        elif _lopsided(count, hello.count):
+        elif self._named is not None and _lopsided(count, hello.count):
             self._stream(count)
 
     def _stream(self, count: int) -> None:
@@ -186,14 +168,9 @@ class Reconciler:
         else:  # What is here now: when the turn comes, it is far more.
             self._agenda.send([key for key, _ in self._store.entries("", b"", limits.LEAF_MAX)])
 
-    def _send_news(self, root: bytes, known: int = 0) -> None:
-        """What came since, but for as many records as the peer had before the line was cut: they are sent in order of keys.
-        Few are not worth the trie's descent, if they are others."""
+    def _send_news(self, root: bytes) -> None:
         self.way = Way.NEWS
-        news = self._store.news(root)
-        for key in sorted(news)[:known] if known > limits.NEWS_FREELY else ():
-            del news[key]
-        self._agenda.send_items(news.items())
+        self._agenda.send_items(self._store.news(root).items())
 
     def _pays(self, hello: Hello, news: int) -> bool:
         """Whether to send what came since is not much more than what differs."""
@@ -219,6 +196,11 @@ class Reconciler:
             self._tried = Way.SKETCH
             self._said_width, self._said_root = width, self._store.root()[0]
             self._waiting.append(Cells(width, False, self._store.cells(width, self._since)))
+
+    def _more_differs(self, hello: Hello, count: int) -> bool:
+        """Whether it is more than that one side lacks what the other has."""
+        difference = sketch.estimate(self._store.counters(), hello.counters)
+        return difference > 2 * abs(count - hello.count) + limits.NEWS_FREELY
 
     def _list(self) -> list[bytes] | None:
         """All that is here, if it is no more than a list may hold. A record of many stamps is many items."""

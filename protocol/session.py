@@ -54,7 +54,7 @@ from protocol.messages import (
 )
 from protocol.outcome import CHANGING, ENDINGS, IN_SYNC, REFUSED, UNEXPLAINED, Outcome, Peer
 from protocol.proofs import Proofs
-from protocol.reconcile import Cut, Reconciler
+from protocol.reconcile import Reconciler
 from protocol.states import TRANSITIONS, State
 
 HINTED = 1
@@ -74,10 +74,10 @@ class Session:
 
     def __init__(
         self, role: str, keys: Keys, store: Port, me: Self, handshake: Handshake, *,
-        sample: bool = False, agreed: bytes = b"", cut: Cut | None = None,
+        sample: bool = False, agreed: bytes = b"", resumes: bool = False,
     ) -> None:  # fmt: skip
         """`sample`: compare adopted rows before the first record is applied, and stop if they are strangers' (SPEC 8).
-        `agreed`: the root at which this client and the peer were equal last, if ever. `cut`: what `outcome` said of it."""
+        `agreed`: where this client and the peer were equal last, if ever. `resumes`: their last session was `broken_off`."""
         self._role, self._store, self._me, self.handshake = role, store, me, handshake
         self._proofs = Proofs(keys, role, handshake)
         self._hinted = handshake.minor >= HINTED
@@ -85,7 +85,7 @@ class Session:
         self.state = State.GREETING
         self.outcome = Outcome()
         self._agenda = Agenda(store, keys)
-        self._short = Reconciler(store, self._agenda, keys, cut)
+        self._short = Reconciler(store, self._agenda, keys, resumes=resumes)
         self._speech: Iterator[Message] = iter(())
         self._now_ms = self._turns = 0
         self._last: deque[Message] = deque()
@@ -199,8 +199,8 @@ class Session:
 
     def settle(self, now_ms: int) -> None:
         """Join what was heard and waits. For the caller: when nothing more will come. Raises Malformed."""
+        self.outcome.way = self._short.way
         self._intake.settle(now_ms)
-        self.outcome.cut = self._short.cut(self.outcome.sent, self.outcome.received)
 
     def farewell(self, error: Exception) -> bytes | None:
         """What to tell the peer about an error that ends the session here, or None: a stranger is told nothing but that
@@ -379,7 +379,7 @@ class Session:
 
     def _close(self, code: str, text: str, root: bytes) -> None:
         self.state = State.CLOSED
-        self.outcome.code, self.outcome.text, self.outcome.root, self.outcome.way = code, text, root, self._short.way
+        self.outcome.code, self.outcome.text, self.outcome.root = code, text, root
         self.outcome.refused = self._intake.refused + self._peer_refused
         self.outcome.reasons = [*self._intake.reasons, *(f"the peer says: {reason}" for reason in self._peer_reasons)]
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.server import ServerConnection
 
 from protocol import limits
-from protocol.errors import ReplicaError
+from protocol.errors import PeerFault, ReplicaError
 from protocol.keys import CLIENT, INSTANCE_BYTES, SERVER, Handshake
 from protocol.session import Self, Session
 from replica import transport
@@ -292,6 +292,9 @@ class Node:
         except (asyncio.CancelledError, Gone):
             await part(socket)
             raise
+        except PeerFault as error:
+            error.report = SyncReport.of(url, session.outcome, traffic, asyncio.get_running_loop().time() - began)
+            raise
         finally:
             self._ended(session)
             if kept is None:
@@ -321,9 +324,9 @@ class Node:
 
         def make() -> tuple[Session, bytes | None]:
             me = Self(*self.store.me)
-            agreed, cut = (self.store.agreed(url), self.store.cut(url)) if url else (b"", None)
+            agreed, resumes = (self.store.agreed(url), self.store.broken_off(url)) if url else (b"", False)
             keys, store = self.store.group_keys, self.store
-            session = self._speaks(role, keys, store, me, handshake, sample=sample, agreed=agreed, cut=cut)
+            session = self._speaks(role, keys, store, me, handshake, sample=sample, agreed=agreed, resumes=resumes)
             return session, session.open(self.host.now_ms()) if role == CLIENT else None
 
         session, first = await self.call(make)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from protocol import limits
+from protocol.outcome import IN_SYNC
 from replica.store.adopt import Adopted
 from replica.store.report import printable
 from replica.sync_report import SyncReport
@@ -111,11 +112,12 @@ def status(report: Json) -> None:
         print(f"  stays here only: {clean(local['table'])}: {clean(local['reason'])}")
     print()
     if report["peers"]:
+        roots = {scope["root"] for scope in report["scopes"]}
         peers = [
             (
                 p["name"],
                 p["node"],
-                p["outcome"],
+                p["outcome"] + (", changed since" if p["outcome"] == IN_SYNC and p["root"] not in roots else ""),
                 when(p["met_ms"]),
                 when(p["agreed_ms"]),
                 f"{p['offset_ms'] / 1000:+.1f} s",
@@ -170,11 +172,18 @@ def held(rows: Sequence[Json]) -> None:
         print(f"    {clean(json.dumps(row['values'], ensure_ascii=False))[:300]}")
 
 
+def _carried(report: SyncReport) -> str:
+    records = f"{report.sent} records sent, {report.received} received"
+    return f"{records}, {size(report.bytes_out)} out, {size(report.bytes_in)} in, {report.seconds:.2f} s"
+
+
 def synced(report: SyncReport) -> None:
     """How a sync went, on a few lines."""
     print(f"{report.url}" + (f" ({clean(report.peer)})" if report.peer else ""))
     if report.failed:
         print(f"  failed: {clean(report.text)}")
+        if report.bytes_in:
+            print(f"  before that: {_carried(report)}; what was received is kept, and the next sync goes on")
         return
     print(f"  records: {report.sent} sent, {report.received} received, {report.held} held")
     if report.held:
@@ -197,10 +206,10 @@ def session(report: SyncReport, as_json: bool) -> None:
     """One line for each session of a node that serves."""
     if as_json:
         print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
-    elif report.peer:
+    elif report.peer and not (report.failed and report.url.startswith("ws")):
         counts = f"{report.sent} sent, {report.received} received" + (f", {report.held} held" if report.held else "")
         print(f"{clean(report.peer)} ({report.url}): {report.outcome}, {counts}", flush=True)
         for reason in report.reasons:
             print(f"  ! {clean(reason)}", flush=True)
     elif report.url.startswith("ws"):
-        print(f"{report.url}: {clean(report.text)}", flush=True)
+        print(f"{report.url}: {clean(report.text)}" + (f" ({_carried(report)})" if report.bytes_in else ""), flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from protocol import limits
@@ -53,6 +53,8 @@ class SyncReport:
     @staticmethod
     def failure(url: str, error: ReplicaError) -> SyncReport:
         """The report of a sync that failed."""
+        if isinstance(error.report, SyncReport):
+            return replace(error.report, outcome=error.code, text=str(error), root="")
         return SyncReport(url, "", error.code, str(error), 0, 0, 0, 0, 0, [], 0, 0, 0, "", 0.0, "", 0, 0, "")
 
     def as_json(self) -> dict[str, Any]:
@@ -61,7 +63,7 @@ class SyncReport:
 
     @staticmethod
     def of(url: str, out: Outcome, traffic: Traffic, seconds: float) -> SyncReport:
-        """The report of a session that came to its end."""
+        """The report of a session, however it ended."""
         return SyncReport(
             url=url,
             peer=out.peer.name if out.peer else "",

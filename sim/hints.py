@@ -17,7 +17,6 @@ from random import Random
 
 from protocol import limits, messages
 from protocol.reading import Items
-from protocol.reconcile import Cut
 from protocol.session import Session
 from replica.host import Host
 from replica.node import Node
@@ -36,9 +35,9 @@ class Without(Store):
         """It was never equal with anybody."""
         return b""
 
-    def cut(self, url: str) -> Cut | None:  # noqa: ARG002
-        """No line was ever cut."""
-        return None
+    def broken_off(self, url: str) -> bool:  # noqa: ARG002
+        """It knows of no line that was cut."""
+        return False
 
     def came_since(self, root: bytes) -> int | None:  # noqa: ARG002
         """It remembers no root."""
@@ -74,10 +73,9 @@ class Mistaken(Store):
         """A root that nobody had, or the one of now."""
         return self.random.choice((self.random.randbytes(16), self.root()[0])) if self._errs() else super().agreed(url)
 
-    def cut(self, url: str) -> Cut | None:
-        """It takes a line for cut that was not, or the reverse, or miscounts."""
-        some = Cut(self.random.choice((0, 70, 1 << 40)), self.random.choice((0, 70, 1 << 40)))
-        return self.random.choice((None, some)) if self._errs() else super().cut(url)
+    def broken_off(self, url: str) -> bool:
+        """It takes a line for cut that was not, or the reverse."""
+        return super().broken_off(url) != self._errs()
 
     def came_since(self, root: bytes) -> int | None:
         """It forgets a root, remembers one that never was, or miscounts."""

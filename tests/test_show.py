@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from protocol.errors import Busy
+from protocol.outcome import Outcome, Peer
 from replica import show
+from replica.store.store import Store
 from replica.sync_report import SyncReport
+from tests.nodes import make_pair
 
 
 def test_long_texts_are_cut_so_that_the_difference_is_in_sight(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +42,33 @@ def test_a_node_that_serves_says_what_it_holds_from_view_and_why(capsys: pytest.
     show.session(report, False)
     said = "laptop (127.0.0.1:5): in sync, 1 sent, 3 received, 2 held\n  ! refused: \\x1b[2J\n"
     assert capsys.readouterr().out == said
+
+
+def test_a_sync_that_was_cut_says_what_it_had_brought(capsys: pytest.CaptureFixture[str]) -> None:
+    error = Busy("gone")
+    error.report = replace(SyncReport.failure("ws://hq", error), peer="hq", received=1_600, bytes_in=90_000, root="00")
+    report = SyncReport.failure("ws://hq", error)
+    assert (report.failed, report.outcome, report.text, report.received) == (True, "busy", "gone", 1_600)
+    show.synced(report)
+    show.session(report, as_json=False)
+    said = "0 records sent, 1600 received, 0 B out, 90 kB in, 0.00 s"
+    assert capsys.readouterr().out.splitlines() == [
+        "ws://hq (hq)",
+        "  failed: gone",
+        f"  before that: {said}; what was received is kept, and the next sync goes on",
+        f"ws://hq: gone ({said})",
+    ]
+
+
+def test_status_tells_whether_a_peer_that_was_equal_still_has_what_is_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hq, _ = make_pair(tmp_path)
+    with Store(hq) as store:
+        outcome = Outcome("in sync", peer=Peer(b"ann.....", b"", "ann", 1, 3), root=store.root()[0])
+        store.remember(outcome, "ws://ann")
+        show.status(store.status())
+        store.execute("INSERT INTO contacts(id) VALUES ('new')")
+        show.status(store.status())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ann ")]
+    assert [", changed since" in line for line in lines] == [False, True]

@@ -36,10 +36,7 @@ def renew(core: Core, name: str) -> tuple[bytes, bytes]:
     }  # fmt: skip
     for setting, value in settings.items():
         core.set_meta(setting, value)
-    core.db.execute(
-        "UPDATE _replica_peer SET outcome = 'not met since the restore', sent = 0, received = 0, "
-        "cut_sent = NULL, cut_received = NULL"
-    )
+    core.db.execute("UPDATE _replica_peer SET outcome = 'not met since the restore', sent = 0, received = 0")
     for table in core.tables.values():
         if table.shape is not None and table.shape.autoincrement:
             table.leap = 0

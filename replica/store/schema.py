@@ -75,10 +75,6 @@ CREATE TABLE _replica_young(
 );
 CREATE INDEX _replica_hidden ON _replica_record(key) WHERE NOT flags & 1;
 """,
-    """
-ALTER TABLE _replica_peer ADD COLUMN cut_sent INTEGER;
-ALTER TABLE _replica_peer ADD COLUMN cut_received INTEGER;
-""",
 )
 
 FORMAT = len(MIGRATIONS)

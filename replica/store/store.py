@@ -19,8 +19,7 @@ from typing import Any
 
 from protocol.errors import ReplicaError
 from protocol.keys import Secrets
-from protocol.outcome import ENDINGS, Outcome
-from protocol.reconcile import Cut
+from protocol.outcome import Outcome
 from protocol.trie import EMPTY
 from replica import system
 from replica.errors import StoreError, UsageError, from_sqlite
@@ -273,17 +272,17 @@ class Store(StorePort):
     @reporting
     def agreed(self, url: str) -> bytes:
         """The root at which this node and the one at this address were equal last; empty if they never were."""
-        sql = "SELECT agreed FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
-        row = self._db.execute(sql, (url,)).fetchone()
-        return bytes(row[0]) if row and type(row[0]) is bytes else b""
+        return self._agreed(url) or b""
 
     @reporting
-    def cut(self, url: str) -> Cut | None:
-        """What went over to the node at this address and came from it, if the line was cut when they met last, and that
-        helps."""
-        sql = "SELECT cut_sent, cut_received FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
+    def broken_off(self, url: str) -> bool:
+        """Whether all that one of these two has was on its way to the other when the line was cut."""
+        return self._agreed(url) == b""
+
+    def _agreed(self, url: str) -> bytes | None:
+        sql = "SELECT agreed FROM _replica_peer WHERE url = ? ORDER BY met_ms DESC LIMIT 1"
         row = self._db.execute(sql, (url,)).fetchone()
-        return Cut(*row) if row and set(map(type, row)) == {int} else None
+        return row[0] if row and type(row[0]) is bytes else None
 
     @reporting
     def remember(self, outcome: Outcome, url: str | None) -> bool:
@@ -296,18 +295,16 @@ class Store(StorePort):
             if outcome.misled:
                 self._sketched.forget()
             self._sketched.keep()
+            agreed = outcome.root if outcome.in_sync else b"" if outcome.broken_off else None
             self._db.execute(
                 "INSERT INTO _replica_peer(node, name, url, met_ms, outcome, root, agreed_ms, offset_ms, sent, received, "
-                "agreed, cut_sent, cut_received) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
+                "agreed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(node) DO UPDATE SET "
                 "name = excluded.name, url = coalesce(excluded.url, url), met_ms = excluded.met_ms, "
                 "outcome = excluded.outcome, root = excluded.root, agreed_ms = coalesce(excluded.agreed_ms, agreed_ms), "
-                "agreed = coalesce(excluded.agreed, agreed), cut_sent = excluded.cut_sent, "
-                "cut_received = excluded.cut_received, "
+                "agreed = coalesce(excluded.agreed, agreed), "
                 "offset_ms = excluded.offset_ms, sent = sent + excluded.sent, received = received + excluded.received",
                 (peer.node, peer.name, url, now, outcome.code, outcome.root, now if outcome.in_sync else None,
-                 outcome.offset_ms, outcome.sent, outcome.received, outcome.root if outcome.in_sync else None,
-                 *(outcome.cut if outcome.cut and outcome.code not in ENDINGS else (None, None))),
+                 outcome.offset_ms, outcome.sent, outcome.received, agreed),
             )  # fmt: skip
         return self._joined >= COPY_AFTER
 

@@ -21,7 +21,7 @@ from protocol.messages import Hello
 from protocol.outcome import Outcome
 from protocol.prints import ItemHash
 from protocol.reading import Items
-from protocol.reconcile import Cut, Reconciler
+from protocol.reconcile import Reconciler
 from protocol.record import Delta, Record, decode, gather, pack_id
 from protocol.session import Self, Session
 from protocol.sketch import Sketch
@@ -287,12 +287,12 @@ def session(
     keys: Keys = KEYS,
     sample: bool = False,
     agreed: bytes = b"",
-    cut: Cut | None = None,
+    resumes: bool = False,
     handshake: Handshake = HANDSHAKE,
 ) -> Session:
     """One side of a conversation over the common handshake."""
     me = Self(role[:1].encode() * 8, role)
-    return Session(role, keys, store, me, handshake, sample=sample, agreed=agreed, cut=cut)
+    return Session(role, keys, store, me, handshake, sample=sample, agreed=agreed, resumes=resumes)
 
 
 def run(

@@ -238,7 +238,7 @@ def test_2_a_batch_that_is_full_by_its_bytes_is_joined_at_once(room: int) -> Non
     client, store, _ = acquainted()
     (*_, batch) = news(twins(100)[0], 3, more=1)
     size_of_four = -(-sum(delta.size() for delta in batch.records) * 4 // 3)
-    with limited(BATCH_BYTES_AIM=size_of_four - 1 + room), mock.patch.object(store, "apply", wraps=store.apply) as apply:
+    with limited(BATCH_BYTES_FIRST=size_of_four - 1 + room), mock.patch.object(store, "apply", wraps=store.apply) as apply:
         tell(client, batch)
     assert apply.call_count == 1 - room
 

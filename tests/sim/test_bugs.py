@@ -62,7 +62,7 @@ MEASURED: dict[str, tuple[tuple[str, ...] | None, int]] = {
     "strangers-not-released": (("hostile",), 27),
     "gives-up": (("network",), 1),
     "trie-not-asked": (None, 0),
-    "minor-ignored": (None, 0),
+    "minor-ignored": (None, 4),
     "probe-believed": (None, 1),
     "end-not-compared": (None, 0),
     "news-not-made-up-for": (None, 1),

@@ -30,7 +30,7 @@ def test_without_hints_a_node_says_none(tmp_path: Path) -> None:
     path, _ = make_pair(tmp_path, 20)
     with Without(path) as store:
         root = store.root()[0]
-        assert (store.agreed("ws://hq"), store.cut("ws://hq"), store.came_since(root)) == (b"", None, None)
+        assert (store.agreed("ws://hq"), store.broken_off("ws://hq"), store.came_since(root)) == (b"", False, None)
         session = Session(CLIENT, store.group_keys, store, Self(store.node_id, ""), HANDSHAKE)
         hello = decode(session.open(0))
     assert isinstance(hello, Hello)
@@ -39,7 +39,7 @@ def test_without_hints_a_node_says_none(tmp_path: Path) -> None:
 
 def test_false_hints_look_like_true_ones(tmp_path: Path) -> None:
     path, _ = make_pair(tmp_path, 20)
-    false = dict.fromkeys(("agreed", "cut", "came", "news", "counters", "cells", "extension", "heads", "locate"), 0)
+    false = dict.fromkeys(("agreed", "broken_off", "came", "news", "counters", "cells", "extension", "heads", "locate"), 0)
     with closing(Store(path)) as true, closing(Mistaken(path)) as store:
         root = store.root()[0]
         counters, cells, extension, heads = true.counters(), true.cells(8), true.extension(8), true.heads(1_000)
@@ -53,7 +53,7 @@ def test_false_hints_look_like_true_ones(tmp_path: Path) -> None:
             assert len(store.agreed("")) in {0, 16}
             assert store.news(root).keys() <= news.keys()
             false["agreed"] += store.agreed("") != b""
-            false["cut"] += store.cut("") is not None
+            false["broken_off"] += store.broken_off("")
             false["came"] += store.came_since(ROOT) is not None
             false["counters"] += store.counters() != counters
             false["cells"] += store.cells(8) != cells

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.hlc import pack
 from protocol.outcome import CHANGING, Outcome
-from protocol.reconcile import Cut
+from protocol.reconcile import Way
 from protocol.record import Record, pack_id
 from protocol.values import Value, pack_value
 from replica.errors import RowRefused, UsageError
@@ -85,19 +85,23 @@ def test_status_remembers_whom_we_met_and_how_it_went(machine: Make) -> None:
     assert a.store.agreed("ws://b") == a.store.root()[0] != agreed
 
 
-def test_what_went_over_before_a_cut_is_remembered_until_a_session_ends(machine: Make) -> None:
+def test_a_stream_that_was_cut_is_remembered_until_both_agree(machine: Make) -> None:
     a, b = machine("a", PEOPLE), machine("b")
     one, _ = meet(a, b)
-    cut = replace(one, code="cut", cut=Cut(3, 70))
-    for outcome, expected in (
-        (cut, Cut(3, 70)),
-        (replace(cut, code="unreachable", cut=Cut(6, 71)), Cut(6, 71)),
-        (replace(cut, cut=None), None),
-        (cut, Cut(3, 70)),
-        (replace(one, cut=Cut(1, 1)), None),
+    cut = replace(one, code="cut", way=Way.STREAM)
+    for outcome, url, expected in (
+        (replace(cut, way=Way.SKETCH), "ws://b", False),
+        (replace(cut, code=CHANGING), "ws://b", False),
+        (cut, "ws://b", True),
+        (replace(cut, way=Way.NONE), "ws://b", True),
+        (replace(cut, way=Way.NEWS), None, True),
+        (one, None, False),
+        (cut, "ws://b", True),
+        (one, "ws://b", False),
     ):
-        a.store.remember(outcome, "ws://b")
-        assert (a.store.cut("ws://b"), a.store.cut("ws://c")) == (expected, None)
+        a.store.remember(outcome, url)
+        assert (a.store.broken_off("ws://b"), a.store.broken_off("ws://c")) == (expected, False)
+        assert a.store.agreed("ws://b") == (one.root if outcome is one else b"")
 
 
 # --- why --------------------------------------------------------------------------------------------------------------

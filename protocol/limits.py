@@ -36,7 +36,7 @@ BATCH_BYTES_AIM = 2 * 1024 * 1024
 
 BATCH_BYTES_FIRST = 128 * 1024
 """The same of a session's first batch; each later one may be half as large again. So a line that is cut again and again
-delivers some whole, and what the cut wastes is the first, or a third of what came. A thousand edits are one batch."""
+delivers some whole, and what the cut wastes is the first, or half as much as came. A thousand edits are one batch."""
 
 BATCH_RECORDS_MAX = 8_192
 """Records in one batch: bounds the objects that one frame can make."""

@@ -2,7 +2,7 @@
 
 Nonces and minor versions ride in the upgrade: the client's in its request, the server's in the 101 answer with its proof, so
 that proving membership costs no round trip. The client says HELLO (with its own proof) only to a server that proved
-itself. Every send and receive has a time limit, on a slow line one of rate (`alive`). One test each:
+itself. Every send and receive has a time limit, of which a slow line gets more while bytes move (`alive`). One test each:
 
 1. A cut at any byte, an error or a cancellation keeps what came whole; the next session just goes on.
 2. A stranger gets neither names nor digests, on either side.

@@ -295,16 +295,13 @@ def session(
     return Session(role, keys, store, me, handshake, sample=sample, agreed=agreed, resumes=resumes)
 
 
-def run(
-    client: Session, server: Session, *, frames_max: int = 1_000_000, bytes_max: int = 1 << 40, now_ms: int = NOW_MS
-) -> Talk:
-    """Carry frames to and fro until both are silent, one could not go on, or the wire is cut after `frames_max` or in the
-    frame in which `bytes_max` are reached."""
+def run(client: Session, server: Session, *, frames_max: int = 1_000_000, now_ms: int = NOW_MS) -> Talk:
+    """Carry frames to and fro until both are silent, one could not go on, or the wire is cut after `frames_max`."""
     talk = Talk(client, server)
     names = {id(client): CLIENT, id(server): SERVER}
 
     def cut() -> bool:
-        return len(talk.frames) > frames_max or talk.size_bytes() > bytes_max
+        return len(talk.frames) > frames_max
 
     def deliver(frame: bytes, sender: Session, receiver: Session) -> None:
         talk.frames.append((names[id(sender)], frame))

@@ -1,11 +1,13 @@
 """Encodings of the values of one column, block after block, and the checks of them.
 
 Much of what a CRM holds is one of a few: a status, a country, an owner. Such a column is encoded by a dictionary, and only
-what is new to it is packed. As soon as that does not pay, every value is packed by itself, from then on. One test each:
+what is new to it is packed. As soon as that does not pay, every value is packed by itself, from then on. Values of a small
+block are so anyway. One test each:
 
 1. Either way, in blocks of whatever size, each value comes out as `pack_values` packs it, with its CRC-32.
 2. A dictionary has DISTINCT_MAX values at most, and none that takes more than PACKED_BYTES_MAX.
 3. Values that are equal but of different types are never taken for each other.
+4. What was learned serves the next batches of the same table, also after one that is small, or ends with a small block.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from collections.abc import Collection, Iterable, Sequence
 from protocol.values import Value, pack_plain, pack_values
 
 DISTINCT_MAX, PACKED_BYTES_MAX = 1_024, 64
-"""A dictionary is kept as long as its load goes on: so it has some 200 kB at most, however many rows come."""
+"""A dictionary is kept as long as its load goes on, batch by batch too: so it has some 200 kB at most, however many rows
+come."""
 BLOCK_MIN = 64
 """In a block of fewer values nothing comes again often enough."""
 NEW_IN = 8
@@ -36,15 +39,16 @@ class Encoder:
     def encode(self, values: Sequence[Value], kinds: Collection[type] = ()) -> tuple[Sequence[bytes], Iterable[int]]:
         """Encoding and check of each of at least one value, which come from SQLite or could go there. `kinds`: the types
         among them, if the caller knows them. Raises as `pack_values` does."""
-        self._pays = self._pays and len(values) >= BLOCK_MIN and _APART.issuperset(kinds or map(type, values))
-        if self._pays:
-            try:
+        if self._pays and len(values) >= BLOCK_MIN:
+            self._pays = _APART.issuperset(kinds or map(type, values))
+            if self._pays:
+                try:
+                    return self._known(values)
+                except KeyError:
+                    self._learn(values)
+            if self._pays:
                 return self._known(values)
-            except KeyError:
-                self._learn(values)
-        if self._pays:
-            return self._known(values)
-        self._packed, self._checks = {}, {}
+            self._packed, self._checks = {}, {}
         each = pack_values(values, kinds)
         return each, map(zlib.crc32, each)
 
@@ -60,4 +64,19 @@ class Encoder:
             if len(packed) > PACKED_BYTES_MAX:
                 self._pays = False
                 return
-            self._packed[value], self._checks[value] = packed, zlib.crc32(packed)
+            self._checks[value] = zlib.crc32(packed)
+            self._packed[value] = packed  # Last: who is interrupted before it has not learned the value.
+
+
+class Encoders:
+    """Of the columns of the table that was written last, for whoever writes it batch by batch."""
+
+    def __init__(self) -> None:
+        self._of, self._each = (-1, 0), list[Encoder]()
+
+    def of(self, tbl: int, columns: int) -> list[Encoder]:
+        """Those of so many columns of this table. If they are others now, what was learned of them is worth less, never
+        wrong."""
+        if (tbl, columns) != self._of:
+            self._of, self._each = (tbl, columns), [Encoder() for _ in range(columns)]
+        return self._each

@@ -74,7 +74,7 @@ def fresh_columns(
     """`fresh_rows` of at most BLOCK records, and at least one, with columns. `encoders`: one for each column, kept from
     block to block; `kinds`: the types in each, if they are known. Raises ValueRefused for a record over the limit."""
     checks, digests = _fresh_block(core, table, ids, stamps, columns, encoders, kinds)
-    return Born.of(keys, digests, stamps, checks, ids)
+    return Born(keys, digests, stamps, checks, ids)
 
 
 def named(

@@ -47,7 +47,7 @@ def take_inserted(core: Core, table: Table, entries: Sequence[Entry], ops: Seque
         nursery.add(table.tbl, table.shape.rowid_alias, some)
     if not nursery.enter(core):
         return False
-    ids = chain.from_iterable(some.ids() for some in records)
+    ids = chain.from_iterable(some.ids for some in records)
     core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
     return True
 

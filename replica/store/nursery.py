@@ -65,37 +65,18 @@ _Name = TypeVar("_Name")
 
 
 class Born(NamedTuple):
-    """Records of one table that are shown, whole and written by one event each. `each`: of each its key, its digest, the
-    stamp, its checks, which are so many bytes as `checks` says, and its id, side by side."""
+    """Records of one table that are shown, whole and written by one event each, by columns, in the order in which one holds
+    them. All checks have one size."""
 
-    checks: int
-    each: list[bytes]
+    keys: Sequence[bytes]
+    digests: Sequence[bytes]
+    born: Sequence[bytes]
+    checks: Sequence[bytes]
+    ids: Sequence[bytes]
 
-    @classmethod
-    def of(
-        cls,
-        keys: Iterable[bytes],
-        digests: Iterable[bytes],
-        born: Iterable[bytes],
-        checks: Sequence[bytes],
-        ids: Iterable[bytes],
-    ) -> Born:
-        """Records by their columns; at least one."""
-        return cls(len(checks[0]), list(map(b"".join, zip(keys, digests, born, checks, ids, strict=True))))
-
-    def columns(self) -> tuple[list[bytes], ...]:
-        """What `of` takes."""
-        end = _FIXED + self.checks
-        keys, digests, born = ([one[at] for one in self.each] for at in (slice(KEY_BYTES), _DIGEST, _BORN))
-        return keys, digests, born, [one[_FIXED:end] for one in self.each], self.ids()
-
-    def keys(self) -> list[bytes]:
-        """The key of each."""
-        return [one[:KEY_BYTES] for one in self.each]
-
-    def ids(self) -> list[bytes]:
-        """The id of each."""
-        return [one[_FIXED + self.checks :] for one in self.each]
+    def first(self, count: int) -> Born:
+        """So many of them."""
+        return self if count >= len(self.ids) else Born(*(column[:count] for column in self))
 
 
 class Nursery:
@@ -107,13 +88,14 @@ class Nursery:
         """How many, and of how many bytes together."""
 
     def add(self, tbl: int, numbered: bool, records: Born) -> None:
-        """They too. `numbered`: whether SQLite numbers the rows of this table."""
-        self.count += len(records.each)
-        self.size += sum(map(len, records.each))
-        name = tbl, records.checks
+        """They too, at least one. `numbered`: whether SQLite numbers the rows of this table."""
+        each = list(map(b"".join, zip(*records, strict=True)))
+        self.count += len(each)
+        self.size += sum(map(len, each))
+        name = tbl, len(records.checks[0])
         if name not in self._kinds:
             self._kinds[name] = _Kind(*name, numbered)
-        self._kinds[name].add(records.each)
+        self._kinds[name].add(each)
 
     def merge(self, core: Core) -> bool:
         """Put all where they belong, in the caller's transaction, and forget them. Returns whether some were left to be
@@ -165,7 +147,7 @@ def of_rows(rows: Iterable[Sequence[Any]]) -> Nursery:
         alike.setdefault((row[1], len(row[7])), []).append(row)
     for (tbl, _), some in alike.items():
         keys, _, ids, _, born, _, _, checks, digests, _ = zip(*some, strict=True)
-        nursery.add(tbl, False, Born.of(keys, digests, born, checks, ids))
+        nursery.add(tbl, False, Born(keys, digests, born, checks, ids))
     return nursery
 
 
@@ -225,7 +207,7 @@ class _Kind:
 
     def keys(self) -> list[bytes]:
         """Their keys, as they came."""
-        return Born(self._checks, self._each).keys()
+        return [one[:KEY_BYTES] for one in self._each]
 
     def written(self) -> Iterator[bytes]:
         """Their keys as they are written."""
@@ -302,4 +284,4 @@ class _Kind:
         return [(self._tbl, pk[0], one[:KEY_BYTES]) for pk, one in zip(self._pks(every), every, strict=True)]
 
     def _pks(self, each: list[bytes]) -> list[tuple[Value, ...]]:
-        return [unpack_id(id_)[0] for id_ in Born(self._checks, each).ids()]
+        return [unpack_id(one[_FIXED + self._checks :])[0] for one in each]

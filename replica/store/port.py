@@ -26,6 +26,7 @@ from replica.store import absorb, ddl, history, index, sample
 from replica.store.apply import apply
 from replica.store.connection import connect, copy_log
 from replica.store.core import Collision, Core
+from replica.store.encoder import Encoders
 from replica.store.fresh import deltas, records
 from replica.store.mend import follow_schema
 from replica.store.shadow import stamps_of
@@ -69,6 +70,7 @@ class StorePort:
         NotAStore, NewerStore, StoreBusy or StoreReadOnly."""
         self.path = str(path)
         self._cautious = self._updating = self._joined = 0
+        self._encoders = Encoders()
         self._settled: tuple[int, int, int] | None = None
         self._db = db or connect(path, durable=durable)
         try:

@@ -25,7 +25,7 @@ from replica.store.careful import Careful, Row, is_row
 from replica.store.catalog import Table, called, quote
 from replica.store.changes import Change
 from replica.store.core import Collision, Core
-from replica.store.encoder import Encoder
+from replica.store.encoder import Encoder, Encoders
 from replica.store.fresh import BLOCK, fresh_columns, fresh_rows, named
 from replica.store.nursery import BYTES_MAX, Born, Nursery
 from replica.store.shadow import ShadowRow, write, write_new
@@ -40,8 +40,9 @@ FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
 LATER_MIN = 256
 """Fewer rows are hardly dearer in their places at once."""
-UNCAPTURED_MIN = 4_096
-"""Below so many rows, dropping the triggers and making them again costs more than it saves."""
+UNCAPTURED_MIN = 768
+"""Dropping the triggers and making them again pays from some 350 rows on; but every other connection then reads the
+definitions again."""
 
 
 class _Block(NamedTuple):
@@ -56,7 +57,7 @@ def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False
     Returns how many. `steady`: nobody's code runs while they are read; else what is known of each chunk is sorted in before
     the next is asked for. Raises UsageError for an unknown table or column, RowRefused for a value that cannot be,
     RowAtFault for a row that a constraint refuses, and SourceFailed: then the caller takes back all that was done."""
-    put = _prepare(core, name)
+    put = _prepare(core, name, Encoders())
     done = 0
     source = iter(rows)
     while chunk := taken(source, ROWS):
@@ -70,23 +71,23 @@ def put_many(core: Core, name: str, rows: Iterable[Row], *, steady: bool = False
     return done
 
 
-def put_young(core: Core, name: str, rows: list[Row]) -> bool:
+def put_young(core: Core, name: str, rows: list[Row], encoders: Encoders) -> bool:
     """Insert a batch of rows, in the caller's transaction, and leave what is known of them to the young generation. False,
     and nothing is written, if that is not for these rows. Raises Collision if one is there already, or cannot be: then
-    nothing may be kept, not even the stamps."""
-    return not absorb.captured(core) and _prepare(core, name).young(rows)
+    nothing may be kept, not even the stamps. `encoders`: what the caller keeps for the next batch."""
+    return not absorb.captured(core) and _prepare(core, name, encoders).young(rows)
 
 
-def _prepare(core: Core, name: str) -> _Put:
+def _prepare(core: Core, name: str, encoders: Encoders) -> _Put:
     table = called(core.tables.values(), name)
     if table is None or table.shape is None:
         raise UsageError(f"table {name!r} is not replicated: run `replica adopt` first")
     info = core.db.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (table.shape.name,)).fetchall()
-    return _Put(core, table, [n for (n,) in info])
+    return _Put(core, table, [n for (n,) in info], encoders.of(table.tbl, len(table.columns)))
 
 
 class _Put:
-    def __init__(self, core: Core, table: Table, order: list[str]) -> None:
+    def __init__(self, core: Core, table: Table, order: list[str], encoders: list[Encoder]) -> None:
         assert table.shape is not None
         self._core, self._table, self._shape, self._order = core, table, table.shape, order
         self._careful = Careful(table, order)
@@ -101,7 +102,7 @@ class _Put:
         self._updates = False
         """Some rows were there already, or were refused: look before inserting."""
         self._nursery = Nursery()
-        self._encoders = [Encoder() for _ in table.columns]
+        self._encoders = encoders
 
     @uncollected()
     def chunk(self, rows: list[Row], first: int) -> None:
@@ -158,10 +159,12 @@ class _Put:
             self.settle()
         done = left = self._insert_first(into, picked)
         for some in records:
-            mine = some._replace(each=some.each[:left])
+            if left <= 0:
+                break
+            mine = some.first(left)
             self._nursery.add(self._table.tbl, self._shape.rowid_alias, mine)
             self._tell([mine])
-            left -= len(mine.each)
+            left -= len(mine.ids)
         self._updates = done < len(rows)
         return done
 
@@ -185,7 +188,7 @@ class _Put:
     def _tell(self, records: Iterable[Born]) -> None:
         collection = self._table.collection
         if self._core.changes.listener is not None:
-            self._core.changes.extend(Change(collection, id_, "insert", False) for some in records for id_ in some.ids())
+            self._core.changes.extend(Change(collection, id_, "insert", False) for some in records for id_ in some.ids)
 
     def _whole(self, rows: Sequence[Row]) -> bool:
         """Whether all are tuples of all columns."""
@@ -334,7 +337,7 @@ class _Put:
 
 
 def _keys(records: Iterable[Born]) -> list[bytes]:
-    return list(chain.from_iterable(map(Born.keys, records)))
+    return list(chain.from_iterable(some.keys for some in records))
 
 
 def _blocks(rows: list[tuple[object, ...]], picks: Sequence[int] = ()) -> list[_Block]:

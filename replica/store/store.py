@@ -180,7 +180,7 @@ class Store(StorePort):
             return False
         try:
             with self._core.transaction(index.flush):
-                return put.put_young(self._core, table, rows)
+                return put.put_young(self._core, table, rows, self._encoders)
         except Collision:
             self._updating = CAUTIOUS
             return False

@@ -55,9 +55,8 @@ def hidden(core: Core, keys: Sequence[bytes]) -> bool:
 def keep(core: Core, table: Table, records: Sequence[Born]) -> None:
     """Store what is known of new records with fields until the next `merge`."""
     assert table.shape is not None
-    every = Born(records[0].checks, [*chain.from_iterable(some.each for some in records)])
-    keys, digests, born, checks, ids = every.columns()
-    head = _HEAD.pack(table.tbl, len(ids), every.checks, table.shape.rowid_alias)
+    keys, digests, born, checks, ids = map(list, map(chain.from_iterable, zip(*records, strict=True)))
+    head = _HEAD.pack(table.tbl, len(ids), len(checks[0]), table.shape.rowid_alias)
     sizes = Struct(f"<{len(ids)}I").pack(*map(len, ids))
     body = b"".join((head, *keys, *born, *digests, *checks, sizes, *ids))
     sql = "INSERT INTO _replica_young(total, digest, body) SELECT coalesce(max(total), 0) + ?, ?, ? FROM _replica_young"
@@ -89,7 +88,7 @@ def _read(nursery: Nursery, body: bytes) -> None:
     keys, born, digests, each_checks = (cut(part, width) for part, width in zip(parts, widths[:-1], strict=False))
     sizes = Struct(f"<{count}I").unpack(body[ends[-2] : ends[-1]])
     ids = [body[low:high] for low, high in pairwise(accumulate(sizes, initial=ends[-1]))]
-    nursery.add(tbl, bool(numbered), Born.of(keys, digests, born, each_checks, ids))
+    nursery.add(tbl, bool(numbered), Born(keys, digests, born, each_checks, ids))
 
 
 def drop_damaged(core: Core) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.values import IllFormedText, Value, pack_values
-from replica.store.encoder import BLOCK_MIN, DISTINCT_MAX, NEW_IN, PACKED_BYTES_MAX, Encoder
+from replica.store.encoder import BLOCK_MIN, DISTINCT_MAX, NEW_IN, PACKED_BYTES_MAX, Encoder, Encoders
 
 FEW = st.sampled_from(["", "a", "b", b"", b"a", None, 0, 1, 1.0, 0.0, -0.0, "x" * PACKED_BYTES_MAX, IllFormedText(b"\xff")])
 MANY = st.none() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3) | st.binary(max_size=3)
@@ -67,10 +67,10 @@ LONGEST = "x" * (PACKED_BYTES_MAX - 2)  # Two bytes say that it is text, and how
         ([["a"] * (NEW_IN * 9 - 9) + [f"new {n}" for n in range(8)] + ["a"]], True),
         ([["a"] * (NEW_IN * 9 - 9) + [f"new {n}" for n in range(9)]], False),
         ([["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2)], True),
-        ([["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2 - 1)], False),
+        ([["a", "b"] * 40, ["a", "b"] * (BLOCK_MIN // 2 - 1)], True),
         ([["a", "b"] * 40, [1] * 99], False),
     ],
-    ids=["many", "too many", "long", "too long", "few new", "too many new", "short block", "too short", "numbers"],
+    ids=["many", "too many", "long", "too long", "few new", "too many new", "small block", "too small to tell", "numbers"],
 )
 def test_2_a_dictionary_is_kept_while_it_pays(blocks: list[list[Value]], pays: bool) -> None:
     encoder = Encoder()
@@ -84,3 +84,22 @@ def test_2_a_dictionary_is_kept_while_it_pays(blocks: list[list[Value]], pays: b
             assert bool(encoder._packed) == pays, "nothing is kept for a column that is packed value by value"
     if not pays:
         assert not encoder._packed, "what did not pay once is not tried again"
+
+
+def test_4_what_was_learned_outlasts_a_small_block() -> None:
+    encoder = Encoder()
+    first = encoded(encoder, ["lead", "active"] * BLOCK_MIN)
+    few: list[Value] = ["lead", 1, "x" * 99]
+    assert encoded(encoder, few) == plainly(few)
+    assert encoded(encoder, ["active", "lead"] * BLOCK_MIN)[0][0] is first[1][0], "not packed again"
+
+
+def test_4_encoders_are_kept_for_the_table_that_was_written_last() -> None:
+    encoders = Encoders()
+    kept = encoders.of(1, 2)
+    assert [type(one) for one in kept] == [Encoder] * 2
+    assert encoders.of(1, 2) is kept
+    assert len(encoders.of(1, 3)) == 3, "a column more"
+    others = encoders.of(2, 3)
+    assert encoders.of(1, 2) is not kept
+    assert encoders.of(2, 3) is not others

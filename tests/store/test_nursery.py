@@ -19,7 +19,7 @@ from replica.store import index, nursery, put, shadow, young
 from replica.store.absorb import absorb_all
 from replica.store.careful import Row
 from replica.store.fresh import fresh_rows
-from replica.store.nursery import Born, Nursery, cut, of_rows
+from replica.store.nursery import Nursery, cut, of_rows
 from replica.store.put import put_many
 from replica.store.shadow import ShadowRow, write, write_new
 from replica.store.state import key_of
@@ -87,13 +87,6 @@ def test_if_one_is_there_already_none_is_stored_and_nothing_noted(one: Machine, 
         assert not of_rows(rows).write(one.core)
         assert one.core.rows(RECORDS) == before
         assert one.core.toggled.came == noted
-
-
-def test_records_come_back_in_columns(one: Machine) -> None:
-    keys, _, ids, _, born, _, _, checks, digests, _ = zip(*fresh(one, "t", [*range(9)]), strict=True)
-    every = Born.of(keys, digests, born, checks, ids)
-    assert every.columns() == tuple(map(list, (keys, digests, born, checks, ids)))
-    assert (every.keys(), every.ids()) == (list(keys), list(ids))
 
 
 def test_a_table_without_other_columns_has_records_without_stamps_of_fields(machine: Make) -> None:

@@ -186,7 +186,7 @@ class Core:
 
     def versions(self) -> tuple[int, int, int]:
         """Of the definitions; of what other connections committed; of what this one wrote. Definitions are read again only
-        where others committed something: this connection's own change in `transaction`, at whose end they are read."""
+        where others committed something or the engine changed them, and at the end of a `transaction`."""
         (others,) = self.db.execute("PRAGMA data_version").fetchone()
         if others != self.known[1]:
             self.known = self._definitions(), others
@@ -195,7 +195,7 @@ class Core:
         return *self.known, self.db.total_changes
 
     def unsure(self) -> None:
-        """A statement of somebody else's was run outside of a transaction: it may have changed definitions."""
+        """Definitions may have changed since they were read."""
         self.known = _NEVER
 
     def _definitions(self) -> int:
@@ -228,6 +228,7 @@ class Core:
     def schema_followed(self) -> None:
         """What stands in the file now is what the engine knows."""
         self.set_meta("schema_version", self._definitions())
+        self.unsure()
 
     @contextmanager
     def defining(self, really: object = True) -> Iterator[None]:
@@ -258,7 +259,7 @@ class Core:
         toggled, dirty, told = self.toggled.mark(), self.dirty.mark(), self.changes.mark()
 
         def back() -> None:
-            self._meta = None
+            self._meta, self.known = None, _NEVER
             self.toggled.back(toggled)
             self.dirty.back(dirty)
             self.changes.back(told)
@@ -354,10 +355,9 @@ class Core:
             if "decode" not in str(error):
                 raise
         for part in self._fetch(sql, size, _tolerant):
-            fresh = part[max(0, seen) :]
-            seen -= len(part)
-            if fresh:
+            if fresh := part[max(0, seen) :]:
                 yield fresh
+            seen -= len(part)
 
     def _fetch(self, sql: str, size: int, factory: Any) -> Iterator[list[tuple[Any, ...]]]:
         cursor = self.db.cursor()

@@ -8,7 +8,6 @@ a value that cannot travel. A test holds both ways equal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from protocol.errors import ValueRefused
@@ -35,7 +34,7 @@ def take_inserted(core: Core, table: Table, entries: Sequence[Entry], ops: Seque
     if not (table.plain and table.columns) or _numbered(core, table, entries):
         return False
     assert table.shape is not None
-    records, nursery, encoders = list[Born](), Nursery(), [Encoder() for _ in table.columns]
+    ids, nursery, encoders = list[bytes](), Nursery(), [Encoder() for _ in table.columns]
     for start in range(0, len(entries), BLOCK):
         try:
             some = _born(core, table, entries[start : start + BLOCK], encoders)
@@ -43,11 +42,10 @@ def take_inserted(core: Core, table: Table, entries: Sequence[Entry], ops: Seque
             return False
         if some is None:
             return False
-        records.append(some)
+        ids += some.ids
         nursery.add(table.tbl, table.shape.rowid_alias, some)
     if not nursery.enter(core):
         return False
-    ids = chain.from_iterable(some.ids for some in records)
     core.changes.extend(Change(table.collection, id_, "insert", False) for id_ in ids)
     return True
 

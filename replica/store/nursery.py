@@ -1,4 +1,4 @@
-"""New records of whole rows, each as one string of bytes in memory, until many are sorted into `_replica_record` at once.
+"""New records of whole rows, each kept as one string of bytes until many are sorted into `_replica_record` at once.
 
 Records and trie are ordered by a hash: rows that are sorted in by the ten thousand touch each page once. A record is kept as
 what differs from one to the next, side by side and its key first. Sorted and joined, they go to SQLite as one value, and it
@@ -65,8 +65,8 @@ _Name = TypeVar("_Name")
 
 
 class Born(NamedTuple):
-    """Records of one table that are shown, whole and written by one event each, by columns, in the order in which one holds
-    them. All checks have one size."""
+    """Records of one table that are shown, whole and written by one event each, by columns. All checks have one size, and
+    `_DIGEST`, `_BORN` and `_FIXED` say where in the string of a record each column stands."""
 
     keys: Sequence[bytes]
     digests: Sequence[bytes]

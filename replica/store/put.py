@@ -40,9 +40,9 @@ FLUSH_AT = 262_144
 """Changed records after which the trie is brought up to date within one transaction: bounds memory."""
 LATER_MIN = 256
 """Fewer rows are hardly dearer in their places at once."""
-UNCAPTURED_MIN = 768
-"""Dropping the triggers and making them again pays from some 350 rows on; but every other connection then reads the
-definitions again."""
+UNCAPTURED_MIN = 4_096
+"""Below so many rows, dropping the triggers and making them again may cost more than it saves, and every other connection
+reads the definitions again."""
 
 
 class _Block(NamedTuple):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from protocol.values import Value
-from replica.errors import UsageError
-from replica.store import encoder, index
+from replica.errors import RowRefused, UsageError
+from replica.store import encoder, index, put, young
+from replica.store.changes import Change
 from replica.store.core import Core
 from tests.store.harness import Machine, meet
 
@@ -16,6 +18,8 @@ Make = Callable[..., Machine]
 
 T = "CREATE TABLE t(k TEXT PRIMARY KEY, v, w);"
 NINES = "CREATE TRIGGER nines AFTER INSERT ON t BEGIN UPDATE t SET w = 9 WHERE k = NEW.k; END"
+LARGE = 900
+"""So many rows are written without the triggers, here."""
 WAYS = ("the store", "another program")
 
 
@@ -25,11 +29,12 @@ def batch(number: int, count: int = 300) -> list[tuple[str, int, str]]:
 
 
 @pytest.fixture
-def loading(machine: Make) -> Machine:
+def loading(machine: Make, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine after two batches."""
+    monkeypatch.setattr(put, "UNCAPTURED_MIN", LARGE)
     m = machine("m", T)
     m.store.put_many("t", batch(0))
-    m.store.put_many("t", batch(1, 900))
+    m.store.put_many("t", batch(1, LARGE))
     return m
 
 
@@ -64,7 +69,7 @@ def test_values_are_learned_once(loading: Machine, monkeypatch: pytest.MonkeyPat
 def test_a_trigger_fires_from_the_next_batch_on(loading: Machine, by: str) -> None:
     define(loading, by, NINES)
     loading.store.put_many("t", batch(2))
-    loading.store.put_many("t", batch(3, 900))
+    loading.store.put_many("t", batch(3, LARGE))
     assert loading.rows("SELECT w = 9, count(*) FROM t GROUP BY 1") == [(0, 1_200), (1, 1_200)]
     assert loading.store.verify() == []
 
@@ -103,7 +108,7 @@ def test_a_peer_brings_a_field_that_the_table_had_not(loading: Machine, machine:
     meet(loading, other)
     if hidden:
         loading.sql("SELECT a FROM t", "ALTER TABLE t DROP COLUMN a")
-    loading.store.put_many("t", [row if hidden else (*row, None) for row in batch(2, 900)])
+    loading.store.put_many("t", [row if hidden else (*row, None) for row in batch(2, LARGE)])
     assert loading.store.verify() == []
     meet(loading, other)
     assert loading.store.root() == other.store.root()
@@ -111,7 +116,7 @@ def test_a_peer_brings_a_field_that_the_table_had_not(loading: Machine, machine:
     assert other.rows("SELECT a IS NULL, count(*) FROM t GROUP BY 1") == [(0, 1), (1, 2_100)]
 
 
-@pytest.mark.parametrize("count", [300, 900])
+@pytest.mark.parametrize("count", [300, LARGE])
 def test_a_batch_that_is_taken_back_leaves_capture_as_it_was(
     loading: Machine, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -126,4 +131,75 @@ def test_a_batch_that_is_taken_back_leaves_capture_as_it_was(
     loading.store.put_many("t", batch(2, count))
     assert loading.rows("SELECT count(*), max(w) FROM t") == [(1_201 + count, "c")]
     assert loading.store.status()["backlog"] == 0
+    assert loading.store.verify() == []
+
+
+def test_triggers_are_dropped_for_a_large_batch_only(loading: Machine) -> None:
+    asked: list[str] = []
+    loading.core.db.set_trace_callback(asked.append)
+    loading.store.put_many("t", batch(2, LARGE - 1))
+    assert not any("TRIGGER" in sql for sql in asked)
+    loading.store.put_many("t", batch(3, LARGE))
+    assert any(sql.startswith("DROP TRIGGER") for sql in asked)
+    loading.core.db.set_trace_callback(None)
+    assert loading.value("SELECT max(total) FROM _replica_young") == 300 + LARGE + LARGE - 1 + LARGE, "all wait"
+    assert loading.store.verify() == []
+
+
+@pytest.mark.parametrize("then", ["put", "write", "root", "status"])
+def test_a_source_may_put_a_large_batch_of_its_own(
+    loading: Machine, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(young, "BATCH_MAX", 300)  # So many are read before the first is put.
+    monkeypatch.setattr(put, "ROWS", LARGE)
+    store = loading.store
+    define(loading, "the store", "CREATE TABLE u(k TEXT PRIMARY KEY, v, w)")
+
+    def source() -> Iterator[tuple[object, ...]]:
+        for number in range(2, 4):
+            yield from batch(number, LARGE)
+            store.put_many("u", batch(number, LARGE))
+            if then == "write":
+                store.execute("UPDATE u SET w = 'c' WHERE v % 7 = 0")
+            elif then != "put":
+                getattr(store, then)()
+
+    assert store.put_many("t", source()) == 2 * LARGE
+    assert loading.rows("SELECT count(*), (SELECT count(*) FROM u) FROM t") == [(300 + 3 * LARGE, 2 * LARGE)]
+    assert store.verify() == []
+
+
+def test_a_large_batch_of_a_source_may_be_refused(loading: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(young, "BATCH_MAX", 300)
+    monkeypatch.setattr(put, "ROWS", LARGE)
+    store = loading.store
+    define(loading, "the store", "CREATE TABLE u(k TEXT PRIMARY KEY, v, w)")
+
+    def refused() -> Iterator[tuple[object, ...]]:
+        yield from batch(2, LARGE)
+        store.root()
+        yield ("bad", float("nan"), None)
+
+    def source() -> Iterator[tuple[object, ...]]:
+        yield from batch(2, LARGE)
+        with pytest.raises(RowRefused, match="NaN"):
+            store.put_many("u", refused())
+        store.execute("DELETE FROM u")
+        yield from batch(3, LARGE)
+
+    assert store.put_many("t", source()) == 2 * LARGE
+    assert loading.rows("SELECT count(*), (SELECT count(*) FROM u) FROM t") == [(300 + 3 * LARGE, 0)]
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("old", [0, 511, 512, 700, 1_023, 1_024, 1_599])
+def test_every_row_of_a_call_is_told_once(loading: Machine, monkeypatch: pytest.MonkeyPatch, old: int) -> None:
+    monkeypatch.setattr(young, "BATCH_MAX", 300)  # A larger call is no batch: it is sorted by itself.
+    rows = batch(5, 1_600)
+    loading.store.put_many("t", [rows[old]])
+    told: list[Change] = []
+    loading.store.listen(told.extend)
+    loading.store.put_many("t", [*rows[:old], (rows[old][0], -1, "new"), *rows[old + 1 :]])
+    assert Counter(change.kind for change in told) == {"insert": 1_599, "update": 1}
+    assert len({change.id for change in told}) == 1_600
     assert loading.store.verify() == []

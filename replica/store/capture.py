@@ -57,6 +57,11 @@ def triggers(tbl: int, shape: Shape) -> dict[str, str]:
     return made
 
 
+def inserting(tbl: int, shape: Shape) -> dict[str, str]:
+    """Those of them that fire where a row is inserted, and replaces none."""
+    return {name: sql for name, sql in triggers(tbl, shape).items() if name.rpartition("_")[2][1] == "i"}
+
+
 def _into(width: int) -> str:
     return f"INSERT INTO {PREFIX}outbox(tbl, op, at, {', '.join(f'k{i}' for i in range(width))})"
 

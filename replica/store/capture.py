@@ -59,7 +59,7 @@ def triggers(tbl: int, shape: Shape) -> dict[str, str]:
 
 def inserting(tbl: int, shape: Shape) -> dict[str, str]:
     """Those of them that fire where a row is inserted, and replaces none."""
-    return {name: sql for name, sql in triggers(tbl, shape).items() if name.rpartition("_")[2][1] == "i"}
+    return {name: sql for name, sql in triggers(tbl, shape).items() if sql.partition(" ON ")[0].endswith(" INSERT")}
 
 
 def _into(width: int) -> str:

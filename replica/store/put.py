@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
@@ -41,8 +41,8 @@ FLUSH_AT = 262_144
 LATER_MIN = 256
 """Fewer rows are hardly dearer in their places at once."""
 UNCAPTURED_MIN = 1_000
-"""Dropping triggers and making them again pays from some 600 rows on, and makes every other connection read the definitions
-again when it looks next: 0.2 ms with one table, 3 ms with forty."""
+"""Dropping triggers and making them again pays from some 600 rows on; but every other connection then reads the definitions
+again when it looks next: 0.2 ms of a plain program's with one table, 3 ms with forty, and some more of another store's."""
 
 
 class _Block(NamedTuple):
@@ -256,8 +256,8 @@ class _Put:
         """Insert those rows that are new, of so many in the chunk; returns their numbers. `blocks`: the same rows by
         columns. Raises ValueRefused before anything is written."""
         core, table = self._core, self._table
-        if not found:
-            return set()
+        if not found or (self._others and len(found) < of):
+            return set()  # A unique value may move from one row to another: then only their own order will do.
         shadows = self._shadows(blocks)
         keys = [shadow[0] for shadow in shadows]
         shown_by: list[Any] = [values[0] for values in found] if self._shape.rowid_alias else keys
@@ -267,8 +267,7 @@ class _Put:
         if self._shape.rowid_alias:
             sql = "SELECT pk FROM _replica_row WHERE tbl = ? AND pk IN ("
             taken.update(pk for (pk,) in core.select_in(sql, shown_by, table.tbl))
-        mixed = self._others and len(found) < of
-        if mixed or taken or self._updates or not write_new(core, shadows):
+        if taken or self._updates or not write_new(core, shadows):
             known = {k for (k,) in core.select_in("SELECT key FROM _replica_record WHERE key IN (", sorted(keys))}
             self._updates = self._updates or bool(known)
             new = [s not in taken and k not in known for s, k in zip(shown_by, keys, strict=True)]
@@ -277,17 +276,10 @@ class _Put:
                 list(compress(found, new)),
                 list(compress(shadows, new)),
             )
-            mixed = self._others and len(found) < of
-            try:
-                with core.trial() if mixed else nullcontext():
-                    write(core, shadows)
-                    self._insert_rows(found, numbers, first)
-            except sqlite3.IntegrityError:
-                if not mixed:
-                    raise
-                return set()  # A unique value may move from one row to another: then only their own order will do.
-        else:
-            self._insert_rows(found, numbers, first)
+            if self._others and len(found) < of:
+                return set()
+            write(core, shadows)
+        self._insert_rows(found, numbers, first)
         if self._shape.rowid_alias:
             pairs = [(table.tbl, values[0], shadow[0]) for values, shadow in zip(found, shadows, strict=True)]
             core.db.executemany("INSERT INTO _replica_row VALUES (?, ?, ?)", pairs)

@@ -85,6 +85,16 @@ def test_put_many_makes_the_rows_that_plain_sql_makes(seed: int, kind: str) -> N
             plain.close()
 
 
+def test_a_unique_value_moves_from_row_to_row_within_a_call(machine: Make) -> None:
+    m = machine("m", "CREATE TABLE t(k TEXT PRIMARY KEY, v UNIQUE, w);")
+    rows = [("a", 3, None), ("a", None, 2), ("new", 3, 1)]
+    assert m.store.put_many("t", rows) == 3
+    assert m.rows("SELECT * FROM t ORDER BY k") == [("a", None, 2), ("new", 3, 1)]
+    assert m.store.put_many("t", [("a", 4, 0), ("new", None, 0), ("third", 3, 0), ("a", 5, 0), ("fourth", 4, 0)]) == 5
+    assert m.rows("SELECT k, v FROM t ORDER BY k") == [("a", 5), ("fourth", 4), ("new", None), ("third", 3)]
+    assert m.store.verify() == []
+
+
 def test_both_ways_make_the_same_records(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"k": f"{i}", "v": i, "w": i / 2 if i % 2 else None} for i in range(500)]
     fast, slow = machine("fast", "CREATE TABLE t(k TEXT PRIMARY KEY, v, w);"), machine("slow")
